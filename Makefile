@@ -1,0 +1,75 @@
+# Every target does all the set-up it needs. An interrupted set-up continues: a stamp is written only after success.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3.11
+SUBJECT ?= 1
+BIN := .venv/bin
+DEMO := $(sort $(wildcard notebooks/0[1-5]_*.ipynb))
+
+# PyTorch's threads spin at their barriers; two busy cores then stand still. The hub is never needed by these targets.
+export OMP_WAIT_POLICY ?= passive
+export GOMP_SPINCOUNT ?= 0
+demo test test-all figures: export HF_HUB_OFFLINE ?= 1
+
+.PHONY: help demo test test-all lab lint format lock mend clean
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+demo: .venv/ready  ## notebooks 01 to 05 on the embedded world (SUBJECT=1); executed copies in runs/notebooks/
+	$(BIN)/python -m brainram_lib notebook run $(DEMO) --out runs/notebooks -p subject $(SUBJECT)
+
+test: .venv/ready  ## the tests, with the network denied
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: .venv/ready  ## the tests and the slow ones
+	$(BIN)/python -m pytest
+
+lab: .venv/ready  ## JupyterLab in the same environment
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --LabApp.default_url=/lab/tree/notebooks/01_load_nsd.ipynb
+
+lint: .venv/ready  ## ruff on code and notebooks, and notebooks without outputs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(if $(wildcard notebooks/*.ipynb),$(BIN)/nbstripout --verify notebooks/*.ipynb)
+
+format: .venv/ready  ## let ruff and nbstripout put things right
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(if $(wildcard notebooks/*.ipynb),$(BIN)/nbstripout notebooks/*.ipynb)
+
+lock: .venv/ready  ## write requirements.lock from .venv, after changing and testing what is in it
+	$(BIN)/python -P brainram_lib/environment.py lock > .venv/lock.new
+	mv .venv/lock.new requirements.lock
+
+mend:  ## look for half-installed packages in .venv and set up again
+	rm -f .venv/packages .venv/ready
+	$(MAKE) .venv/ready
+
+clean:  ## remove the environment; results in runs/ stay
+	rm -rf .venv
+
+.venv/made:
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or newer is needed, and '$(PYTHON)' was not found." \
+	  "Install it (Debian: apt-get install python3 python3-venv) or name yours: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed; '$(PYTHON)' is $$($(PYTHON) -V)." >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { v=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	  echo "'$(PYTHON)' cannot make environments. On Debian: apt-get install python$$v-venv" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	touch $@
+
+# A package whose installation was interrupted half-way looks installed to pip: those are installed over.
+.venv/packages: requirements.lock | .venv/made
+	@half=$$($(BIN)/python -P brainram_lib/environment.py incomplete); \
+	if [ -n "$$half" ]; then echo "Installing again, interrupted earlier:" $$half; \
+	  $(BIN)/python -m pip install --disable-pip-version-check --no-deps --ignore-installed $$half; fi
+	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip check
+	touch $@
+
+.venv/ready: pyproject.toml .venv/packages
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation --quiet -e .
+	touch $@

@@ -1,0 +1,240 @@
+"""The stages without a notebook: `python -m brainram_lib --help`.
+
+Each command calls one method of the `Workbench`, which loads its saved result or makes it and what it needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brainram_lib.profiles import MODALITIES
+
+if TYPE_CHECKING:
+    from brainram_lib.workbench import Workbench
+
+INTERRUPTED = 130
+FAILED = 1
+Arguments = argparse.Namespace
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status: 0, 1 after a named error, 130 after Ctrl-C.
+
+    An error with a remedy is printed as its one sentence; `--traceback` shows where it was raised as well.
+    """
+    chosen = _parser().parse_args(arguments)
+    try:
+        return chosen.handler(chosen) or 0
+    except KeyboardInterrupt:
+        print("\nInterrupted. Finished stages are kept; the same command goes on from there.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of a pipe, e.g. `head`, has gone; nothing is wrong, and nothing can be said to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, OSError, RuntimeError) as problem:
+        if chosen.traceback:
+            raise
+        print(f"brainram_lib: {_sentence(problem)}", file=sys.stderr)
+        return FAILED
+
+
+def _sentence(problem: Exception) -> str:
+    text = str(problem) or type(problem).__name__
+    return text if type(problem) is not RuntimeError else f"{text} (--traceback shows where)"
+
+
+def _workbench(chosen: Arguments) -> Workbench:
+    from brainram_lib.workbench import Workbench
+
+    return Workbench(
+        profile=chosen.profile, subject=chosen.subject, seed=chosen.seed, runs=chosen.runs, nsd_root=chosen.nsd_root
+    )
+
+
+# --- handlers: what a command does ---
+
+
+def world_make(chosen: Arguments) -> None:
+    """Write the embedded world's stimuli and the subject's simulated sessions in NSD's layout."""
+    print(f"NSD layout: {_workbench(chosen).layout.root}")
+
+
+def world_sprites(chosen: Arguments) -> None:
+    """Draw the shipped sprite atlas anew from two emoji fonts."""
+    from brainram_lib.world.sprites import ATLAS, build_atlas
+
+    print(f"{build_atlas(chosen.openmoji, chosen.noto)} sprites in {ATLAS}")
+
+
+def world_train_clip(chosen: Arguments) -> None:
+    """Train the shipped mini CLIP anew."""
+    from brainram_lib.world.mini_clip import train
+    from brainram_lib.world.training import Budget
+
+    train(chosen.work, scenes=chosen.scenes, budget=Budget(chosen.steps, chosen.minutes, chosen.rate), seed=chosen.seed)
+
+
+def world_train_generator(chosen: Arguments) -> None:
+    """Train the shipped mini autoencoder and dual-guided U-Net anew."""
+    from brainram_lib.world.mini_generator import train
+    from brainram_lib.world.training import Budget
+
+    train(chosen.work, scenes=chosen.scenes, budget=Budget(chosen.steps, chosen.minutes, chosen.rate), seed=chosen.seed)
+
+
+def nsd_check(chosen: Arguments) -> int:
+    """Say which files of NSD are there, which are missing or cut short, and what each is for."""
+    from brainram_lib.nsd.check import findings
+
+    found = list(findings(_workbench(chosen).layout, chosen.subject))
+    return _print_findings(found)
+
+
+def prepare(chosen: Arguments) -> None:
+    """Prepare the subject's betas: z-score, split, mean over repetitions."""
+    data = _workbench(chosen).subject_data()
+    print(f"(n_train, n_voxels) = {data.train_betas.shape}, (n_test, n_voxels) = {data.test_betas.shape}")
+
+
+def prior(chosen: Arguments) -> None:
+    """Stage I: train the projector and the diffusion prior, and estimate the test images' tokens."""
+    workbench = _workbench(chosen)
+    for modality in chosen.modality:
+        print(f"{modality}: (n, samples, tokens, width) = {workbench.estimates(modality, 'test').shape}")
+
+
+def ram(chosen: Arguments) -> None:
+    """Stage II: retrieve neighbours, train the RAM, and refine the test images' estimates."""
+    workbench = _workbench(chosen)
+    for modality in chosen.modality:
+        print(f"{modality}: refined estimates {workbench.refined(modality, 'test').shape}")
+
+
+def reconstruct(chosen: Arguments) -> None:
+    """Generate the test images of one system."""
+    print(f"{chosen.system}: (n, height, width, 3) = {_workbench(chosen).reconstructions(chosen.system).shape}")
+
+
+def scores(chosen: Arguments) -> None:
+    """Score every system; print a table, or the records as JSON."""
+    records = _workbench(chosen).scores()
+    print(json.dumps(records, indent=1) if chosen.json else table(records))
+
+
+def doctor(chosen: Arguments) -> int:
+    """Check the environment: Python, memory, disk, packages against the tested set, accelerator."""
+    from brainram_lib.environment import report
+
+    return _print_findings(report())
+
+
+def notebook_run(chosen: Arguments) -> None:
+    """Execute notebooks in the order given, with parameters, and keep the executed copies."""
+    from brainram_lib.notebooks import parameters_of, parse_parameters, run_notebook
+
+    parsed = [parse_parameters(chosen.parameters, parameters_of(path), path.name) for path in chosen.notebooks]
+    for path, parameters in zip(chosen.notebooks, parsed, strict=True):
+        run_notebook(path, chosen.out / path.name, parameters)
+    print(f"Executed: {', '.join(str(chosen.out / path.name) for path in chosen.notebooks)}")
+
+
+def table(records: Sequence[dict[str, Any]]) -> str:
+    """Records {system, metric, value, low, high, n, ...} as text: a system a row, `value [low, high]` a metric."""
+    metrics = list(dict.fromkeys(record["metric"] for record in records))
+    cells = {(r["system"], r["metric"]): f"{r['value']:.3f} [{r['low']:.3f}, {r['high']:.3f}]" for r in records}
+    rows = [["system", *metrics]]
+    for system in dict.fromkeys(record["system"] for record in records):
+        rows.append([system, *(cells.get((system, metric), "-") for metric in metrics)])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in rows)
+
+
+def _print_findings(found: Iterable[tuple[bool, str]]) -> int:
+    """Print (well, sentence) pairs as they come; 1 if any is not well."""
+    bad = False
+    for well, sentence in found:
+        print(f"{'ok ' if well else 'NOT'} {sentence}", flush=True)
+        bad |= not well
+    return FAILED if bad else 0
+
+
+# --- the parser ---
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m brainram_lib",
+        description="BrainRAM's stages; each makes what it needs, and reuses what is there.",
+    )
+    parser.add_argument("--traceback", action="store_true", help="show where an error was raised")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_world(commands.add_parser("world", help="the embedded world and its shipped models"))
+    nsd = commands.add_parser("nsd", help="the Natural Scenes Dataset's files").add_subparsers(required=True)
+    _stage(nsd, "check", nsd_check)
+    _stage(commands, "prepare", prepare)
+    _modality(_stage(commands, "prior", prior))
+    _modality(_stage(commands, "ram", ram))
+    _stage(commands, "reconstruct", reconstruct).add_argument("--system", default="brainram", help="default: brainram")
+    _stage(commands, "scores", scores).add_argument("--json", action="store_true", help="print the records as JSON")
+    _command(commands, "doctor", doctor)
+    notebook = commands.add_parser("notebook", help="notebooks without a browser").add_subparsers(required=True)
+    _add_notebook_run(_command(notebook, "run", notebook_run))
+    return parser
+
+
+def _command(commands: Any, name: str, handler: Callable[[Arguments], int | None]) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=handler.__doc__, description=handler.__doc__)
+    parser.set_defaults(handler=handler)
+    return parser
+
+
+def _stage(commands: Any, name: str, handler: Callable[[Arguments], int | None]) -> argparse.ArgumentParser:
+    parser = _command(commands, name, handler)
+    parser.add_argument("--profile", default="mini", help="mini (the embedded world) or paper; default: mini")
+    parser.add_argument("--subject", type=int, default=1, help="default: 1")
+    parser.add_argument("--seed", type=int, default=0, help="default: 0")
+    parser.add_argument("--runs", type=Path, metavar="FOLDER", help="where results are saved; default: runs/")
+    parser.add_argument("--nsd-root", type=Path, metavar="FOLDER", help="NSD's files; mini makes its own")
+    return parser
+
+
+def _modality(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--modality", nargs="+", choices=MODALITIES, default=MODALITIES, help="default: both")
+
+
+def _add_world(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(required=True)
+    _stage(commands, "make", world_make)
+    sprites = _command(commands, "sprites", world_sprites)
+    sprites.add_argument("--openmoji", type=Path, required=True, metavar="FONT", help="OpenMoji's colour font")
+    sprites.add_argument("--noto", type=Path, required=True, metavar="FONT", help="Noto Color Emoji")
+    _training(_command(commands, "train-clip", world_train_clip), steps=4000, minutes=60, rate=1e-3)
+    _training(_command(commands, "train-generator", world_train_generator), steps=20_000, minutes=120, rate=1e-3)
+
+
+def _training(parser: argparse.ArgumentParser, steps: int, minutes: float, rate: float) -> None:
+    parser.add_argument("--work", type=Path, default=Path("runs/mini_models"), help="checkpoints and rendered scenes")
+    parser.add_argument("--scenes", type=int, default=40_000, help="pictures to train on; default: 40000")
+    parser.add_argument("--steps", type=int, default=steps, help=f"at most; default: {steps}")
+    parser.add_argument("--minutes", type=float, default=minutes, help=f"at most; default: {minutes}")
+    parser.add_argument("--rate", type=float, default=rate, help=f"peak learning rate; default: {rate}")
+    parser.add_argument("--seed", type=int, default=0, help="default: 0")
+
+
+def _add_notebook_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("notebooks", type=Path, nargs="+", metavar="NOTEBOOK")
+    parser.add_argument("--out", type=Path, default=Path("runs/notebooks"), help="folder of the executed copies")
+    parser.add_argument(
+        "-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a parameter"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

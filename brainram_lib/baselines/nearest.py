@@ -1,0 +1,84 @@
+"""Baselines that generate nothing: the nearest training image, and the nearest retrieved neighbour, shown as they are.
+
+A decoder that only classifies and hallucinates scores well on semantic metrics (Shirakawa et al., arXiv 2405.10078),
+and so do these pictures: they stand beside it in every table.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, Int64
+
+
+def nearest_by_tokens(
+    estimates: Float[np.ndarray, "n tokens width"],
+    candidates: Float[np.ndarray, "m _tokens _width"],
+    chunk: int = 256,
+) -> tuple[Int64[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """For each estimate the candidate with the highest cosine of flattened tokens, and that cosine.
+
+    Args:
+        estimates: the brain's token estimates, (n, n_tokens, width).
+        candidates: for example the training images' true tokens, (m, n_tokens, width).
+        chunk: estimates compared at a time; memory is chunk x m.
+
+    Raises:
+        ValueError: tokens of estimates and candidates differ in shape, or there is no candidate.
+    """
+    if estimates.shape[1:] != candidates.shape[1:] or not len(candidates):
+        raise ValueError(
+            f"'estimates' has tokens of shape {estimates.shape[1:]} and 'candidates' is {candidates.shape}: both must "
+            "come from the same encoder, and at least one candidate is needed."
+        )
+    known = unit_rows(candidates)
+    indices, cosines = np.empty(len(estimates), np.int64), np.empty(len(estimates), np.float32)
+    for start in range(0, len(estimates), chunk):
+        similarity = unit_rows(estimates[start : start + chunk]) @ known.T
+        rows = slice(start, start + len(similarity))
+        indices[rows] = similarity.argmax(1)
+        cosines[rows] = similarity.max(1)
+    return indices, cosines
+
+
+def nearest_by_tokens_reference(
+    estimates: Float[np.ndarray, "n tokens width"], candidates: Float[np.ndarray, "m tokens width"]
+) -> Int64[np.ndarray, " n"]:
+    """The same index, one pair at a time."""
+    chosen = []
+    for estimate in estimates:
+        cosines = [np.vdot(estimate, known) / np.linalg.norm(estimate) / np.linalg.norm(known) for known in candidates]
+        chosen.append(int(np.argmax(cosines)))
+    return np.array(chosen, np.int64)
+
+
+def best_neighbour(
+    indices: Int64[np.ndarray, "n samples neighbours"], similarities: Float[np.ndarray, "n samples neighbours"]
+) -> Int64[np.ndarray, " n"]:
+    """The one neighbour with the highest similarity among those that all prior samples of a stimulus retrieved.
+
+    Args:
+        indices: rows of the corpus, (n, S, K).
+        similarities: the retrieval's own similarities, (n, S, K); the stimulus itself is never looked at.
+    """
+    best = similarities.reshape(len(similarities), -1).argmax(1)
+    return indices.reshape(len(indices), -1)[np.arange(len(indices)), best]
+
+
+def derangement(n: int, seed: int) -> Int64[np.ndarray, " n"]:
+    """A random order of `n` rows in which no row keeps its place: betas shuffled so that every brain is a wrong one.
+
+    Raises:
+        ValueError: fewer than two rows cannot be deranged.
+    """
+    if n < 2:
+        raise ValueError(f"'n' must be at least 2, for one row cannot change its place. {n} was provided.")
+    order = np.random.default_rng(seed).permutation(n)
+    deranged = np.empty(n, np.int64)
+    deranged[order] = np.roll(order, 1)
+    return deranged
+
+
+def unit_rows(tokens: Float[np.ndarray, "n tokens width"]) -> Float[np.ndarray, "n flat"]:
+    """Tokens flattened and divided by their norm, as every comparison of token sets uses them."""
+    flat = tokens.reshape(len(tokens), -1).astype(np.float32)
+    return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), np.finfo(np.float32).tiny)

@@ -1,0 +1,83 @@
+"""Checkpoints of a training: weights, optimizer and history in one safetensors file, written whole, no pickle.
+
+A training that is interrupted and resumed reaches bit-identical weights: every epoch draws its randomness from a seed
+of its own, so nothing else has to be remembered.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from brainram_lib.store import write_whole
+
+Row = dict[str, float]
+
+
+@dataclass
+class Progress:
+    """How far a training has come: epochs done and one row of losses for each."""
+
+    epoch: int = 0
+    history: list[Row] = field(default_factory=list)
+
+
+def save_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+    """Write everything a training needs to go on."""
+    state = optimizer.state_dict()
+    tensors = {f"model/{name}": value.contiguous() for name, value in model.state_dict().items()}
+    for index, values in state["state"].items():
+        tensors |= {f"optimizer/{index}/{name}": torch.as_tensor(value) for name, value in values.items()}
+    notes = {"epoch": progress.epoch, "history": progress.history, "groups": state["param_groups"]}
+    with write_whole(path) as partial:
+        save_file(tensors, partial, metadata={"progress": json.dumps(notes)})
+
+
+def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+    """Put a checkpoint's state into `model` and `optimizer`; an absent file is a training that has not begun."""
+    if not path.exists():
+        return Progress()
+    weights: dict[str, torch.Tensor] = {}
+    moments: dict[int, dict[str, torch.Tensor]] = {}
+    with safe_open(path, "pt") as stored:
+        notes = json.loads(stored.metadata()["progress"])
+        for name in stored.keys():  # noqa: SIM118 - safe_open is no mapping
+            kind, rest = name.split("/", 1)
+            if kind == "model":
+                weights[rest] = stored.get_tensor(name)
+            else:
+                index, moment = rest.split("/", 1)
+                moments.setdefault(int(index), {})[moment] = stored.get_tensor(name)
+    model.load_state_dict(weights)
+    optimizer.load_state_dict({"state": moments, "param_groups": notes["groups"]})
+    return Progress(notes["epoch"], notes["history"])
+
+
+@contextmanager
+def epoch_randomness(seed: int, epoch: int) -> Iterator[torch.Generator]:
+    """All randomness of one epoch, dropout included, from (seed, epoch); the global state is put back afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed * 100_003 + epoch)
+        yield torch.Generator().manual_seed(seed * 100_003 + epoch)
+
+
+def epochs_left(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, epochs: int
+) -> tuple[Progress, range, Callable[[Row], None]]:
+    """Resume from `path`: (progress, the epochs still to do, a function that closes an epoch with its row)."""
+    progress = load_checkpoint(path, model, optimizer)
+
+    def close(row: Row) -> None:
+        progress.history.append(row)
+        progress.epoch += 1
+        save_checkpoint(path, model, optimizer, progress)
+
+    return progress, range(progress.epoch, epochs), close

@@ -1,0 +1,161 @@
+"""The environment itself: what is installed, whether it is complete and as locked, and what this machine offers.
+
+The Makefile runs this file on its own, before the package is installed, so it needs nothing outside the standard
+library at import.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+import shutil
+import sys
+import tomllib
+from collections.abc import Iterable, Iterator
+from importlib.metadata import PackageNotFoundError, distribution, version
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+LOCK = ROOT / "requirements.lock"
+# torch's accelerator libraries exist for Linux only, and torch asks for them there only.
+LINUX_ONLY = re.compile(r"^(nvidia|cuda|triton)")
+HEADER = """\
+# The tested set: Python 3.11, exact versions of everything that pyproject.toml's runtime and dev requirements need.
+# Made by `make lock` from an environment that passes the tests; pyproject.toml holds the ranges.
+"""
+GIB = 2**30
+
+
+def locked(lock: Path = LOCK) -> dict[str, str]:
+    """Distribution names and versions that the lock file names.
+
+    Raises:
+        ValueError: a line is not `name==version`, with or without an environment marker.
+    """
+    found = {}
+    for line in lock.read_text().splitlines():
+        text = line.split("#")[0].strip()
+        if not text:
+            continue
+        match = re.fullmatch(r"([A-Za-z0-9._-]+)==([^\s;]+)(\s*;.*)?", text)
+        if match is None:
+            raise ValueError(
+                f"'{lock.name}' must hold lines such as 'numpy==2.4.6'. '{text}' was found; run `make lock`."
+            )
+        found[normal(match[1])] = match[2]
+    return found
+
+
+def normal(name: str) -> str:
+    """A distribution's name as package indexes compare it: lower case, single hyphens."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def incomplete(pins: dict[str, str]) -> list[str]:
+    """The pins, as `name==version`, of packages whose installation was interrupted half-way.
+
+    An installer writes a package's RECORD last; without it the package looks installed but may lack files.
+    """
+    return [f"{name}=={pin}" for name, pin in pins.items() if (d := _distribution(name)) and d.files is None]
+
+
+def differing(pins: dict[str, str]) -> list[str]:
+    """One sentence for each pinned package that is missing here or has another version."""
+    sentences = []
+    for name, pin in pins.items():
+        if LINUX_ONLY.match(name) and sys.platform != "linux":
+            continue
+        found = _distribution(name)
+        if found is None:
+            sentences.append(f"{name} is not installed; {pin} was tested.")
+        elif found.version.split("+")[0] != pin:
+            sentences.append(f"{name} is {found.version}; {pin} was tested.")
+    return sentences
+
+
+def lock_lines(pyproject: Path = ROOT / "pyproject.toml", extras: tuple[str, ...] = ("dev",)) -> list[str]:
+    """`name==version` for the requirements of the project and of `extras`, and for all that these need here.
+
+    Raises:
+        PackageNotFoundError: a requirement is not installed here.
+    """
+    from packaging.requirements import Requirement
+
+    project = tomllib.loads(pyproject.read_text())["project"]
+    texts = project["dependencies"] + [text for extra in extras for text in project["optional-dependencies"][extra]]
+    waiting, found = [Requirement(text) for text in texts], {}
+    seen: set[tuple[str, str]] = set()
+    while waiting:
+        needed = waiting.pop()
+        for extra in ("", *needed.extras):
+            if (normal(needed.name), extra) in seen:
+                continue
+            seen.add((normal(needed.name), extra))
+            found[normal(needed.name)] = version(needed.name).split("+")[0]
+            wanted = (Requirement(text) for text in distribution(needed.name).requires or ())
+            waiting += [r for r in wanted if r.marker is None or r.marker.evaluate({"extra": extra})]
+    return [f"{name}=={found[name]}{_marker(name)}" for name in sorted(found)]
+
+
+def report() -> Iterator[tuple[bool, str]]:
+    """What `python -m brainram_lib doctor` prints: (all is well, sentence), one a line."""
+    yield sys.version_info >= (3, 11), f"Python {platform.python_version()} (3.11 or newer is needed)."
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
+    yield memory > 7, f"{os.cpu_count()} cores, {memory:.0f} GiB of memory (mini needs 8 GiB)."
+    free = shutil.disk_usage(Path.cwd()).free / GIB
+    yield free > 5, f"{free:.0f} GiB free on this folder's disk (mini's results need up to 5 GiB)."
+    yield from _report_packages()
+    yield from _report_accelerator()
+
+
+def _report_packages() -> Iterator[tuple[bool, str]]:
+    if not LOCK.is_file():
+        yield True, "No lock file beside the package: versions are not compared with the tested set."
+        return
+    pins = locked()
+    half = incomplete(pins)
+    yield not half, f"Half-installed packages: {', '.join(half) or 'none'}." + (" Run `make mend`." if half else "")
+    others = differing(pins)
+    if not others:
+        yield True, f"All {len(pins)} packages have the tested versions."
+    for sentence in others:
+        yield False, sentence
+
+
+def _report_accelerator() -> Iterator[tuple[bool, str]]:
+    try:
+        import torch
+        import torchvision  # noqa: F401  a CPU build of torch beside it fails here, at import
+    except (ImportError, RuntimeError) as problem:
+        yield False, f"torch and torchvision do not import together ({problem}). Install the pair in requirements.lock."
+        return
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else "none; mini runs on the processor"
+    yield True, f"torch {torch.__version__}; accelerator: {name}."
+
+
+def _marker(name: str) -> str:
+    return ' ; platform_system == "Linux"' if LINUX_ONLY.match(name) else ""
+
+
+def _distribution(name: str):
+    try:
+        return distribution(name)
+    except PackageNotFoundError:
+        return None
+
+
+def main(arguments: Iterable[str] | None = None) -> None:
+    """Print the lock of this environment, or the packages in the lock that are half-installed here."""
+    parser = argparse.ArgumentParser(prog="environment.py", description=main.__doc__)
+    parser.add_argument("what", choices=("lock", "incomplete"))
+    chosen = parser.parse_args(arguments)
+    if chosen.what == "lock":
+        print(HEADER + "\n".join(lock_lines()))
+    else:
+        print("\n".join(incomplete(locked())))
+
+
+if __name__ == "__main__":
+    main()

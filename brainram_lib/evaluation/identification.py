@@ -1,0 +1,121 @@
+"""Image and brain retrieval (paper 5.2, Table 2, last two columns): top-1 among 300 test images, 30 repeats.
+
+The two differ only by the axis that competes, and a transposed similarity swaps their labels, so the axes have names:
+similarity[brain, image].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from brainram_lib.baselines.nearest import unit_rows
+
+POOL, REPEATS = 300, 30
+BRAINS, IMAGES = 0, 1
+
+
+@dataclass(frozen=True)
+class Identification:
+    """Top-1 identification in one direction.
+
+    Attributes:
+        repeats: top-1 accuracy of each repeat, (n_repeats,).
+        per_image: for each test image the share of the repeats holding it in which it was found, (n_drawn,): what an
+            interval over images is bootstrapped from.
+        pool: images competing in each repeat; chance is 1 / pool.
+    """
+
+    repeats: Float[np.ndarray, " repeats"]
+    per_image: Float[np.ndarray, " drawn"]
+    pool: int
+
+    @property
+    def mean(self) -> float:
+        """Mean over repeats."""
+        return float(self.repeats.mean())
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The central 95 % of the repeats. No width when the pool is the whole test set: use `per_image` then."""
+        low, high = np.quantile(self.repeats, [0.025, 0.975])
+        return float(low), float(high)
+
+    @property
+    def chance(self) -> float:
+        """Accuracy of a blind guess."""
+        return 1 / self.pool
+
+
+def retrieval(
+    estimates: Float[np.ndarray, "n tokens width"],
+    targets: Float[np.ndarray, "_n _tokens _width"],
+    pool: int = POOL,
+    repeats: int = REPEATS,
+    seed: int = 0,
+) -> dict[str, Identification]:
+    """{'image_retrieval': ..., 'brain_retrieval': ...} from flattened, L2-normalised tokens.
+
+    image_retrieval: for each brain, its own image ranks first among the pool's images.
+    brain_retrieval: for each image, its own brain ranks first among the pool's brains.
+
+    Args:
+        estimates: what the brains predict, (n, n_tokens, width).
+        targets: the images' true tokens, (n, n_tokens, width), same order.
+        pool: how many images are drawn without replacement in each repeat.
+
+    Raises:
+        ValueError: shapes differ, or the test set is smaller than the pool.
+    """
+    if estimates.shape != targets.shape:
+        raise ValueError(
+            f"'estimates' is {estimates.shape} and 'targets' {targets.shape}: both must be (n, tokens, width) of the "
+            "same images in the same order."
+        )
+    return retrieval_from_similarity(unit_rows(estimates) @ unit_rows(targets).T, pool, repeats, seed)
+
+
+def retrieval_from_similarity(
+    similarity: Float[np.ndarray, "brains images"], pool: int = POOL, repeats: int = REPEATS, seed: int = 0
+) -> dict[str, Identification]:
+    """The same from similarity[brain, image], right pairs on the diagonal.
+
+    Raises:
+        ValueError: fewer images than the pool needs.
+    """
+    n = len(similarity)
+    if n < pool:
+        raise ValueError(f"'pool' must be at most the {n} test images. {pool} was provided.")
+    rng = np.random.default_rng(seed)
+    draws = [np.sort(rng.choice(n, pool, replace=False)) for _ in range(repeats)]
+    directions = {"image_retrieval": IMAGES, "brain_retrieval": BRAINS}
+    return {name: _identified(similarity, draws, axis) for name, axis in directions.items()}
+
+
+def found_first(similarity: Float[np.ndarray, "brains images"], competing: int) -> Bool[np.ndarray, " n"]:
+    """Whether each right pair ranks first when the entries along axis `competing` compete; ties are failures.
+
+    `competing=IMAGES`: each row (brain) looks among images. `competing=BRAINS`: each column (image) looks among brains.
+    """
+    own = similarity.diagonal()
+    rivals = similarity >= (own[:, None] if competing == IMAGES else own[None, :])
+    return rivals.sum(competing) == 1
+
+
+def ranks(similarity: Float[np.ndarray, "brains images"], competing: int) -> Float[np.ndarray, " n"]:
+    """Rank of each right pair, 1 is best, ties counted against it; mean rank and top-k follow from it."""
+    own = similarity.diagonal()
+    return (similarity >= (own[:, None] if competing == IMAGES else own[None, :])).sum(competing).astype(np.float64)
+
+
+def _identified(similarity: np.ndarray, draws: list[np.ndarray], competing: int) -> Identification:
+    hits, held = np.zeros(len(similarity)), np.zeros(len(similarity))
+    accuracies = []
+    for drawn in draws:
+        found = found_first(similarity[np.ix_(drawn, drawn)], competing)
+        accuracies.append(found.mean())
+        hits[drawn] += found
+        held[drawn] += 1
+    return Identification(np.array(accuracies), hits[held > 0] / held[held > 0], len(draws[0]))

@@ -1,0 +1,107 @@
+"""Scores as records: one number with its interval, and whose it is. Tables and figures are made from lists of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import pandas
+from jaxtyping import Float
+
+from brainram_lib.evaluation.identification import Identification
+from brainram_lib.evaluation.intervals import bootstrap_interval
+from brainram_lib.store import write_json, write_whole
+
+
+@dataclass(frozen=True)
+class Record:
+    """One score.
+
+    Attributes:
+        system: 'brainram', 'ridge', 'chance', ...
+        metric: a name of `catalogue.ALL`.
+        value: the mean over images.
+        low: lower end of the 95 % interval over images.
+        high: its upper end.
+        n: images scored.
+        subject: the subject's number.
+        seed: the seed of the run.
+    """
+
+    system: str
+    metric: str
+    value: float
+    low: float
+    high: float
+    n: int
+    subject: int
+    seed: int
+
+
+def record(system: str, metric: str, values: Float[np.ndarray, " n"], *, subject: int, seed: int) -> Record:
+    """The record of per-image values, with a bootstrap interval over images."""
+    interval = bootstrap_interval(np.asarray(values, np.float64))
+    return Record(system, metric, *interval, n=len(values), subject=subject, seed=seed)
+
+
+def records_of(system: str, scores: Mapping[str, Float[np.ndarray, " n"]], *, subject: int, seed: int) -> list[Record]:
+    """One record for each entry of {metric: per-image values}, as `Judge.score` returns them."""
+    return [record(system, metric, values, subject=subject, seed=seed) for metric, values in scores.items()]
+
+
+def identification_records(
+    system: str, found: Mapping[str, Identification], *, subject: int, seed: int
+) -> list[Record]:
+    """Records of `identification.retrieval`: the mean over repeats, the interval over images.
+
+    An interval over repeats would have no width where the pool is the whole test set, as on the embedded world.
+    """
+    records = []
+    for metric, result in found.items():
+        interval = bootstrap_interval(result.per_image)
+        records.append(
+            Record(system, metric, result.mean, interval.low, interval.high, len(result.per_image), subject, seed)
+        )
+    return records
+
+
+def known(system: str, metric: str, value: float, *, n: int, subject: int, seed: int) -> Record:
+    """The record of a number that is known and not measured, such as chance: its interval is a point."""
+    return Record(system, metric, value, value, value, n, subject, seed)
+
+
+def write_records(path: Path, records: Iterable[Record]) -> None:
+    """Write records as JSON or parquet, by the file's ending, whole or not at all.
+
+    Raises:
+        ValueError: another ending.
+    """
+    rows = [asdict(one) for one in records]
+    if path.suffix == ".json":
+        write_json(path, rows)
+    elif path.suffix == ".parquet":
+        with write_whole(path) as partial:
+            pandas.DataFrame(rows, columns=[field.name for field in fields(Record)]).to_parquet(partial, index=False)
+    else:
+        raise ValueError(f"'path' must end in .json or .parquet. '{path.name}' was provided.")
+
+
+def read_records(path: Path) -> list[Record]:
+    """Read what `write_records` wrote.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        ValueError: another ending, or the file does not hold records.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"No scores are at '{path}'. Run the scores stage first.")
+    if path.suffix not in (".json", ".parquet"):
+        raise ValueError(f"'path' must end in .json or .parquet. '{path.name}' was provided.")
+    try:
+        rows = json.loads(path.read_text()) if path.suffix == ".json" else pandas.read_parquet(path).to_dict("records")
+        return [Record(**row) for row in rows]
+    except (TypeError, ValueError, OSError) as problem:
+        raise ValueError(f"'{path}' does not hold score records ({problem}). Delete it and score again.") from problem

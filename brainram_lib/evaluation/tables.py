@@ -1,0 +1,197 @@
+"""Tables: systems as rows, metrics as columns, 'value [low, high]', measured and reported one under the other."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas
+
+from brainram_lib.evaluation.catalogue import Metric, metrics
+from brainram_lib.evaluation.records import Record
+from brainram_lib.evaluation.reported import BY_AUTHORS, FOOTNOTES, IN_BRAINRAM, reported_records
+
+EMBEDDED = "embedded world (mini): not comparable with the paper's numbers"
+MISSING = "–"
+# Rows that bound the table and do not compete for its best value.
+BOUNDS = ("ceiling", "shuffled", "chance")
+SYSTEMS: Mapping[str, str] = {
+    "brainram": "BrainRAM",
+    "brainram-no-ram": "BrainRAM without RAM",
+    "ridge": "Ridge",
+    "nearest-neighbour": "Nearest neighbour (its image)",
+    "nearest-train": "Nearest training image",
+    "shuffled": "Shuffled betas",
+    "ceiling": "True tokens (ceiling)",
+    "chance": "Chance",
+}
+
+
+@dataclass(frozen=True)
+class Section:
+    """Rows under one heading: `cells` holds text, systems by metrics, and `best` marks the best of each column."""
+
+    heading: str
+    cells: pandas.DataFrame
+    best: pandas.DataFrame
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """A titled table of sections with footnotes; shows itself in a notebook."""
+
+    title: str
+    sections: tuple[Section, ...]
+    footnotes: tuple[str, ...] = ()
+
+    def text(self) -> str:
+        """Plain text with aligned columns; the best of a column carries a star."""
+        blocks = [self.title]
+        for section in self.sections:
+            marked = section.cells.where(~section.best, section.cells + "*")
+            blocks.append(f"[{section.heading}]\n{marked.to_string()}")
+        return "\n\n".join(blocks + [_numbered(self.footnotes, "\n")]).rstrip() + "\n"
+
+    def markdown(self) -> str:
+        """GitHub's markdown; the best of a column is bold."""
+        blocks = [f"**{self.title}**"]
+        for section in self.sections:
+            marked = section.cells.where(~section.best, "**" + section.cells + "**")
+            lines = [[section.heading, *marked.columns], ["---"] * (len(marked.columns) + 1)]
+            lines += [[str(name), *row] for name, row in zip(marked.index, marked.to_numpy(), strict=True)]
+            blocks.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
+        return "\n\n".join(blocks + [_numbered(self.footnotes, "\n")]).rstrip() + "\n"
+
+    def html(self) -> str:
+        """One HTML table per section; the best of a column is bold."""
+        parts = [f"<h4>{html.escape(self.title)}</h4>"]
+        parts += [_section_html(section) for section in self.sections]
+        parts += [f"<p><small>{i}. {html.escape(note)}</small></p>" for i, note in enumerate(self.footnotes, 1)]
+        return "\n".join(parts)
+
+    def _repr_html_(self) -> str:
+        return self.html()
+
+
+def score_table(
+    records: Sequence[Record],
+    columns: Sequence[Metric],
+    title: str,
+    *,
+    embedded: bool,
+    paper_table: str | None = None,
+    rows: Sequence[str] | None = None,
+) -> ScoreTable:
+    """The measured rows, with the rows that the paper and the systems' authors print below them.
+
+    Args:
+        records: measured scores.
+        columns: the metrics to show, in order.
+        title: for example 'Table 1, subject 1'.
+        embedded: whether the scores are of the embedded world; the title then says so.
+        paper_table: '1' to '4' to add the reported rows and the footnotes, or None.
+        rows: systems in order; by default as `SYSTEMS` lists them, then the others as they come.
+    """
+    sections = [measured_section(records, columns, rows=rows)]
+    notes = [_interval_note(records)]
+    if paper_table is not None:
+        for provenance in (IN_BRAINRAM, BY_AUTHORS):
+            section = reported_section(paper_table, provenance)
+            sections += [section] if len(section.cells) else []
+        notes += FOOTNOTES[paper_table]
+    return ScoreTable(f"{title} · {EMBEDDED}" if embedded else title, tuple(sections), tuple(notes))
+
+
+def measured_section(
+    records: Sequence[Record],
+    columns: Sequence[Metric],
+    heading: str = "measured here",
+    rows: Sequence[str] | None = None,
+) -> Section:
+    """Measured scores, 'value [low, high]'. Several subjects or seeds give a row each, named in the row's title."""
+    several = len({(record.subject, record.seed) for record in records}) > 1
+    shown = {metric.name for metric in columns}
+    kept = [record for record in records if record.metric in shown and (rows is None or record.system in rows)]
+    order = _order(kept, rows)
+    kept.sort(key=lambda record: (order[record.system], record.subject, record.seed))
+    titles = [_row_title(record, several) for record in kept]
+    bounds = {title for title, record in zip(titles, kept, strict=True) if record.system in BOUNDS}
+    return _section(heading, kept, titles, columns, bounds, _with_interval)
+
+
+def reported_section(table: str, provenance: str) -> Section:
+    """Numbers as printed, in the columns of the paper's table."""
+    records = reported_records(table, provenance)
+    columns = metrics(dict.fromkeys(record.metric for record in reported_records(table, IN_BRAINRAM)))
+    columns = sorted(columns, key=lambda metric: _PAPER_ORDER.index(metric.name))
+    return _section(provenance, records, [record.system for record in records], columns, set(), _plain)
+
+
+_PAPER_ORDER = (
+    *("pixcorr", "ssim", "alex2", "alex5", "incep", "clip", "eff", "swav"),
+    *("image_retrieval", "brain_retrieval"),
+)
+
+
+def _section(heading, records, titles, columns, bounds, shown) -> Section:
+    """Lay records out as text and mark the best of each column among the rows that compete."""
+    index = list(dict.fromkeys(titles))
+    headings = [metric.heading for metric in columns]
+    cells = pandas.DataFrame(MISSING, index=index, columns=headings)
+    values = pandas.DataFrame(float("nan"), index=index, columns=headings)
+    by_name = {metric.name: metric for metric in columns}
+    for record, title in zip(records, titles, strict=True):
+        metric = by_name[record.metric]
+        cells.loc[title, metric.heading] = shown(record, metric)
+        # rounded as shown, so that equal entries are both best
+        values.loc[title, metric.heading] = round(record.value, 3)
+    competing = values.drop(index=[title for title in index if title in bounds])
+    ends = [competing[m.heading].max() if m.direction == "up" else competing[m.heading].min() for m in columns]
+    best = values.eq(pandas.Series(ends, headings)) & ~values.index.isin(bounds)[:, None]
+    return Section(heading, cells, best)
+
+
+def _order(records: Iterable[Record], rows: Sequence[str] | None) -> dict[str, int]:
+    names = rows if rows is not None else [*SYSTEMS, *(record.system for record in records)]
+    return {name: position for position, name in enumerate(dict.fromkeys(names))}
+
+
+def _row_title(record: Record, several: bool) -> str:
+    title = SYSTEMS.get(record.system, record.system)
+    return f"{title} (subject {record.subject}, seed {record.seed})" if several else title
+
+
+def _number(value: float, metric: Metric) -> str:
+    if metric.percent:
+        return f"{100 * value:.1f}"
+    return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3f}"
+
+
+def _with_interval(record: Record, metric: Metric) -> str:
+    if record.low == record.high:
+        return _number(record.value, metric)
+    low, high = (_number(end, metric) for end in (record.low, record.high))
+    return f"{_number(record.value, metric)} [{low}, {high}]"
+
+
+def _plain(record: Record, metric: Metric) -> str:
+    return _number(record.value, metric)
+
+
+def _interval_note(records: Sequence[Record]) -> str:
+    counts = sorted({record.n for record in records})
+    return f"In brackets: 95 % bootstrap interval over images (n = {', '.join(map(str, counts))})."
+
+
+def _numbered(notes: Iterable[str], join: str) -> str:
+    return join.join(f"{position}. {note}" for position, note in enumerate(notes, 1))
+
+
+def _section_html(section: Section) -> str:
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in [section.heading, *section.cells.columns])
+    rows = []
+    for name, texts, marks in zip(section.cells.index, section.cells.to_numpy(), section.best.to_numpy(), strict=True):
+        shown = [f"<b>{html.escape(t)}</b>" if best else html.escape(t) for t, best in zip(texts, marks, strict=True)]
+        rows.append(f"<tr><th>{html.escape(str(name))}</th>{''.join(f'<td>{cell}</td>' for cell in shown)}</tr>")
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"

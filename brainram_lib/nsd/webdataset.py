@@ -1,0 +1,171 @@
+"""MindEye's webdataset mirror of NSD as a second source of the same arrays, in the same order (ascending nsdId).
+
+`webdataset_avg_split/{train/train_subj0X_*.tar, val/val_subj0X_*.tar, test/test_subj0X_*.tar}`; each sample is `jpg`,
+`nsdgeneral.npy` (3 x N betas, as MindEye normalised them), `trial.npy`, `coco73k.npy` (the
+0-based nsdId) and `num_uniques.npy`. MindEye's validation images are training images of NSD, and are given as such. An
+image shown fewer than three times has a presentation repeated; repeats are not averaged twice.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, Int, UInt8
+from PIL import Image
+from tqdm.auto import tqdm
+
+from brainram_lib.nsd.errors import DamagedFileError, MissingFileError, ShapeError
+from brainram_lib.nsd.layout import subject_folder
+from brainram_lib.nsd.normalise import require_normalisation
+from brainram_lib.nsd.prepared import PreparedSubject, Rows, write_prepared
+
+_FOLDERS = {"train": ("train", "val"), "test": ("test",)}
+_KEYS = ("nsdgeneral.npy", "coco73k.npy", "jpg")
+
+
+@dataclass(frozen=True)
+class WebdatasetSplit:
+    """One split of MindEye's mirror.
+
+    Attributes:
+        nsd_ids: 0-based, ascending.
+        betas: every image's presentations; the third (or second) may repeat an earlier one.
+        shards: the file that each image came from, in the order of `nsd_ids`.
+    """
+
+    nsd_ids: Int[np.ndarray, " images"]
+    betas: Float32[np.ndarray, "images repetitions voxels"]
+    shards: tuple[Path, ...]
+
+    def rows(self) -> Rows:
+        """Sums and counts over the distinct presentations of each image."""
+        rows = Rows.empty(self.nsd_ids, self.betas.shape[2])
+        for image, presentations in enumerate(self.betas):
+            distinct = [
+                trial
+                for place, trial in enumerate(presentations)
+                if not any(np.array_equal(trial, earlier) for earlier in presentations[:place])
+            ]
+            rows.add(np.full(len(distinct), image), np.stack(distinct))
+        return rows
+
+
+def shards_of(folder: Path, subject: int, split: str) -> list[Path]:
+    """The tars of 'train' (with MindEye's 'val') or 'test'.
+
+    Raises:
+        MissingFileError: there is none.
+    """
+    name = subject_folder(subject)
+    found = [path for part in _FOLDERS[split] for path in sorted((folder / part).glob(f"{part}_{name}_*.tar"))]
+    if not found:
+        raise MissingFileError(
+            f"'{folder}' has no {split} tars of {name}; '{split}/{split}_{name}_0.tar' was expected."
+        )
+    return found
+
+
+def read_webdataset(folder: Path, subject: int, split: str) -> WebdatasetSplit:
+    """Read all tars of one split.
+
+    Raises:
+        MissingFileError: there are none.
+        DamagedFileError: a tar is cut short, or a sample lacks a part.
+        ShapeError: two samples have different numbers of voxels, or one image stands twice.
+    """
+    ids: list[int] = []
+    betas: list[np.ndarray] = []
+    origin: list[Path] = []
+    for path in tqdm(shards_of(folder, subject, split), desc=f"{split} tars"):
+        for sample in _samples(path):
+            ids.append(int(_array(sample["coco73k.npy"]).reshape(-1)[0]))
+            betas.append(np.atleast_2d(_array(sample["nsdgeneral.npy"])).astype(np.float32))
+            origin.append(path)
+    shapes = {trial.shape for trial in betas}
+    if len(shapes) != 1 or len(set(ids)) != len(ids):
+        raise ShapeError(
+            f"'{folder}', {split}: betas of shapes {sorted(shapes)}, {len(ids) - len(set(ids))} images twice."
+        )
+    order = np.argsort(ids)
+    return WebdatasetSplit(np.array(ids)[order], np.stack([betas[i] for i in order]), tuple(origin[i] for i in order))
+
+
+def read_webdataset_images(folder: Path, subject: int, split: str) -> UInt8[np.ndarray, "images height width 3"]:
+    """The images of one split, in the order of `read_webdataset`."""
+    found: dict[int, np.ndarray] = {}
+    for path in tqdm(shards_of(folder, subject, split), desc=f"{split} images"):
+        for sample in _samples(path):
+            nsd_id = int(_array(sample["coco73k.npy"]).reshape(-1)[0])
+            found[nsd_id] = np.asarray(Image.open(io.BytesIO(sample["jpg"])).convert("RGB"))
+    return np.stack([found[nsd_id] for nsd_id in sorted(found)])
+
+
+def prepare_webdataset(folder: Path, subject: int, out: Path, *, normalisation: str = "none") -> PreparedSubject:
+    """A prepared subject from MindEye's tars: averages over distinct presentations, ascending nsdId.
+
+    The tars do not say where the voxels are: `voxel_index` counts them, `volume_shape` is (voxels,), there are no
+    regions and no ncsnr. 'session-z' cannot be done here, because sessions are not known.
+
+    Raises:
+        NsdError: the tars cannot be read, or the normalisation needs sessions.
+    """
+    require_normalisation(normalisation)
+    if normalisation == "session-z":
+        raise ShapeError("'session-z' needs sessions, which the tars do not name. Use another normalisation.")
+    splits = {split: read_webdataset(folder, subject, split).rows() for split in _FOLDERS}
+    voxels = splits["train"].total.shape[1]
+    if splits["test"].total.shape[1] != voxels:
+        raise ShapeError(f"training betas have {voxels} voxels, test betas {splits['test'].total.shape[1]}.")
+    values = splits["train"].total
+    constant = ~np.isfinite(values).all(axis=0) | (values == values[:1]).all(axis=0)
+    places = np.flatnonzero(constant).tolist()
+    arrays = {
+        "voxel_index": np.flatnonzero(~constant),
+        "ncsnr": np.full((~constant).sum(), np.nan, np.float32),
+        "rois": np.empty((0, int((~constant).sum())), bool),
+    }
+    record = {
+        **{"subject": subject, "sessions": [], "version": "webdataset", "space": "nsdgeneral", "roi": "nsdgeneral"},
+        **{"average": True, "volume_shape": [voxels], "affine": None, "rois": [], "ncsnr": "absent"},
+        "files": [str(path.relative_to(folder)) for split in _FOLDERS for path in shards_of(folder, subject, split)],
+        "excluded": {"constant or not finite": places} if places else {},
+        "n_excluded": {"constant or not finite": len(places)} if places else {},
+    }
+    return write_prepared(Path(out), splits, ~constant, normalisation, arrays, record)
+
+
+def _samples(path: Path) -> Iterator[dict[str, bytes]]:
+    """The samples of a tar, in its order: parts of one sample follow each other and share the name before the dot."""
+    name, sample = "", {}
+    try:
+        with tarfile.open(path) as archive:
+            for member in archive:
+                key, _, part = Path(member.name).name.partition(".")
+                stream = archive.extractfile(member)
+                if stream is None:
+                    continue
+                if key != name and sample:
+                    yield _whole(path, name, sample)
+                    sample = {}
+                name = key
+                sample[part] = stream.read()
+    except tarfile.TarError as problem:
+        raise DamagedFileError(f"'{path}' cannot be read to its end ({problem}). Fetch it again.") from problem
+    if sample:
+        yield _whole(path, name, sample)
+
+
+def _whole(path: Path, name: str, sample: dict[str, bytes]) -> dict[str, bytes]:
+    missing = [key for key in _KEYS if key not in sample]
+    if missing:
+        raise DamagedFileError(f"'{path}': sample '{name}' lacks {missing}. Fetch the tar again.")
+    return sample
+
+
+def _array(data: bytes) -> np.ndarray:
+    return np.load(io.BytesIO(data), allow_pickle=False)

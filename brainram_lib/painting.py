@@ -1,0 +1,94 @@
+"""Pictures for the workbench: the generator with this profile's settings, and the systems that show what exists."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from brainram_lib.baselines.nearest import best_neighbour, derangement, nearest_by_tokens
+from brainram_lib.encoders import ClipTokens
+from brainram_lib.generation.sampling import generate
+from brainram_lib.generation.versatile_diffusion import VersatileDiffusion, load_generator
+from brainram_lib.profiles import Profile
+
+if TYPE_CHECKING:
+    from brainram_lib.workbench import Workbench
+
+# The blank picture whose tokens stand for 'no image'.
+BLANK = 128
+
+
+class Painter:
+    """Versatile Diffusion with a profile's settings: tokens in, pictures out."""
+
+    def __init__(self, profile: Profile, model: VersatileDiffusion, null_image: Tensor, null_text: Tensor) -> None:
+        self.settings, self.model = profile.generation, model
+        self.null_image, self.null_text = null_image, null_text
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with the generator's weights."""
+        return self.model.fingerprint
+
+    def paint(
+        self,
+        image_tokens: Float[np.ndarray, "n image_tokens width"],
+        text_tokens: Float[np.ndarray, "n text_tokens width"],
+        label: str = "generate",
+    ) -> UInt8[np.ndarray, "n height width 3"]:
+        """One picture for each pair of token sets."""
+        settings = self.settings
+        return generate(
+            self.model,
+            torch.from_numpy(np.array(image_tokens, np.float32)),
+            torch.from_numpy(np.array(text_tokens, np.float32)),
+            null_image_tokens=self.null_image,
+            null_text_tokens=self.null_text,
+            text_mix=settings.text_mix,
+            guidance_scale=settings.guidance_scale,
+            steps=settings.steps,
+            scheduler=settings.scheduler,
+            batch_size=settings.batch,
+            label=label,
+        )
+
+
+def null_tokens(encoder: ClipTokens) -> tuple[Tensor, Tensor]:
+    """The tokens of a blank picture and of an empty caption: 'no guidance' for classifier-free guidance."""
+    blank = np.full((1, encoder.image_size, encoder.image_size, 3), BLANK, np.uint8)
+    with torch.no_grad():
+        return encoder.image_tokens(blank), encoder.text_tokens([[""]])
+
+
+def load_painter(profile: Profile, encoder: ClipTokens) -> Painter:
+    """The generator of a profile."""
+    return Painter(profile, load_generator(profile.generation.checkpoint), *null_tokens(encoder))
+
+
+def shown_pictures(workbench: Workbench, system: str) -> UInt8[np.ndarray, "n height width 3"]:
+    """The systems that paint nothing of their own.
+
+    nearest-neighbour: the picture of the most similar neighbour. nearest-train: the training picture whose tokens are
+    nearest to the brain's estimate. shuffled: BrainRAM's picture for another brain.
+
+    Raises:
+        ValueError: another name.
+    """
+    if system == "nearest-neighbour":
+        found = workbench.neighbours("image", "test")
+        return workbench.corpus.images(best_neighbour(found.ids, found.similarity))
+    if system == "nearest-train":
+        estimates = np.asarray(workbench.estimates("image", "test"), np.float32).mean(1)
+        rows, _ = nearest_by_tokens(estimates, np.asarray(workbench.targets("image", "train"), np.float32))
+        return workbench.stimuli("train")[rows]
+    if system == "shuffled":
+        pictures = workbench.reconstructions("brainram")
+        return pictures[derangement(len(pictures), workbench.seed)]
+    raise ValueError(
+        f"'system' must be one of brainram, brainram-no-ram, ridge, ceiling, nearest-neighbour, nearest-train, "
+        f"shuffled. '{system}' was provided."
+    )

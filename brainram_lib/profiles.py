@@ -1,0 +1,202 @@
+"""The two profiles as data: every size and hyper-parameter, with its source in the paper or the reason it differs.
+
+`paper` holds the paper's numbers; where the paper is silent the comment says what was taken instead. `mini` is the
+embedded world. No code asks which profile it runs: it reads these numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+MODALITIES = ("image", "text")
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Which betas, and how they are prepared (METHOD: z-score per session and voxel, mean over repetitions)."""
+
+    sessions: int
+    beta_version: str = "betas_fithrf_GLMdenoise_RR"
+    roi: str = "nsdgeneral"
+    normalisation: str = "session-z"
+    validation_images: int = 300
+
+
+@dataclass(frozen=True)
+class ProjectorSettings:
+    """Phi_proj (section 3.2). The paper gives no sizes."""
+
+    hidden: int
+    width: int
+    blocks: int
+    dropout: float
+    voxel_dropout: float
+    backbone: str = "mamba"
+    linear_path: bool = False
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """f of eq. 2. The paper gives no sizes."""
+
+    width: int
+    depth: int
+    heads: int
+
+
+@dataclass(frozen=True)
+class Stage1Settings:
+    """Training and sampling of one prior (section 3.2, 4.2)."""
+
+    projector: ProjectorSettings
+    network: NetworkSettings
+    epochs: int
+    batch: int
+    gamma: float = 0.8  # 4.2
+    beta: float = 0.3  # 4.2
+    temperature: float = 0.006  # not given; MindEye's
+    mixco_alpha: float = 0.15  # Beta(alpha, alpha), not given; MindEye's
+    peak_rate: float = 2.5e-4  # 4.2
+    weight_decay: float = 1e-2  # AdamW's default (4.2)
+    diffusion_steps: int = 100  # not given; the authors' code
+    sample_steps: int = 100
+    samples: int = 4  # S, 4.2
+    global_token_weight: float = 1.0  # weight of token 0 in the squared error, as one of T
+    free_share: float = 0.0  # share of each batch drawn from corpus tokens with simulated estimates
+
+
+@dataclass(frozen=True)
+class RetrievalSettings:
+    """Neighbours (section 3.3, 4.2)."""
+
+    neighbours: int = 4  # K per prior sample, 4.2
+    cross_weight: float = 0.0  # share of the other modality in the query; the paper queries each modality alone
+    index: str = "Flat"
+
+
+@dataclass(frozen=True)
+class Stage2Settings:
+    """The RAM and its training (section 3.3, 4.2)."""
+
+    heads: int
+    fusion_hidden: int
+    epochs: int
+    batch: int
+    gamma: float = 0.2  # 4.2
+    temperature: float = 0.006
+    rate: float = 2.5e-4  # 4.2, constant
+    weight_decay: float = 1e-2
+
+
+@dataclass(frozen=True)
+class GenerationSettings:
+    """Versatile Diffusion, guided by image and text (section 3.1). The paper gives none of these numbers."""
+
+    steps: int
+    guidance_scale: float
+    text_mix: float
+    batch: int
+    scheduler: str = "unipc"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Everything that differs between the embedded world and the real thing."""
+
+    name: str
+    title: str
+    subjects: tuple[int, ...]
+    data: DataSettings
+    stage1: Stage1Settings
+    retrieval: RetrievalSettings
+    stage2: Stage2Settings
+    generation: GenerationSettings
+    encoder: str
+    metrics: str
+    embedded_world: bool
+    corpus_pairs: int
+
+
+PAPER = Profile(
+    name="paper",
+    title="Natural Scenes Dataset",
+    subjects=(1, 2, 5, 7),  # 4.1
+    data=DataSettings(sessions=37),  # 8,859 / 982 images, 4.2
+    stage1=Stage1Settings(
+        projector=ProjectorSettings(hidden=1024, width=768, blocks=4, dropout=0.15, voxel_dropout=0.0),
+        network=NetworkSettings(width=768, depth=3, heads=12),
+        epochs=180,  # 4.2
+        batch=32,  # 4.2
+    ),
+    retrieval=RetrievalSettings(),
+    stage2=Stage2Settings(heads=12, fusion_hidden=64, epochs=120, batch=256),  # 4.2
+    generation=GenerationSettings(steps=20, guidance_scale=3.5, text_mix=0.4, batch=4),
+    encoder="ViT-L-14-quickgelu",
+    metrics="paper",
+    embedded_world=False,
+    corpus_pairs=0,
+)
+
+MINI = Profile(
+    name="mini",
+    title="embedded world (mini): not comparable with the paper's numbers",
+    subjects=(1, 2, 5, 7),
+    data=DataSettings(sessions=14, validation_images=300),
+    stage1=Stage1Settings(
+        projector=ProjectorSettings(
+            hidden=256, width=64, blocks=2, dropout=0.3, voxel_dropout=0.3, linear_path=True
+        ),
+        network=NetworkSettings(width=192, depth=2, heads=6),
+        epochs=30,
+        batch=64,
+        temperature=0.03,
+        peak_rate=1e-3,
+        sample_steps=20,
+        global_token_weight=4.0,
+    ),
+    retrieval=RetrievalSettings(cross_weight=0.5),
+    stage2=Stage2Settings(heads=4, fusion_hidden=32, epochs=30, batch=256, temperature=0.03, rate=1e-3),
+    generation=GenerationSettings(steps=15, guidance_scale=2.0, text_mix=0.4, batch=64),
+    encoder="mini",
+    metrics="mini",
+    embedded_world=True,
+    corpus_pairs=12_000,
+)
+
+PROFILES = {profile.name: profile for profile in (MINI, PAPER)}
+
+
+def profile_of(name: str) -> Profile:
+    """The profile called `name`.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    if name not in PROFILES:
+        raise ValueError(f"'profile' must be one of {sorted(PROFILES)}. '{name}' was provided.")
+    return PROFILES[name]
+
+
+def default_runs() -> Path:
+    """Where results are saved unless the user says otherwise: `runs` at the top of the checkout."""
+    return Path(__file__).resolve().parent.parent / "runs"
+
+
+def changed(profile: Profile, **changes: object) -> Profile:
+    """A profile with some numbers changed, named by dotted paths with '__': `stage1__epochs=2`.
+
+    Raises:
+        ValueError: a path that the profile does not have.
+    """
+    for path, value in changes.items():
+        profile = _changed(profile, path.split("__"), value)
+    return profile
+
+
+def _changed(settings: object, path: list[str], value: object) -> object:
+    names = {field.name for field in fields(settings)}
+    if path[0] not in names:
+        raise ValueError(f"'{path[0]}' is not a setting of {type(settings).__name__}. It has {sorted(names)}.")
+    inner = value if len(path) == 1 else _changed(getattr(settings, path[0]), path[1:], value)
+    return replace(settings, **{path[0]: inner})

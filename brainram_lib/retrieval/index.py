@@ -1,0 +1,243 @@
+"""Nearest neighbours in a corpus by inner product of L2-normalised embeddings (cosine), with faiss.
+
+    similarity(q, e_j) = q . e_j,      |q| = |e_j| = 1,      neighbours = the k items with the largest similarity
+
+Exact by default (`Flat`); any faiss factory string for larger corpora, e.g. `IVF4096,Flat`, whose `nprobe` says how
+many of its cells a query visits. The index lies beside the corpus as clip-retrieval keeps it: image.index, text.index.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import faiss
+import numpy as np
+from jaxtyping import Float, Float32, Int, Int64
+from tqdm.auto import tqdm
+
+from brainram_lib.retrieval.corpus import Corpus, CorpusError
+from brainram_lib.store import write_json, write_whole
+
+EXACT = "Flat"
+QUERY_CHUNK = 1024
+# float16 rounds a unit vector's norm by less than this
+NORM_TOLERANCE = 1e-2
+# k-means of an IVF index needs some 40 vectors a cell; more only costs time
+TRAINING_ROWS = 200_000
+
+Excluded = Int[np.ndarray, " m"] | Sequence[Int[np.ndarray, " m"]] | None
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Items of a corpus, the most similar first along the last axis.
+
+    `ids` int64 and `similarity` float32 have one shape: (n, k) from a search, (n, S, K) for S prior samples each.
+    """
+
+    ids: Int64[np.ndarray, "*rows k"]
+    similarity: Float32[np.ndarray, "*rows k"]
+
+    def __post_init__(self) -> None:
+        if self.ids.shape != self.similarity.shape:
+            raise ValueError(f"ids have shape {self.ids.shape}, similarities {self.similarity.shape}: they must agree.")
+
+    def reshape(self, *rows: int) -> Neighbours:
+        """The same neighbours with other leading axes; the last axis stays."""
+        shape = (*rows, self.ids.shape[-1])
+        return Neighbours(self.ids.reshape(shape), self.similarity.reshape(shape))
+
+
+class VectorIndex:
+    """A faiss index over the embeddings of one modality of a corpus.
+
+    Parameters: `index`, a faiss index with the inner-product metric; `name` for messages; `nprobe`, the cells visited
+    by each query of an IVF index.
+
+    Raises:
+        ValueError: `nprobe` for an index that has no cells.
+    """
+
+    def __init__(self, index: faiss.Index, name: str, nprobe: int | None = None) -> None:
+        self.faiss, self.name = index, name
+        if nprobe is not None:
+            try:
+                faiss.extract_index_ivf(index).nprobe = nprobe
+            except RuntimeError as problem:
+                raise ValueError(f"{name} is not an IVF index, so 'nprobe' ({nprobe}) means nothing: drop it.") from (
+                    problem
+                )
+
+    def __len__(self) -> int:
+        return self.faiss.ntotal
+
+    @property
+    def width(self) -> int:
+        """Width of the vectors."""
+        return self.faiss.d
+
+    @classmethod
+    def build(
+        cls, blocks: Sequence[Float[np.ndarray, "rows width"]], factory: str = EXACT, nprobe: int | None = None,
+        name: str = "the index",
+    ) -> VectorIndex:
+        """Index the vectors of all blocks; ids count over the blocks in order.
+
+        Raises:
+            ValueError: vectors that are not finite or not L2-normalised, or a factory string that faiss does not know.
+        """  # fmt: skip
+        width = blocks[0].shape[1]
+        try:
+            index = faiss.index_factory(width, factory, faiss.METRIC_INNER_PRODUCT)
+        except RuntimeError as problem:
+            raise ValueError(f"faiss cannot make '{factory}' for vectors {width} wide: {problem}") from problem
+        if not index.is_trained:
+            index.train(_training_rows(blocks))
+        for number, block in enumerate(tqdm(blocks, desc=f"index {name}", unit="shard", disable=len(blocks) < 50)):
+            index.add(checked_unit(np.asarray(block, np.float32), f"embeddings of shard {number} of {name}"))
+        return cls(index, name, nprobe)
+
+    @classmethod
+    def of(cls, corpus: Corpus, modality: str, factory: str = EXACT, nprobe: int | None = None) -> VectorIndex:
+        """The index stored beside the corpus, or a new one, stored whole, if it is missing or of other embeddings.
+
+        Raises:
+            CorpusError: the stored index cannot be read, or a large one (a folder) does not fit the corpus.
+        """
+        path, record = corpus.layout.index(modality), corpus.layout.index_record(modality)
+        name = f"'{path}'"
+        made_from = {"index_key": factory, "metric_type": "ip", "corpus": corpus.fingerprint}
+        if path.is_dir():
+            return cls._checked(cls(_read(path / "populated.index"), name, nprobe), corpus)
+        if path.exists() and record.exists() and made_from.items() <= json.loads(record.read_text()).items():
+            return cls._checked(cls(_read(path), name, nprobe), corpus)
+        built = cls.build(corpus.embeddings(modality), factory, nprobe, name)
+        with write_whole(path) as partial:
+            faiss.write_index(built.faiss, str(partial))
+        write_json(record, {**made_from, "nb vectors": len(built), "vectors dimension": built.width})
+        return built
+
+    @staticmethod
+    def _checked(index: VectorIndex, corpus: Corpus) -> VectorIndex:
+        if len(index) != len(corpus):
+            raise CorpusError(
+                f"{index.name} holds {len(index)} vectors, but the corpus '{corpus.folder}' has {len(corpus)} items. "
+                "Delete the index; it is made again from the embeddings."
+            )
+        return index
+
+    def search(self, queries: Float32[np.ndarray, "n width"], k: int, exclude: Excluded = None) -> Neighbours:
+        """The k most similar items of every query, the most similar first.
+
+        `exclude`: ids that may not be found, one array for all queries or one array for each.
+
+        Raises:
+            ValueError: queries of another width, not finite or not L2-normalised; k larger than what is left of the
+                corpus; an approximate index that finds fewer than k.
+        """
+        queries = checked_unit(checked_width(queries, self.width, self.name), "queries")
+        return search_faiss(self.faiss, queries, k, exclude, self.name)
+
+
+def search_faiss(
+    index: faiss.Index, queries: Float32[np.ndarray, "n width"], k: int, exclude: Excluded, name: str
+) -> Neighbours:
+    """`VectorIndex.search` without looking at the queries' norms: faiss ranks by plain inner product."""
+    forbidden = _forbidden(exclude, len(queries))
+    most = max((len(ids) for ids in forbidden), default=0)
+    if not 1 <= k <= index.ntotal - most:
+        raise ValueError(
+            f"'k' must lie between 1 and {index.ntotal - most}: {name} holds {index.ntotal} items, of which up to "
+            f"{most} are excluded. {k} was provided."
+        )
+    ids = np.empty((len(queries), k), np.int64)
+    similarity = np.empty((len(queries), k), np.float32)
+    starts = range(0, len(queries), QUERY_CHUNK)
+    for start in tqdm(starts, desc="search neighbours", unit="chunk", disable=len(starts) < 4):
+        rows = slice(start, start + QUERY_CHUNK)
+        # what is excluded is at most `most` items, so the first k + most hold k that are not
+        found_similarity, found_ids = index.search(np.ascontiguousarray(queries[rows]), k + most)
+        ids[rows], similarity[rows] = _first_allowed(found_ids, found_similarity, k, forbidden[rows], name)
+    return Neighbours(ids, similarity)
+
+
+def search_reference(
+    embeddings: Float[np.ndarray, "items width"], queries: Float[np.ndarray, "n width"], k: int,
+    exclude: Excluded = None,
+) -> Neighbours:
+    """`VectorIndex.search` in plain words: the full matrix of similarities, each row sorted."""  # fmt: skip
+    similarity = np.asarray(queries, np.float32) @ np.asarray(embeddings, np.float32).T
+    for row, ids in enumerate(_forbidden(exclude, len(queries))):
+        similarity[row, list(ids)] = -np.inf
+    order = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
+    return Neighbours(order.astype(np.int64), np.take_along_axis(similarity, order, axis=1))
+
+
+def checked_width(queries: Float[np.ndarray, "n width"], width: int, name: str) -> Float32[np.ndarray, "n width"]:
+    """The queries as float32.
+
+    Raises:
+        ValueError: not two axes, or another width than the index's.
+    """
+    if queries.ndim != 2 or queries.shape[1] != width:
+        raise ValueError(f"queries for {name} must have shape (n, {width}). {tuple(queries.shape)} was provided.")
+    return np.asarray(queries, np.float32)
+
+
+def checked_unit(vectors: Float32[np.ndarray, "n width"], what: str) -> Float32[np.ndarray, "n width"]:
+    """The vectors themselves.
+
+    Raises:
+        ValueError: one of them is not finite or not of norm 1: an inner product would not be a cosine.
+    """
+    lengths = np.linalg.norm(vectors, axis=1)
+    if not np.all(np.isfinite(lengths)):
+        raise ValueError(f"{what}: row {int(np.flatnonzero(~np.isfinite(lengths))[0])} is NaN or infinite.")
+    if np.any(np.abs(lengths - 1) > NORM_TOLERANCE):
+        row = int(np.argmax(np.abs(lengths - 1)))
+        raise ValueError(f"{what}: row {row} has norm {lengths[row]:.3f}, expected 1. Divide every row by its norm.")
+    return vectors
+
+
+def _forbidden(exclude: Excluded, queries: int) -> list[frozenset[int]]:
+    if exclude is None:
+        return [frozenset()] * queries
+    if isinstance(exclude, np.ndarray) and exclude.ndim == 1 and exclude.dtype.kind in "iu":
+        return [frozenset(exclude.tolist())] * queries
+    if len(exclude) != queries:
+        raise ValueError(f"'exclude' must be one array, or one for each of the {queries} queries. {len(exclude)} came.")
+    return [frozenset(np.asarray(ids, np.int64).ravel().tolist()) for ids in exclude]
+
+
+def _first_allowed(
+    ids: np.ndarray, similarity: np.ndarray, k: int, forbidden: list[frozenset[int]], name: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """The first k of every row that are items (faiss fills with -1) and not forbidden."""
+    allowed = ids >= 0
+    for row, banned in enumerate(forbidden):
+        if banned:
+            allowed[row] &= ~np.isin(ids[row], list(banned))
+    if (short := np.flatnonzero(allowed.sum(axis=1) < k)).size:
+        raise ValueError(
+            f"{name} found only {int(allowed[short[0]].sum())} of k = {k} neighbours of query {short[0]}: an "
+            "approximate index visits few of its cells. Raise 'nprobe'."
+        )
+    first = np.argsort(~allowed, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(ids, first, axis=1), np.take_along_axis(similarity, first, axis=1)
+
+
+def _training_rows(blocks: Sequence[np.ndarray]) -> Float32[np.ndarray, "rows width"]:
+    total = sum(len(block) for block in blocks)
+    step = max(1, total // TRAINING_ROWS)
+    return np.concatenate([np.asarray(block[::step], np.float32) for block in blocks])
+
+
+def _read(path: Path) -> faiss.Index:
+    try:
+        # memory-mapped: an index larger than memory works, only the pages that queries touch are read
+        return faiss.read_index(str(path), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
+    except RuntimeError as problem:
+        raise CorpusError(f"the index '{path}' cannot be read ({problem}). Delete it; it is made again.") from problem

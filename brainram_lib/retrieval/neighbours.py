@@ -1,0 +1,248 @@
+"""From the priors' estimates to neighbours: the queries, the search for each sample, the cross-modality search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import faiss
+import numpy as np
+from jaxtyping import Float, Float32, Int
+from torch import Tensor
+
+from brainram_lib.retrieval.corpus import Corpus
+from brainram_lib.retrieval.index import (
+    Excluded,
+    Neighbours,
+    VectorIndex,
+    checked_unit,
+    checked_width,
+    search_faiss,
+)
+
+Readout = Callable[[Float32[np.ndarray, "n tokens width"]], Float[np.ndarray, "n pooled"]]
+
+
+def image_query(estimates: Float[np.ndarray | Tensor, "*rows tokens width"]) -> Float32[np.ndarray, "*rows width"]:
+    """Token 0 of every estimate, L2-normalised: the image encoder's global embedding (METHOD: query for images).
+
+    Raises:
+        ValueError: a token 0 that is zero or not finite.
+    """
+    return unit(np.asarray(estimates[..., 0, :], np.float32), "token 0 of the image estimates")
+
+
+def text_query(
+    estimates: Float[np.ndarray | Tensor, "*rows tokens width"], readout: Readout
+) -> Float32[np.ndarray, "*rows pooled"]:
+    """The pooled text embedding that `readout` reads out of every estimate, L2-normalised.
+
+    Averaging an image's captions loses the position of the end of text, so no single token can be the query.
+
+    Raises:
+        ValueError: the readout gives a vector that is zero or not finite, or not one vector for each estimate.
+    """
+    tokens = np.asarray(estimates, np.float32)
+    flat = tokens.reshape(-1, *tokens.shape[-2:])
+    pooled = np.asarray(readout(flat), np.float32)
+    if pooled.ndim != 2 or len(pooled) != len(flat):
+        raise ValueError(f"the readout must give ({len(flat)}, width), one vector an estimate; it gave {pooled.shape}.")
+    return unit(pooled, "the readout of the text estimates").reshape(*tokens.shape[:-2], -1)
+
+
+def unit(vectors: Float32[np.ndarray, "*rows width"], what: str) -> Float32[np.ndarray, "*rows width"]:
+    """Vectors divided by their norms.
+
+    Raises:
+        ValueError: one of them is zero or not finite.
+    """
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    bad = ~(np.isfinite(lengths) & (lengths > 0))
+    if bad.any():
+        raise ValueError(f"{what}: vector {int(np.flatnonzero(bad)[0])} is zero, NaN or infinite and has no direction.")
+    return vectors / lengths
+
+
+def find_neighbours(
+    index: VectorIndex, queries: Float32[np.ndarray, "n samples width"], k: int, exclude: Excluded = None
+) -> Neighbours:
+    """The k neighbours of every prior sample of every stimulus: ids and similarity (n, S, K).
+
+    `exclude`: ids that may not be found, one array for all stimuli or one array for each (its near-duplicates).
+
+    Raises:
+        ValueError: as `VectorIndex.search`; queries without an axis of samples.
+    """
+    _check_samples(queries)
+    stimuli, samples, width = queries.shape
+    found = index.search(queries.reshape(-1, width), k, _for_each_sample(exclude, samples))
+    return found.reshape(stimuli, samples)
+
+
+def pooled_over_samples(neighbours: Neighbours) -> Neighbours:
+    """One set of S * K neighbours shared by the S samples of a stimulus (METHOD's option `pooled`): (n, S, S * K).
+
+    An item found by several samples stands as often as it was found.
+    """
+    stimuli, samples, k = neighbours.ids.shape
+    order = np.argsort(-neighbours.similarity.reshape(stimuli, -1), axis=1, kind="stable")
+
+    def shared(values: np.ndarray) -> np.ndarray:
+        ranked = np.take_along_axis(values.reshape(stimuli, -1), order, axis=1)
+        return np.repeat(ranked[:, None], samples, axis=1)
+
+    return Neighbours(shared(neighbours.ids), shared(neighbours.similarity))
+
+
+@dataclass(frozen=True)
+class CombinedIndex:
+    """One exact inner-product index over several embeddings of the same items, side by side.
+
+        score_j = sum_m w_m (q_m . e_mj)  =  [w_1 q_1, w_2 q_2, ...] . [e_1j, e_2j, ...]
+
+    The weights stand in the query, so one index serves every choice of weights, exactly. Parts are, e.g., image
+    embeddings, text embeddings, and flattened tokens.
+    """
+
+    index: faiss.Index
+    widths: tuple[int, ...]
+    means: tuple[Float[np.ndarray, " width"], ...]
+    covariances: tuple[Float[np.ndarray, "width width"], ...]
+
+    @classmethod
+    def build(cls, parts: Sequence[Sequence[Float[np.ndarray, "rows width"]]]) -> CombinedIndex:
+        """Index `parts`: for each part its blocks (one per shard, as `Corpus.embeddings` gives them).
+
+        Raises:
+            ValueError: parts of different lengths; vectors that are not finite or not L2-normalised.
+        """
+        lengths = {sum(len(block) for block in blocks) for blocks in parts}
+        if len(lengths) != 1:
+            raise ValueError(f"the parts must describe the same items; they have {sorted(lengths)} rows.")
+        widths = tuple(blocks[0].shape[1] for blocks in parts)
+        index = faiss.IndexFlatIP(sum(widths))
+        for number, shard in enumerate(zip(*parts, strict=True)):
+            rows = [checked_unit(np.asarray(block, np.float32), f"shard {number}") for block in shard]
+            index.add(np.concatenate(rows, axis=1))
+        moments = [_moments(blocks) for blocks in parts]
+        return cls(index, widths, tuple(mean for mean, _ in moments), tuple(spread for _, spread in moments))
+
+    @classmethod
+    def of(cls, corpus: Corpus) -> CombinedIndex:
+        """Image embeddings (part 0) and text embeddings (part 1) of a corpus."""
+        return cls.build([corpus.image_embeddings(), corpus.text_embeddings()])
+
+    def __len__(self) -> int:
+        return self.index.ntotal
+
+    def search(
+        self, queries: Sequence[Float32[np.ndarray, "n width"]], weights: Sequence[float], k: int,
+        exclude: Excluded = None, z_scored: bool = False,
+    ) -> Neighbours:
+        """The k items with the largest weighted sum of similarities; `similarity` holds that sum.
+
+        With `z_scored`, each part's similarities are first z-scored over the corpus for each query,
+        w_m (q_m . e_mj - mean_j) / std_j, so that a weight does not depend on how spread out a part's cosines are.
+
+        Raises:
+            ValueError: as `VectorIndex.search`; weights that are negative, all zero, or not one for each part.
+        """  # fmt: skip
+        if len(queries) != len(self.widths) or len(weights) != len(self.widths):
+            raise ValueError(
+                f"{len(self.widths)} parts need as many queries and weights; {len(queries)} and {len(weights)} came."
+            )
+        if min(weights) < 0 or not sum(weights) > 0:
+            raise ValueError(f"'weights' must be zero or more, and not all zero. {tuple(weights)} was provided.")
+        scaled, offset = [], 0.0
+        for part, (vectors, weight) in enumerate(zip(queries, weights, strict=True)):
+            vectors = checked_unit(checked_width(vectors, self.widths[part], f"part {part}"), f"queries of part {part}")
+            gain = weight / self._spread(part, vectors) if z_scored else np.full(len(vectors), weight)
+            scaled.append((vectors * gain[:, None]).astype(np.float32))
+            offset = offset + (gain * (vectors @ self.means[part]) if z_scored else 0.0)
+        found = search_faiss(self.index, np.concatenate(scaled, axis=1), k, exclude, "the combined index")
+        shift = np.broadcast_to(np.asarray(offset, np.float32).reshape(-1, 1), (len(scaled[0]), 1))
+        return Neighbours(found.ids, found.similarity - shift)
+
+    def _spread(self, part: int, queries: Float32[np.ndarray, "n width"]) -> Float[np.ndarray, " n"]:
+        """Standard deviation over the corpus of q . e_j, from the covariance of e: sqrt(q' C q)."""
+        variance = np.einsum("nd,de,ne->n", queries, self.covariances[part], queries, optimize=True)
+        return np.sqrt(np.maximum(variance, 1e-12))
+
+
+def cross_modality_search(
+    index: CombinedIndex, image_query: Float32[np.ndarray, "n width"], text_query: Float32[np.ndarray, "n pooled"],
+    k: int, weight: float, exclude: Excluded = None, z_scored: bool = False,
+) -> Neighbours:
+    """Neighbours by both modalities: score_j = (1 - w) cos(image query, image_j) + w cos(text query, text_j).
+
+    `index` is `CombinedIndex.of(corpus)`; `weight` is w in [0, 1]: 0 asks with the image alone, 1 with the text alone.
+
+    Raises:
+        ValueError: `weight` outside [0, 1]; otherwise as `CombinedIndex.search`.
+    """  # fmt: skip
+    if not 0 <= weight <= 1:
+        raise ValueError(f"'weight' must lie between 0 (image alone) and 1 (text alone). {weight} was provided.")
+    return index.search([image_query, text_query], [1 - weight, weight], k, exclude, z_scored)
+
+
+def find_cross_modality_neighbours(
+    index: CombinedIndex, image_queries: Float32[np.ndarray, "n samples width"],
+    text_queries: Float32[np.ndarray, "n samples pooled"], k: int, weight: float, exclude: Excluded = None,
+    z_scored: bool = False,
+) -> Neighbours:
+    """`cross_modality_search` for every sample of every stimulus: image sample s with text sample s."""  # fmt: skip
+    _check_samples(image_queries)
+    if image_queries.shape[:2] != text_queries.shape[:2]:
+        raise ValueError(
+            f"image queries {image_queries.shape} and text queries {text_queries.shape} must be of the same stimuli "
+            "and samples."
+        )
+    stimuli, samples = image_queries.shape[:2]
+    flat = [queries.reshape(stimuli * samples, -1) for queries in (image_queries, text_queries)]
+    found = cross_modality_search(index, *flat, k, weight, _for_each_sample(exclude, samples), z_scored)
+    return found.reshape(stimuli, samples)
+
+
+def cross_modality_search_reference(
+    image_embeddings: Float[np.ndarray, "items width"], text_embeddings: Float[np.ndarray, "items pooled"],
+    image_query: Float[np.ndarray, "n width"], text_query: Float[np.ndarray, "n pooled"], k: int, weight: float,
+    z_scored: bool = False,
+) -> Neighbours:
+    """`cross_modality_search` in plain words: both full matrices, summed, each row sorted."""  # fmt: skip
+    image = np.asarray(image_query, np.float64) @ np.asarray(image_embeddings, np.float64).T
+    text = np.asarray(text_query, np.float64) @ np.asarray(text_embeddings, np.float64).T
+    if z_scored:
+        image, text = (
+            (part - part.mean(1, keepdims=True)) / part.std(1, keepdims=True) for part in (image, text)
+        )
+    score = (1 - weight) * image + weight * text
+    order = np.argsort(-score, axis=1, kind="stable")[:, :k]
+    return Neighbours(order.astype(np.int64), np.take_along_axis(score, order, axis=1).astype(np.float32))
+
+
+def _moments(blocks: Sequence[np.ndarray]) -> tuple[Float[np.ndarray, " width"], Float[np.ndarray, "width width"]]:
+    """Mean and covariance of a part's vectors, block by block."""
+    width, count = blocks[0].shape[1], sum(len(block) for block in blocks)
+    total, products = np.zeros(width), np.zeros((width, width))
+    for block in blocks:
+        rows = np.asarray(block, np.float32)
+        total += rows.sum(axis=0, dtype=np.float64)
+        products += rows.T @ rows
+    mean = total / count
+    return mean, products / count - np.outer(mean, mean)
+
+
+def _check_samples(queries: Float[np.ndarray, "n samples width"]) -> None:
+    if queries.ndim != 3:
+        raise ValueError(f"queries must have shape (stimuli, samples, width). {tuple(queries.shape)} was provided.")
+
+
+def _for_each_sample(exclude: Excluded, samples: int) -> Excluded:
+    if exclude is None or (isinstance(exclude, np.ndarray) and exclude.ndim == 1 and exclude.dtype.kind in "iu"):
+        return exclude
+    return [ids for ids in exclude for _ in range(samples)]
+
+
+def found_items(*neighbours: Neighbours) -> Int[np.ndarray, " m"]:
+    """The different items among neighbours, sorted: what has to be fetched and encoded."""
+    return np.unique(np.concatenate([found.ids.ravel() for found in neighbours]))

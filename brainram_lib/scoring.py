@@ -1,0 +1,124 @@
+"""Scores of every system, for the workbench: pictures against the stimuli, estimates against the targets."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from brainram_lib.baselines.nearest import derangement
+from brainram_lib.evaluation import catalogue, records
+from brainram_lib.evaluation.backbones import load_network, one_layer
+from brainram_lib.evaluation.estimates import cosine, mean_squared_error
+from brainram_lib.evaluation.identification import retrieval
+from brainram_lib.evaluation.metrics import Judge
+from brainram_lib.evaluation.probe import Probe, fit_probe, label_matrix, named_by_chance
+from brainram_lib.evaluation.records import Record
+from brainram_lib.profiles import MODALITIES
+from brainram_lib.store import write_json
+from brainram_lib.world.material import render_set
+from brainram_lib.world.scenes import scene_of
+from brainram_lib.world.vocabulary import category_names
+from brainram_lib.world.world import scene_for_nsd_id
+
+if TYPE_CHECKING:
+    from brainram_lib.painting import Painter
+    from brainram_lib.workbench import Workbench
+
+PROBE_SET, PROBE_SCENES = "probe", 3_000
+PROBE_FILE = "probe.safetensors"
+POOL = 300
+
+
+def make_probe(folder: Path, generator: Painter) -> None:
+    """Train the probe on scenes of its own set and on the autoencoder's outputs of the same scenes."""
+    pictures = np.asarray(render_set(PROBE_SET, PROBE_SCENES, folder / "scenes.npy"))
+    both = np.concatenate([pictures, generator.model.round_trip(pictures)])
+    labels = label_matrix([scene_of(PROBE_SET, i).categories for i in range(PROBE_SCENES)], category_names())
+    features = load_network("lite0")(both)["late"]
+    groups = np.tile(np.arange(PROBE_SCENES), 2)
+    fit_probe(features, np.tile(labels, (2, 1)), category_names(), groups=groups).save(folder / PROBE_FILE)
+    (folder / "scenes.npy").unlink()
+
+
+def make_scores(folder: Path, workbench: Workbench) -> None:
+    """Score every system and write `records.json`."""
+    rows = picture_records(workbench) + estimate_records(workbench)
+    write_json(folder / "records.json", [asdict(row) for row in rows])
+
+
+def _judge(workbench: Workbench) -> tuple[Judge, dict]:
+    metrics = catalogue.metric_set(workbench.profile.metrics)
+    names = dict.fromkeys(metric.backbone for metric in metrics if metric.backbone)
+    encoder = workbench.encoder
+    backbones = {
+        name: one_layer("image", lambda images: encoder.pooled_images(images).numpy())
+        if name == "clip"
+        else load_network(name)
+        for name in names
+    }
+    return Judge(workbench.stimuli("test"), metrics, backbones), backbones
+
+
+def picture_records(workbench: Workbench) -> list[Record]:
+    """Image metrics of every system with pictures, the probe where the scenes' contents are known, and chance."""
+    from brainram_lib.workbench import all_systems
+
+    judge, backbones = _judge(workbench)
+    of = {"subject": workbench.subject, "seed": workbench.seed}
+    probe = Probe.load(workbench.probe.folder / PROBE_FILE) if workbench.profile.embedded_world else None
+    labels = None if probe is None else test_labels(workbench, probe)
+    rows: list[Record] = []
+    for system in all_systems():
+        pictures = workbench.reconstructions(system)
+        rows += records.records_of(system, judge.score(pictures, f"score, {system}"), **of)
+        if probe is not None:
+            features = backbones["lite0"](pictures)["late"]
+            rows.append(records.record(system, "probe_category", probe.named(features, labels).astype(float), **of))
+            if system == "brainram":
+                chance = named_by_chance(probe, features, labels)
+    n = len(workbench.nsd_ids("test"))
+    rows += [
+        records.known("chance", metric.name, metric.chance, n=n, **of)
+        for metric in judge.metrics
+        if metric.chance is not None
+    ]
+    if probe is not None:
+        rows.append(records.known("chance", "probe_category", chance, n=n, **of))
+    return rows
+
+
+def test_labels(workbench: Workbench, probe: Probe) -> np.ndarray:
+    """What each test stimulus shows, (n, categories)."""
+    scenes = [scene_for_nsd_id(workbench.world, int(nsd_id)) for nsd_id in workbench.nsd_ids("test")]
+    return label_matrix([scene.categories for scene in scenes], probe.categories)
+
+
+def estimate_records(workbench: Workbench) -> list[Record]:
+    """Token estimates of every estimating system: squared error and cosine per modality, image and brain retrieval."""
+    of = {"subject": workbench.subject, "seed": workbench.seed}
+    targets = {m: np.asarray(workbench.targets(m, "test"), np.float32) for m in MODALITIES}
+    n = len(targets["image"])
+    order = derangement(n, workbench.seed)
+    rows: list[Record] = []
+    for system in ("brainram", "brainram-no-ram", "ridge", "ceiling"):
+        every = {m: np.asarray(tokens, np.float32) for m, tokens in workbench.tokens_of_system(system).items()}
+        rows += _estimate_rows(system, every, targets, of)
+        if system == "brainram":
+            rows += _estimate_rows("shuffled", {m: tokens[order] for m, tokens in every.items()}, targets, of)
+    pool = min(POOL, n)
+    rows += [records.known("chance", f"{d}_retrieval", 1 / pool, n=n, **of) for d in ("image", "brain")]
+    return rows
+
+
+def _estimate_rows(system: str, every: dict[str, np.ndarray], targets: dict[str, np.ndarray], of: dict) -> list[Record]:
+    """One system's rows. Errors are means over samples; retrieval uses the mean of a stimulus's samples."""
+    rows = []
+    for modality, tokens in every.items():
+        for name, measure in (("mse", mean_squared_error), ("cosine", cosine)):
+            values = np.mean([measure(tokens[:, s], targets[modality]) for s in range(tokens.shape[1])], axis=0)
+            rows.append(records.record(system, f"{modality}_{name}", values, **of))
+    found = retrieval(every["image"].mean(1), targets["image"], pool=min(POOL, len(targets["image"])))
+    return rows + records.identification_records(system, found, **of)

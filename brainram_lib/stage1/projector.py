@@ -1,0 +1,80 @@
+"""The projector: betas -> condition tokens (paper, section 3.2: an MLP projection layer, then Mamba blocks)."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from brainram_lib.profiles import ProjectorSettings
+from brainram_lib.stage1.mamba import MambaBlock
+
+
+class MlpBlock(nn.Module):
+    """A residual MLP block of the same width: what Table 3's first row has in the place of a Mamba block."""
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.RMSNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width), nn.Dropout(dropout)
+        )
+
+    def forward(self, x: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens width"]:
+        """Refine every token alone."""
+        return x + self.layers(x)
+
+
+BACKBONES = {"mamba": MambaBlock, "mlp": MlpBlock}
+
+
+class Projector(nn.Module):
+    """Phi_proj of eq. 2: betas S (batch, voxels) -> condition (batch, tokens, width), in standardised token units.
+
+    With a linear path, the ridge estimate of the tokens is handed in beside the betas and the network learns what to
+    add to it: condition = linear + blocks(mlp(betas)), the last layer starting at zero. 3,000 images are few for a
+    network that starts from nothing.
+    """
+
+    def __init__(self, settings: ProjectorSettings, voxels: int, tokens: int, width: int) -> None:
+        super().__init__()
+        self.tokens, self.linear_path = tokens, settings.linear_path
+        inner = settings.width
+        self.compress = nn.Sequential(
+            nn.Dropout(settings.voxel_dropout),
+            nn.Linear(voxels, settings.hidden),
+            nn.LayerNorm(settings.hidden),
+            nn.GELU(),
+            nn.Dropout(settings.dropout),
+            nn.Linear(settings.hidden, tokens * inner),
+        )
+        self.linear_in = nn.Linear(width, inner) if settings.linear_path else None
+        block = BACKBONES[settings.backbone]
+        self.blocks = nn.Sequential(*[block(inner, settings.dropout) for _ in range(settings.blocks)])
+        self.out = nn.Sequential(nn.RMSNorm(inner), nn.Linear(inner, width))
+        if settings.linear_path:
+            nn.init.zeros_(self.out[1].weight)
+            nn.init.zeros_(self.out[1].bias)
+
+    def forward(
+        self, betas: Float[Tensor, "batch voxels"], linear: Float[Tensor, "batch tokens width"] | None = None
+    ) -> Float[Tensor, "batch tokens width"]:
+        """The condition of the prior.
+
+        Raises:
+            ValueError: the profile wants a linear path and no linear estimate came, or the other way round.
+        """
+        if (linear is None) == self.linear_path:
+            raise ValueError(
+                f"the projector was built with linear_path={self.linear_path}, and a linear estimate "
+                f"{'is missing' if linear is None else 'was handed in'}. Hand in one exactly when linear_path is set."
+            )
+        hidden = self.compress(betas).unflatten(1, (self.tokens, -1))
+        if linear is None:
+            return self.out(self.blocks(hidden))
+        return linear + self.out(self.blocks(hidden + self.linear_in(linear)))
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of trainable weights."""
+    return sum(weight.numel() for weight in module.parameters() if weight.requires_grad)
+
+

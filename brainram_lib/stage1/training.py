@@ -1,0 +1,173 @@
+"""Training of one prior (paper, section 3.2 and 4.2): projector and network together, eq. 6."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from brainram_lib.checkpoints import Row, epoch_randomness, epochs_left
+from brainram_lib.profiles import Stage1Settings
+from brainram_lib.stage1.losses import flat_unit, info_nce, mixco
+from brainram_lib.stage1.prior import Prior
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Betas with their ridge estimates (None without a linear path) and the tokens to predict, row by row."""
+
+    betas: Float[Tensor, "n voxels"]
+    linear: Float[Tensor, "n tokens width"] | None
+    targets: Float[Tensor, "n tokens width"]
+
+    def __len__(self) -> int:
+        return len(self.betas)
+
+    def rows(self, rows: Tensor) -> Examples:
+        """Some of the examples."""
+        return Examples(self.betas[rows], None if self.linear is None else self.linear[rows], self.targets[rows])
+
+
+def one_cycle(step: int, steps: int, peak: float) -> float:
+    """The one-cycle rate (4.2): up over the first 30 % from peak / 25, down to nearly zero, both half cosines."""
+    rise = 0.3 * steps
+    low, start, share = (peak / 25, peak / 25, step / rise) if step < rise else (0.0, peak, 0.0)
+    if step < rise:
+        return low + (peak - low) * (1 - math.cos(math.pi * share)) / 2
+    return start * (1 + math.cos(math.pi * (step - rise) / (steps - rise))) / 2
+
+
+def stage1_loss(prior: Prior, batch: Examples, random: torch.Generator) -> tuple[Float[Tensor, ""], Row]:
+    """Eq. 6: gamma InfoNCE + (1 - gamma) MSE + beta MixCo; MixCo's estimates start from pure noise, so that only the
+    mixed betas speak. Returns the loss and its parts."""
+    settings = prior.settings
+    x0 = prior.standardised(batch.targets)
+    t = torch.randint(settings.diffusion_steps, (len(x0),), generator=random)
+    noise = torch.randn(x0.shape, generator=random)
+    partner = torch.randperm(len(x0), generator=random)
+    share = _beta_draws(settings.mixco_alpha, len(x0), random)
+    mixed = _mixed(batch, partner, share)
+    last = torch.full_like(t, settings.diffusion_steps - 1)
+    condition = torch.cat([prior.condition(batch.betas, batch.linear), prior.condition(mixed.betas, mixed.linear)])
+    noisy = torch.cat([prior.noised(x0, t, noise), torch.randn(x0.shape, generator=random)])
+    estimate, estimate_mixed = prior.network(noisy, torch.cat([t, last]), condition).chunk(2)
+    target = flat_unit(x0)
+    parts = {
+        "info_nce": info_nce(flat_unit(estimate), target, settings.temperature),
+        "mse": weighted_mse(estimate, x0, settings.global_token_weight),
+        "mixco": mixco(flat_unit(estimate_mixed), target, partner, share, settings.temperature),
+    }
+    loss = settings.gamma * parts["info_nce"] + (1 - settings.gamma) * parts["mse"] + settings.beta * parts["mixco"]
+    return loss, {"loss": loss.item()} | {name: part.item() for name, part in parts.items()}
+
+
+def weighted_mse(
+    estimate: Float[Tensor, "batch tokens width"], target: Float[Tensor, "batch tokens width"], global_weight: float
+) -> Float[Tensor, ""]:
+    """Mean squared error in which token 0, the global embedding, counts `global_weight` times."""
+    per_token = (estimate - target).square().mean((0, 2))
+    weight = torch.ones_like(per_token)
+    weight[0] = global_weight
+    return (per_token * weight).sum() / weight.sum()
+
+
+def _beta_draws(alpha: float, count: int, random: torch.Generator) -> Float[Tensor, " count"]:
+    seed = int(torch.randint(2**31, (1,), generator=random))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return torch.distributions.Beta(alpha, alpha).sample((count,))
+
+
+def _mixed(batch: Examples, partner: Tensor, share: Tensor) -> Examples:
+    """Eq. 4 for betas; the ridge estimate is linear in the betas and mixes with them."""
+    betas = share[:, None] * batch.betas + (1 - share[:, None]) * batch.betas[partner]
+    weight = share[:, None, None]
+    linear = None if batch.linear is None else weight * batch.linear + (1 - weight) * batch.linear[partner]
+    return Examples(betas, linear, batch.targets)
+
+
+@torch.no_grad()
+def validation_row(prior: Prior, examples: Examples) -> Row:
+    """How the posterior mean and one sample do on validation images: mse (standardised units) and top-1 retrieval."""
+    prior.eval()
+    target = prior.standardised(examples.targets)
+    mean = prior.standardised(prior.predict(examples.betas, examples.linear))
+    sample = prior.standardised(prior.sample(examples.betas, examples.linear, seed=0))
+    prior.train()
+    return {
+        "val_mse": (mean - target).square().mean().item(),
+        "val_sample_mse": (sample - target).square().mean().item(),
+        "val_top1": _top1(mean, target),
+        "val_sample_top1": _top1(sample, target),
+    }
+
+
+def _top1(estimates: Tensor, targets: Tensor) -> float:
+    similarity = flat_unit(estimates) @ flat_unit(targets).T
+    return (similarity.argmax(1) == torch.arange(len(similarity))).float().mean().item()
+
+
+def train_prior(
+    settings: Stage1Settings, training: Examples, validation: Examples, folder: Path, seed: int, label: str
+) -> tuple[Prior, list[Row]]:
+    """Train one prior; `folder` keeps a checkpoint of every epoch, from which an interrupted training goes on.
+
+    Returns:
+        The prior in evaluation mode, and the history: one row of losses an epoch.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        prior = Prior(settings, training.betas.shape[1], *training.targets.shape[1:])
+    prior.fit_statistics(training.targets)
+    optimizer = torch.optim.AdamW(prior.parameters(), lr=settings.peak_rate, weight_decay=settings.weight_decay)
+    steps = len(training) // settings.batch
+    progress, epochs, close = epochs_left(folder / CHECKPOINT, prior, optimizer, settings.epochs)
+    with tqdm(total=settings.epochs * steps, initial=progress.epoch * steps, desc=label, unit="step") as bar:
+        for epoch in epochs:
+            with epoch_randomness(seed, epoch) as random:
+                row = _epoch(prior, optimizer, training, epoch, steps, random, bar)
+            close(row | validation_row(prior, validation))
+            bar.set_postfix_str(f"loss {row['loss']:.3f}, validation top-1 {progress.history[-1]['val_sample_top1']:.2f}")
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    return prior.eval(), progress.history
+
+
+def _epoch(
+    prior: Prior,
+    optimizer: torch.optim.Optimizer,
+    training: Examples,
+    epoch: int,
+    steps: int,
+    random: torch.Generator,
+    bar: tqdm,
+) -> Row:
+    """One pass over the training images in a new order; returns the mean losses."""
+    settings = prior.settings
+    order = torch.randperm(len(training), generator=random)
+    totals: Row = {}
+    prior.train()
+    for step in range(steps):
+        rate = one_cycle(epoch * steps + step, settings.epochs * steps, settings.peak_rate)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        batch = training.rows(order[step * settings.batch : (step + 1) * settings.batch])
+        loss, parts = stage1_loss(prior, batch, random)
+        if not math.isfinite(parts["loss"]):
+            raise ValueError(
+                f"the loss of epoch {epoch} is {parts['loss']}: betas or targets hold NaN, or the rate {rate:.2g} is "
+                "too high. Check the prepared subject, or lower stage1.peak_rate."
+            )
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(prior.parameters(), 1.0)
+        optimizer.step()
+        totals = {name: totals.get(name, 0.0) + value / steps for name, value in parts.items()}
+        bar.update()
+    return totals

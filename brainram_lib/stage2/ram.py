@@ -1,0 +1,87 @@
+"""The Retrieval-Augmented Module: Divide (eq. 7) and Fuse (eq. 8 to 11) of the paper, section 3.3."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from brainram_lib.profiles import Stage2Settings
+from brainram_lib.stage1.network import Attention
+
+
+class Divide(nn.Module):
+    """Eq. 7: one attention module for p itself and for every neighbour; query from p, key and value from the source.
+
+    Behind the attention the module sees the query beside what was attended, so that u can be a difference between a
+    neighbour and p: q is a residual, and a weighted average of positive maps of p and c alone could not shrink p. Its
+    last linear layer starts at zero, so that q = 0 before training.
+    """
+
+    def __init__(self, tokens: int, width: int, heads: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.position = nn.Parameter(torch.randn(tokens, width) * 0.02)
+        self.attention = Attention(width, heads)
+        self.mix = nn.Sequential(nn.Linear(3 * width, 2 * width), nn.GELU())
+        self.last = nn.Linear(2 * width, width)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+    def forward(
+        self, p: Float[Tensor, "batch tokens width"], sources: Float[Tensor, "batch sources tokens width"]
+    ) -> Float[Tensor, "batch sources tokens width"]:
+        """u for every source."""
+        count = sources.shape[1]
+        query = self.norm(p + self.position).repeat_interleave(count, 0)
+        source = self.norm(sources.flatten(0, 1) + self.position)
+        attended = self.attention(query, source)
+        joined = torch.cat([attended, query, source], dim=-1)
+        return self.last(self.mix(joined)).unflatten(0, (-1, count))
+
+
+class Fuse(nn.Module):
+    """Eq. 8 to 11: weights over the K + 1 sources for every token, from their mean, by K + 1 different tiny MLPs."""
+
+    def __init__(self, sources: int, width: int, hidden: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.inner = nn.Parameter(torch.randn(sources, width, hidden) * width**-0.5)
+        self.outer = nn.Parameter(torch.randn(sources, hidden) * 0.1 * hidden**-0.5)
+
+    def forward(
+        self, u: Float[Tensor, "batch sources tokens width"]
+    ) -> tuple[Float[Tensor, "batch tokens width"], Float[Tensor, "batch sources tokens"]]:
+        """q (eq. 11, summed over sources only) and the weights Z~ (eq. 10), which sum to one over the sources."""
+        mean = self.norm(u.mean(1))
+        hidden = torch.tanh(torch.einsum("btd,kdh->bkth", mean, self.inner))
+        weights = torch.einsum("bkth,kh->bkt", hidden, self.outer).softmax(1)
+        return torch.einsum("bkt,bktd->btd", weights, u), weights
+
+
+class Ram(nn.Module):
+    """p and its K neighbours -> the residual q; the refined estimate is p + q.
+
+    Works in the prior's standardised token units, as the prior's network does.
+    """
+
+    def __init__(self, settings: Stage2Settings, neighbours: int, tokens: int, width: int) -> None:
+        super().__init__()
+        self.neighbours = neighbours
+        self.divide = Divide(tokens, width, settings.heads)
+        self.fuse = Fuse(neighbours + 1, width, settings.fusion_hidden)
+
+    def forward(
+        self, p: Float[Tensor, "batch tokens width"], c: Float[Tensor, "batch neighbours tokens width"]
+    ) -> tuple[Float[Tensor, "batch tokens width"], Float[Tensor, "batch sources tokens"]]:
+        """The residual q and the weights of p (row 0) and of each neighbour, for every token.
+
+        Raises:
+            ValueError: another number of neighbours, or other tokens, than the module was built for.
+        """
+        if c.shape[1] != self.neighbours or c.shape[2:] != p.shape[1:]:
+            raise ValueError(
+                f"the neighbours' tokens must have shape (batch, {self.neighbours}, {p.shape[1]}, {p.shape[2]}). "
+                f"{tuple(c.shape)} was provided. Retrieve {self.neighbours} neighbours, or build the RAM for another K."
+            )
+        return self.fuse(self.divide(p, torch.cat([p[:, None], c], dim=1)))

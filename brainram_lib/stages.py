@@ -1,0 +1,198 @@
+"""What each stage computes and writes into its result's folder. `Workbench` decides when; nothing here looks anything up.
+
+Every function takes a folder that may hold what an interrupted run left, and returns when its files are complete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from brainram_lib.baselines.ridge import Ridge, fit_ridge
+from brainram_lib.profiles import Profile
+from brainram_lib.stage1.linear import cross_fitted
+from brainram_lib.stage1.prior import Prior
+from brainram_lib.stage1.training import Examples, train_prior
+from brainram_lib.stage2.ram import Ram
+from brainram_lib.stage2.training import RamExamples, refine, train_ram
+from brainram_lib.store import write_array, write_json
+
+SPLITS = ("train", "test")
+SAMPLE_CHUNK = 256
+Arrays = dict[str, np.ndarray]
+
+
+def validation_rows(count: int, validation: int) -> tuple[Int[np.ndarray, " train"], Int[np.ndarray, " validation"]]:
+    """The fixed split of the training images into those that fit and the validation slice, spread over the nsdIds."""
+    chosen = np.linspace(0, count - 1, validation).round().astype(int)
+    return np.setdiff1d(np.arange(count), chosen), chosen
+
+
+def make_ridge(folder: Path, betas: Arrays, targets: Float[np.ndarray, "n tokens width"], validation: int) -> None:
+    """The ridge baseline and its estimates: cross-fitted for the images it was fitted on, plain for all others."""
+    fit, held = validation_rows(len(targets), validation)
+    tokens = np.asarray(targets, np.float32)
+    parts = betas["train"][fit], tokens[fit], betas["train"][held], tokens[held]
+    ridge = fit_ridge(*parts)
+    ridge.save(folder / "ridge.safetensors")
+    train = np.empty(tokens.shape, np.float32)
+    train[held] = ridge.predict(betas["train"][held])
+    train[fit] = cross_fitted(*parts)
+    write_array(folder / "train.npy", train)
+    write_array(folder / "test.npy", ridge.predict(betas["test"]))
+    write_json(folder / "fit.json", {"alphas": ridge.alphas.tolist(), "validation_r2": ridge.r2.tolist()})
+
+
+def as_tensor(array: np.ndarray) -> Tensor:
+    """A float32 tensor of an array that may be memory-mapped or of half precision."""
+    return torch.from_numpy(np.array(array, dtype=np.float32))
+
+
+def examples(
+    profile: Profile, betas: np.ndarray, linear: np.ndarray, targets: np.ndarray | None
+) -> Examples:
+    """The rows a prior learns from or estimates; the ridge estimate only where the profile has a linear path."""
+    path = as_tensor(linear) if profile.stage1.projector.linear_path else None
+    return Examples(as_tensor(betas), path, torch.empty(len(betas), 0) if targets is None else as_tensor(targets))
+
+
+def make_prior(
+    folder: Path, profile: Profile, betas: np.ndarray, linear: np.ndarray, targets: np.ndarray, seed: int, label: str
+) -> None:
+    """Stage I for one modality: train on the fitting images, watch the validation slice."""
+    fit, held = (torch.from_numpy(rows) for rows in validation_rows(len(targets), profile.data.validation_images))
+    every = examples(profile, betas, linear, targets)
+    prior, history = train_prior(profile.stage1, every.rows(fit), every.rows(held), folder, seed, label)
+    prior.save(folder / "prior.safetensors")
+    write_json(folder / "history.json", history)
+
+
+def load_prior(folder: Path, profile: Profile, voxels: int, tokens: int, width: int) -> Prior:
+    """The prior that `make_prior` wrote."""
+    return Prior(profile.stage1, voxels, tokens, width).load(folder / "prior.safetensors")
+
+
+def make_estimates(folder: Path, profile: Profile, prior: Prior, betas: Arrays, linear: Arrays, seed: int) -> None:
+    """S samples of the prior for every stimulus of both splits, (n, S, T, D), kept as float16."""
+    for split in SPLITS:
+        rows = examples(profile, betas[split], linear[split], None)
+        samples = [sampled(prior, rows, seed * 1000 + s, f"prior samples, {split}") for s in range(profile.stage1.samples)]
+        write_array(folder / f"{split}.npy", torch.stack(samples, 1).half().numpy())
+
+
+def sampled(prior: Prior, rows: Examples, seed: int, label: str) -> Float[Tensor, "n tokens width"]:
+    """One sample of the prior for every row."""
+    starts = range(0, len(rows), SAMPLE_CHUNK)
+    parts = []
+    for start in tqdm(starts, desc=label, unit="batch"):
+        part = rows.rows(torch.arange(start, min(start + SAMPLE_CHUNK, len(rows))))
+        parts.append(prior.sample(part.betas, part.linear, seed + start))
+    return torch.cat(parts)
+
+
+class CorpusTokens:
+    """Rows of the corpus -> their tokens in the prior's standardised units, held in memory once."""
+
+    def __init__(self, ids: Int[np.ndarray, " m"], tokens: Float[np.ndarray, "m tokens width"], prior: Prior) -> None:
+        self._place = torch.full((int(ids.max()) + 1,), -1, dtype=torch.int64)
+        self._place[torch.from_numpy(ids)] = torch.arange(len(ids))
+        self._tokens = prior.standardised(as_tensor(tokens))
+
+    def __call__(self, rows: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape tokens width"]:
+        return self._tokens[self._place[rows]]
+
+
+def make_ram(
+    folder: Path,
+    profile: Profile,
+    prior: Prior,
+    estimates: np.ndarray,
+    neighbours: np.ndarray,
+    targets: np.ndarray,
+    tokens_of: CorpusTokens,
+    seed: int,
+    label: str,
+) -> None:
+    """Stage II for one modality: train on the fitting images, watch the validation slice."""
+    p, goal = prior.standardised(as_tensor(estimates)), prior.standardised(as_tensor(targets))
+    ids = torch.from_numpy(np.array(neighbours))
+    fit, held = (torch.from_numpy(rows) for rows in validation_rows(len(goal), profile.data.validation_images))
+    parts = [RamExamples(p[rows], ids[rows], goal[rows]) for rows in (fit, held)]
+    ram, history = train_ram(profile.stage2, *parts, tokens_of, folder, seed, label)
+    torch_weights(ram, folder / "ram.safetensors")
+    write_json(folder / "history.json", history)
+
+
+def torch_weights(module: torch.nn.Module, path: Path) -> None:
+    """A module's weights as safetensors."""
+    from safetensors.torch import save_file
+
+    save_file({name: weight.contiguous() for name, weight in module.state_dict().items()}, path)
+
+
+def load_ram(folder: Path, profile: Profile, neighbours: int, tokens: int, width: int) -> Ram:
+    """The RAM that `make_ram` wrote."""
+    from safetensors.torch import load_file
+
+    ram = Ram(profile.stage2, neighbours, tokens, width)
+    ram.load_state_dict(load_file(folder / "ram.safetensors"))
+    return ram.eval()
+
+
+def make_refined(
+    folder: Path, ram: Ram, prior: Prior, estimates: np.ndarray, neighbours: np.ndarray, tokens_of: CorpusTokens
+) -> None:
+    """p + q for every sample of every test stimulus, in CLIP's units, and the weights that the RAM gave."""
+    p = prior.standardised(as_tensor(estimates))
+    refined, weights = refine(ram, p, torch.from_numpy(np.array(neighbours)), tokens_of)
+    write_array(folder / "test.npy", prior.restored(refined).half().numpy())
+    write_array(folder / "weights.npy", weights.numpy())
+
+
+def make_reconstructions(
+    folder: Path,
+    image_tokens: Float[np.ndarray, "n samples image_tokens width"],
+    text_tokens: Float[np.ndarray, "n samples text_tokens width"],
+    paint: Callable[[np.ndarray, np.ndarray, str], UInt8[np.ndarray, "m height width 3"]],
+    agreement: Callable[[np.ndarray, np.ndarray], Float[np.ndarray, " m"]],
+    label: str,
+) -> None:
+    """One picture for each sample, and the one of each stimulus that agrees best with the brain's own estimate.
+
+    `paint(image_tokens, text_tokens, label)` generates; `agreement(pictures, image_tokens)` compares a picture's CLIP
+    tokens with the estimate that it was painted from. Neither sees the stimulus.
+    """
+    n, samples = image_tokens.shape[:2]
+    flat = [np.asarray(tokens, np.float32).reshape(n * samples, *tokens.shape[2:]) for tokens in (image_tokens, text_tokens)]
+    pictures = paint(*flat, label)
+    goal = np.asarray(image_tokens, np.float32).mean(1).repeat(samples, 0)
+    score = agreement(pictures, goal).reshape(n, samples)
+    every = pictures.reshape(n, samples, *pictures.shape[1:])
+    write_array(folder / "samples.npy", every)
+    write_array(folder / "agreement.npy", score)
+    write_array(folder / "chosen.npy", every[np.arange(n), score.argmax(1)])
+
+
+def ridge_of(folder: Path) -> Ridge:
+    """The ridge that `make_ridge` wrote."""
+    return Ridge.load(folder / "ridge.safetensors")
+
+
+def encode_targets(
+    folder: Path,
+    encode: Callable[[object], Tensor],
+    items: dict[str, Sequence[object] | np.ndarray],
+    chunk: int,
+    label: str,
+) -> None:
+    """Tokens of both splits' stimuli (or of their captions), float32."""
+    for split in SPLITS:
+        starts = range(0, len(items[split]), chunk)
+        parts = [encode(items[split][start : start + chunk]) for start in tqdm(starts, desc=f"{label}, {split}")]
+        write_array(folder / f"{split}.npy", torch.cat(parts).numpy())

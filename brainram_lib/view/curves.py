@@ -1,0 +1,73 @@
+"""Loss curves of a training: train and validation, on a logarithmic axis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from brainram_lib.view.gallery import PALETTE
+
+History = Sequence[Mapping[str, float]]
+
+
+def loss_curves(
+    histories: Mapping[str, History],
+    keys: Sequence[str] = ("train", "validation"),
+    step: str = "epoch",
+    log: bool = True,
+    title: str | None = None,
+) -> Figure:
+    """One panel per training: a line per key, the lowest validation value marked.
+
+    Args:
+        histories: {title of the panel: one dictionary per epoch, with `step` and some of `keys`}.
+        keys: what to draw, in order; an epoch that lacks a key leaves a gap. Where a key contains 'val' its
+            lowest value is marked.
+        step: the key of the horizontal axis; epochs are counted where it is missing.
+        log: logarithmic vertical axis (a history with values at or below zero is drawn on a linear one).
+
+    Raises:
+        ValueError: a history is empty or holds none of the keys.
+    """
+    for name, history in histories.items():
+        if not any(key in row for row in history for key in keys):
+            raise ValueError(f"history '{name}' must hold one of {', '.join(keys)}. {len(history)} rows were provided.")
+    figure = Figure(figsize=(4.6 * max(len(histories), 1), 3.2), layout="constrained", facecolor="white")
+    panels = figure.subplots(1, max(len(histories), 1), squeeze=False)[0]
+    for axes, (name, history) in zip(panels, histories.items(), strict=False):
+        _draw(axes, history, keys, step, log)
+        axes.set_title(name, fontsize=10)
+    if title:
+        figure.suptitle(title, fontsize=11, fontweight="bold")
+    return figure
+
+
+def _draw(axes: Axes, history: History, keys: Sequence[str], step: str, log: bool) -> None:
+    lowest = float("inf")
+    for position, key in enumerate(keys):
+        points = [(row.get(step, number), row[key]) for number, row in enumerate(history) if key in row]
+        if not points:
+            continue
+        x, y = zip(*points, strict=True)
+        lowest = min(lowest, *y)
+        held_out = "val" in key
+        style = {"linestyle": "--" if held_out else "-", "marker": "o" if len(points) == 1 else None}
+        axes.plot(x, y, color=PALETTE[position % len(PALETTE)], linewidth=1.8, label=key, **style)
+        if held_out:
+            best = min(range(len(y)), key=y.__getitem__)
+            axes.plot(x[best], y[best], "o", color=PALETTE[position % len(PALETTE)], markersize=6)
+            axes.annotate(f"{y[best]:.4g}", (x[best], y[best]), (0, 6), textcoords="offset points", fontsize=8)
+    if log and lowest > 0:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel(step, fontsize=9)
+    axes.set_ylabel("loss", fontsize=9)
+    axes.grid(color="#e4e4e4", linewidth=0.8)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=8)
+    axes.legend(frameon=False, fontsize=8)

@@ -1,0 +1,114 @@
+"""The embedded world's image-text corpus ('mini LAION'): scenes of the set 'corpus' with captions like web pages'.
+
+It knows more categories and places than the stimuli and shares no scene with them. `planted` puts near-duplicates of
+chosen stimuli in it, so that the audit has something to find. Written in the format that `retrieval.corpus` reads.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+from tqdm.auto import tqdm
+
+from brainram_lib.retrieval.images import encoded
+from brainram_lib.retrieval.layout import CorpusLayout
+from brainram_lib.retrieval.writing import CorpusItem, PooledEncoder, write_shard
+from brainram_lib.store import write_json
+from brainram_lib.world.captions import web_caption
+from brainram_lib.world.scenes import SCENE_SIZE, render, scene_of, stream
+
+CORPUS_SET = "corpus"
+# reserved for documentation: these addresses lead nowhere
+ADDRESS = "https://corpus.example"
+# one process renders this many scenes at a time
+CHUNK = 125
+# A planted copy is brighter or darker by up to this share, and cropped by one or two pixels at every side.
+RELIT = 0.12
+COPY_QUALITY = 70
+SETTINGS = "settings.json"
+
+Stimulus = tuple[str, int]
+
+
+def make_mini_corpus(
+    folder: Path, encoder: PooledEncoder, count: int = 12_000, planted: Sequence[Stimulus] = (), shard_size: int = 1000
+) -> dict[int, Stimulus]:
+    """Write `count` image-caption pairs to `folder`; gives the planted items {id: (scene set, index)}.
+
+    `planted`: stimuli, e.g. ("shared", 7), of which the corpus gets one near-duplicate each (cropped, relit,
+    recompressed). Shards that are complete are kept, so an interrupted run goes on.
+
+    Raises:
+        ValueError: more planted items than `count`, or a folder made with other settings.
+        StoreError: the disk is full.
+    """
+    if len(planted) > count:
+        raise ValueError(f"{len(planted)} stimuli cannot be planted in a corpus of {count} items.")
+    layout = CorpusLayout(Path(folder))
+    _claim(layout, {"count": count, "shard_size": shard_size, "planted": [list(stimulus) for stimulus in planted]})
+    places = planted_places(count, planted)
+    shards = [number for number in range(-(-count // shard_size)) if not layout.metadata(number).exists()]
+    if not shards:
+        return places
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        for shard in tqdm(shards, desc="make the corpus", unit="shard"):
+            ids = range(shard * shard_size, min((shard + 1) * shard_size, count))
+            jobs = [(part, {i: places[i] for i in part if i in places}) for part in _parts(ids)]
+            items = [item for part in pool.map(_items, jobs) for item in part]
+            write_shard(layout, shard, items, encoder, SCENE_SIZE)
+    return places
+
+
+def planted_places(count: int, planted: Sequence[Stimulus]) -> dict[int, Stimulus]:
+    """Where in a corpus of `count` items the near-duplicates stand, spread at random but always alike."""
+    positions = stream("corpus/planted").permutation(count)[: len(planted)]
+    return {int(position): (name, int(index)) for position, (name, index) in zip(positions, planted, strict=True)}
+
+
+def near_duplicate(scene_set: str, index: int) -> UInt8[np.ndarray, "height width 3"]:
+    """A stimulus as a web page might show it again: cropped by a pixel or two, a little brighter or darker."""
+    rng = stream(f"near-duplicate/{scene_set}", index)
+    pixels = render(scene_of(scene_set, index))
+    left, top, right, bottom = rng.integers(1, 3, 4)
+    cropped = Image.fromarray(pixels[top : SCENE_SIZE - bottom, left : SCENE_SIZE - right])
+    whole = np.asarray(cropped.resize((SCENE_SIZE, SCENE_SIZE), Image.Resampling.BICUBIC), np.float64)
+    return np.clip(whole * rng.uniform(1 - RELIT, 1 + RELIT), 0, 255).astype(np.uint8)
+
+
+def _parts(ids: range) -> list[range]:
+    return [ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK)]
+
+
+def _items(job: tuple[range, dict[int, Stimulus]]) -> list[CorpusItem]:
+    ids, places = job
+    return [_copy(index, *places[index]) if index in places else _original(index) for index in ids]
+
+
+def _original(index: int) -> CorpusItem:
+    scene = scene_of(CORPUS_SET, index)
+    return CorpusItem(encoded(render(scene)), web_caption(scene, CORPUS_SET, index), f"{ADDRESS}/{index}.jpg")
+
+
+def _copy(index: int, scene_set: str, stimulus: int) -> CorpusItem:
+    pixels = encoded(near_duplicate(scene_set, stimulus), COPY_QUALITY)
+    return CorpusItem(pixels, web_caption(scene_of(scene_set, stimulus), CORPUS_SET, index), f"{ADDRESS}/{index}.jpg")
+
+
+def _claim(layout: CorpusLayout, settings: dict) -> None:
+    """Write the settings into an empty folder; a folder made with others is left as it is."""
+    path = layout.folder / SETTINGS
+    if path.exists() and (found := json.loads(path.read_text())) != settings:
+        changed = sorted(name for name in settings if found.get(name) != settings[name])
+        raise ValueError(
+            f"the corpus at '{layout.folder}' was made with other settings ({', '.join(changed)}). Choose another "
+            "folder, or delete this one."
+        )
+    if not path.exists():
+        write_json(path, settings)

@@ -1,0 +1,97 @@
+"""The mini generator's autoencoder: diffusers' AutoencoderKL at a small size, trained on scenes.
+
+64 x 64 x 3 pictures <-> 16 x 16 x 6 latents. Remade by `python -m brainram_lib world train-autoencoder`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from brainram_lib.world.material import render_set
+from brainram_lib.world.mini_clip import MATERIAL_SET
+from brainram_lib.world.training import Budget, run
+
+BLOCKS = (32, 64, 64)
+LATENT_CHANNELS = 6
+HELD_OUT = 300
+# Rows: luma, blue and red difference (ITU-R BT.601). Hues were what a plain pixel loss lost first.
+YCBCR = ((0.299, 0.587, 0.114), (-0.169, -0.331, 0.5), (0.5, -0.419, -0.081))
+CHROMA_WEIGHT, KL_WEIGHT = 2.0, 1e-6
+
+
+def build() -> AutoencoderKL:
+    """An untrained mini autoencoder."""
+    levels = len(BLOCKS)
+    return AutoencoderKL(
+        in_channels=3,
+        out_channels=3,
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        block_out_channels=BLOCKS,
+        layers_per_block=1,
+        latent_channels=LATENT_CHANNELS,
+        norm_num_groups=8,
+        sample_size=64,
+        mid_block_add_attention=False,
+    ).to(memory_format=torch.channels_last)
+
+
+def to_signed(images: UInt8[np.ndarray, "n height width 3"]) -> Float[Tensor, "n 3 height width"]:
+    """uint8 pictures -> float in [-1, 1], the range of diffusers' autoencoders."""
+    pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return pixels.contiguous(memory_format=torch.channels_last)
+
+
+def reconstruction_loss(decoded: Tensor, pixels: Tensor) -> Float[Tensor, ""]:
+    """Mean squared error in luma and, weighted, in the two colour differences, plus a little absolute error."""
+    matrix = torch.tensor(YCBCR)
+    difference = torch.einsum("cr,brhw->bchw", matrix, decoded - pixels)
+    squared = difference.square().mean((0, 2, 3))
+    return squared[0] + CHROMA_WEIGHT * squared[1:].sum() + 0.05 * (decoded - pixels).abs().mean()
+
+
+@torch.no_grad()
+def psnr(model: AutoencoderKL, images: UInt8[np.ndarray, "n height width 3"]) -> float:
+    """Mean peak signal-to-noise ratio over pictures, dB: 10 log10(1 / mse) for pixels in [0, 1]."""
+    pixels = to_signed(images)
+    decoded = torch.cat([model.decode(model.encode(part).latent_dist.mode()).sample for part in pixels.split(50)])
+    error = ((decoded.clamp(-1, 1) - pixels) / 2).square().mean((1, 2, 3))
+    return (-10 * error.log10()).mean().item()
+
+
+def train(work: Path, *, scenes: int, budget: Budget, batch: int = 32, seed: int = 0) -> AutoencoderKL:
+    """Train on the first `scenes` pictures of the models' set; the last 300 are held out and reported."""
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    images = render_set(MATERIAL_SET, scenes, work / "models_scenes.npy")
+    model = build()
+    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.99), weight_decay=1e-3)
+    for step, bar in run(budget, model, optimizer, work / "autoencoder.pt", "mini autoencoder"):
+        pixels = to_signed(images[rng.integers(0, scenes - HELD_OUT, batch)])
+        with torch.autocast("cpu", torch.bfloat16):
+            posterior = model.encode(pixels).latent_dist
+            decoded = model.decode(posterior.sample()).sample
+        loss = reconstruction_loss(decoded.float(), pixels) + KL_WEIGHT * posterior.kl().float().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        if step % 200 == 0:
+            bar.set_postfix_str(f"step {step}, loss {loss.item():.4f}, PSNR {psnr(model, images[-100:]):.2f} dB")
+    model.eval()
+    model.register_to_config(scaling_factor=_scaling_factor(model, images[:2000]))
+    print(f"mini autoencoder: {psnr(model, images[-HELD_OUT:]):.2f} dB on {HELD_OUT} held-out scenes")
+    return model
+
+
+@torch.no_grad()
+def _scaling_factor(model: AutoencoderKL, images: UInt8[np.ndarray, "n height width 3"]) -> float:
+    """1 / standard deviation of the latents, so that the diffusion works at unit variance."""
+    latents = torch.cat([model.encode(part).latent_dist.mode() for part in to_signed(images).split(100)])
+    return 1 / latents.std().item()

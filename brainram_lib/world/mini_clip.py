@@ -1,0 +1,149 @@
+"""The mini CLIP: open_clip's own architecture at a small size, trained on scenes of the set 'models'.
+
+Shipped in `assets/mini_clip`; remade by `python -m brainram_lib world train-clip`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from open_clip.model import CLIP
+from open_clip.tokenizer import SimpleTokenizer
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from brainram_lib.world.material import captions_of_set, render_set
+from brainram_lib.world.training import Budget, run
+
+ASSETS = Path(__file__).parent / "assets" / "mini_clip"
+MATERIAL_SET = "models"
+HELD_OUT = 300
+CONTEXT_LENGTH = 24
+EMBED_DIM = 128
+VISION = {"image_size": 64, "patch_size": 16, "width": 192, "layers": 6, "head_width": 32}
+TEXT = {"context_length": CONTEXT_LENGTH, "width": 128, "heads": 4, "layers": 4}
+# Channel statistics of the scenes, used like CLIP's own mean and standard deviation.
+PIXEL_MEAN, PIXEL_STD = (0.55, 0.53, 0.52), (0.27, 0.26, 0.27)
+
+
+class CompactTokenizer:
+    """CLIP's byte-pair encoding with its 49,408 ids renumbered to the few that captions of this world use.
+
+    Ids: 0 for any piece that is not in use, then the pieces, then start of text, then end of text (the largest id,
+    which is how open_clip finds the end). Padding repeats the end of text, as Hugging Face's CLIP tokenizer does and
+    as Versatile Diffusion was trained.
+    """
+
+    def __init__(self, pieces: list[int], context_length: int = CONTEXT_LENGTH) -> None:
+        self.pieces, self.context_length = pieces, context_length
+        self._bpe = SimpleTokenizer()
+        self._compact = {piece: position + 1 for position, piece in enumerate(pieces)}
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self.pieces) + 3
+
+    def __call__(self, texts: list[str]) -> Int64[Tensor, "texts context"]:
+        start, end = self.vocab_size - 2, self.vocab_size - 1
+        ids = torch.full((len(texts), self.context_length), end, dtype=torch.int64)
+        for row, text in enumerate(texts):
+            pieces = [self._compact.get(piece, 0) for piece in self._bpe.encode(text)][: self.context_length - 2]
+            ids[row, : len(pieces) + 1] = torch.tensor([start, *pieces])
+        return ids
+
+
+def pieces_in_use(captions: list[list[str]]) -> list[int]:
+    """The byte-pair ids that occur in the captions, sorted."""
+    bpe = SimpleTokenizer()
+    words = {text for group in captions for text in group}
+    return sorted({piece for text in words for piece in bpe.encode(text)})
+
+
+def build(vocab_size: int) -> CLIP:
+    """An untrained mini CLIP."""
+    return CLIP(EMBED_DIM, VISION, {**TEXT, "vocab_size": vocab_size})
+
+
+def to_pixels(images: np.ndarray) -> Float[Tensor, "n 3 height width"]:
+    """uint8 pictures (n, H, W, 3) -> normalised float (n, 3, H, W)."""
+    pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 255
+    return (pixels - torch.tensor(PIXEL_MEAN).view(3, 1, 1)) / torch.tensor(PIXEL_STD).view(3, 1, 1)
+
+
+def contrastive_loss(model: CLIP, pixels: Tensor, ids: Tensor) -> Float[Tensor, ""]:
+    """The symmetric InfoNCE of CLIP over one batch."""
+    image, text, scale = model(pixels, ids)
+    logits = scale * image @ text.T
+    target = torch.arange(len(logits), device=logits.device)
+    return (torch.nn.functional.cross_entropy(logits, target) + torch.nn.functional.cross_entropy(logits.T, target)) / 2
+
+
+@torch.no_grad()
+def held_out_top1(model: CLIP, images: np.ndarray, ids: Tensor) -> tuple[float, float]:
+    """Share of pairs found first among all of the set: caption for image, image for caption."""
+    model.eval()
+    image, text, _ = model(to_pixels(images), ids)
+    similarity = image @ text.T
+    right = torch.arange(len(similarity))
+    model.train()
+    return (similarity.argmax(1) == right).float().mean().item(), (similarity.argmax(0) == right).float().mean().item()
+
+
+def train(work: Path, *, scenes: int, budget: Budget, batch: int = 192, seed: int = 0) -> None:
+    """Train on the first `scenes` of the models' set and write `assets/mini_clip`; the last 300 are held out."""
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    images = render_set(MATERIAL_SET, scenes, work / "models_scenes.npy")
+    captions = captions_of_set(MATERIAL_SET, scenes)
+    tokenizer = CompactTokenizer(pieces_in_use(captions))
+    ids = torch.stack([tokenizer(group) for group in tqdm(captions, desc="tokenise")])
+    model = build(tokenizer.vocab_size)
+    optimizer = torch.optim.AdamW(_decayed_and_plain(model))
+    for step, bar in run(budget, model, optimizer, work / "clip.pt", "mini CLIP"):
+        rows = rng.integers(0, scenes - HELD_OUT, batch)
+        shown = ids[rows, rng.integers(0, ids.shape[1], batch)]
+        # bfloat16 shortens a step and does not move the held-out score
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = contrastive_loss(model, to_pixels(images[rows]), shown)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        with torch.no_grad():
+            model.logit_scale.clamp_(0, math.log(100))
+        if step % 100 == 0:
+            found = held_out_top1(model, images[-HELD_OUT:], ids[-HELD_OUT:, 0])
+            bar.set_postfix_str(f"step {step}, loss {loss.item():.3f}, held-out top-1 {found[0]:.2f} / {found[1]:.2f}")
+            _save(model, tokenizer)
+    _save(model, tokenizer)
+    print(f"mini CLIP, held-out top-1 of {HELD_OUT}: {held_out_top1(model, images[-HELD_OUT:], ids[-HELD_OUT:, 0])}")
+
+
+def _decayed_and_plain(model: CLIP) -> list[dict]:
+    """Matrices decay; gains, biases and the temperature do not."""
+    decayed = [weight for weight in model.parameters() if weight.ndim > 1]
+    plain = [weight for weight in model.parameters() if weight.ndim <= 1]
+    return [{"params": decayed, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0.0}]
+
+
+def _save(model: CLIP, tokenizer: CompactTokenizer) -> None:
+    ASSETS.mkdir(parents=True, exist_ok=True)
+    partial = ASSETS / "open_clip_model.safetensors.partial"
+    save_file({name: weight.half().contiguous() for name, weight in model.state_dict().items()}, partial)
+    partial.replace(ASSETS / "open_clip_model.safetensors")
+    (ASSETS / "vocabulary.json").write_text(json.dumps(tokenizer.pieces))
+
+
+def load(folder: Path = ASSETS) -> tuple[CLIP, CompactTokenizer]:
+    """The shipped mini CLIP in float32, evaluation mode, with its tokenizer."""
+    tokenizer = CompactTokenizer(json.loads((folder / "vocabulary.json").read_text()))
+    model = build(tokenizer.vocab_size)
+    weights = load_file(folder / "open_clip_model.safetensors")
+    model.load_state_dict({name: weight.float() for name, weight in weights.items()})
+    return model.eval(), tokenizer

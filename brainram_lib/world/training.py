@@ -1,0 +1,68 @@
+"""What the recipes of the mini models share: a schedule bounded by steps and minutes, and checkpoints that resume."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from tqdm.auto import tqdm
+
+WARM_UP_STEPS = 100
+
+
+@dataclass
+class Budget:
+    """A training ends at `steps` or after `minutes`, whichever comes first; its rate falls to zero by then."""
+
+    steps: int
+    minutes: float
+    peak_rate: float
+
+
+def scheduled_rate(budget: Budget, step: int, progress: float) -> float:
+    """Linear warm-up, then half a cosine: peak * min(1, step / 100) * (1 + cos(pi * progress)) / 2."""
+    return budget.peak_rate * min(1.0, (step + 1) / WARM_UP_STEPS) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def run(
+    budget: Budget, model: nn.Module, optimizer: torch.optim.Optimizer, checkpoint: Path, describe: str
+) -> Iterator[tuple[int, tqdm]]:
+    """Yield (step, progress bar) until the budget is spent, setting the rate and saving a checkpoint every minute.
+
+    A checkpoint holds weights, optimizer and the progress made, so that an interrupted training goes on.
+    """
+    step, spent = _resume(model, optimizer, checkpoint)
+    started, saved = time.time() - spent, time.time()
+    with tqdm(total=100, desc=describe, unit="%", bar_format="{l_bar}{bar}| {elapsed}<{remaining} {postfix}") as bar:
+        while (progress := max(step / budget.steps, (time.time() - started) / (60 * budget.minutes))) < 1:
+            for group in optimizer.param_groups:
+                group["lr"] = scheduled_rate(budget, step, progress)
+            bar.n = round(100 * progress, 1)
+            yield step, bar
+            step += 1
+            if time.time() - saved > 60:
+                _save(model, optimizer, checkpoint, step, time.time() - started)
+                saved = time.time()
+    _save(model, optimizer, checkpoint, step, time.time() - started)
+
+
+def _resume(model: nn.Module, optimizer: torch.optim.Optimizer, checkpoint: Path) -> tuple[int, float]:
+    if not checkpoint.exists():
+        return 0, 0.0
+    state = torch.load(checkpoint, weights_only=True)
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    return state["step"], state["spent"]
+
+
+def _save(model: nn.Module, optimizer: torch.optim.Optimizer, checkpoint: Path, step: int, spent: float) -> None:
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    partial = checkpoint.with_suffix(".partial")
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "spent": spent}
+    torch.save(state, partial)
+    partial.replace(checkpoint)
