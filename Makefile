@@ -11,7 +11,7 @@ DEMO := $(sort $(wildcard notebooks/0[1-5]_*.ipynb))
 # PyTorch's threads spin at their barriers; two busy cores then stand still. The hub is never needed by these targets.
 export OMP_WAIT_POLICY ?= passive
 export GOMP_SPINCOUNT ?= 0
-demo test test-all figures: export HF_HUB_OFFLINE ?= 1
+demo test test-all: export HF_HUB_OFFLINE ?= 1
 
 .PHONY: help demo test test-all lab lint format lock mend clean
 
@@ -30,15 +30,14 @@ test-all: .venv/ready  ## the tests and the slow ones
 lab: .venv/ready  ## JupyterLab in the same environment
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --LabApp.default_url=/lab/tree/notebooks/01_load_nsd.ipynb
 
-lint: .venv/ready  ## ruff on code and notebooks, and notebooks without outputs
+lint: .venv/ready  ## ruff on code and notebooks (`make test` looks after the notebooks' outputs)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(if $(wildcard notebooks/*.ipynb),$(BIN)/nbstripout --verify notebooks/*.ipynb)
 
 format: .venv/ready  ## let ruff and nbstripout put things right
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(if $(wildcard notebooks/*.ipynb),$(BIN)/nbstripout notebooks/*.ipynb)
+	$(BIN)/nbstripout --keep-id $(wildcard notebooks/*.ipynb)
 
 lock: .venv/ready  ## write requirements.lock from .venv, after changing and testing what is in it
 	$(BIN)/python -P brainram_lib/environment.py lock > .venv/lock.new

@@ -9,7 +9,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,9 +53,8 @@ def _sentence(problem: Exception) -> str:
 def _workbench(chosen: Arguments) -> Workbench:
     from brainram_lib.workbench import Workbench
 
-    return Workbench(
-        profile=chosen.profile, subject=chosen.subject, seed=chosen.seed, runs=chosen.runs, nsd_root=chosen.nsd_root
-    )
+    places = {"runs": chosen.runs, "nsd_root": chosen.nsd_root, "corpus_root": chosen.corpus_root}
+    return Workbench(profile=chosen.profile, subject=chosen.subject, seed=chosen.seed, **places)
 
 
 # --- handlers: what a command does ---
@@ -73,53 +72,46 @@ def world_sprites(chosen: Arguments) -> None:
     print(f"{build_atlas(chosen.openmoji, chosen.noto)} sprites in {ATLAS}")
 
 
-def world_train_clip(chosen: Arguments) -> None:
-    """Train the shipped mini CLIP anew."""
-    from brainram_lib.world.mini_clip import train
+def world_train(chosen: Arguments) -> None:
+    """Train a shipped model of the embedded world anew; interrupted, the same command goes on."""
+    from brainram_lib.world import mini_autoencoder, mini_clip, mini_generator
     from brainram_lib.world.training import Budget
 
-    train(chosen.work, scenes=chosen.scenes, budget=Budget(chosen.steps, chosen.minutes, chosen.rate), seed=chosen.seed)
-
-
-def world_train_generator(chosen: Arguments) -> None:
-    """Train the shipped mini autoencoder and dual-guided U-Net anew."""
-    from brainram_lib.world.mini_generator import train
-    from brainram_lib.world.training import Budget
-
-    train(chosen.work, scenes=chosen.scenes, budget=Budget(chosen.steps, chosen.minutes, chosen.rate), seed=chosen.seed)
+    room = {"clip": mini_clip, "autoencoder": mini_autoencoder, "generator": mini_generator}[chosen.model]
+    budget = Budget(chosen.steps, chosen.minutes, chosen.rate)
+    room.train(chosen.work, scenes=chosen.scenes, budget=budget, seed=chosen.seed)
 
 
 def nsd_check(chosen: Arguments) -> int:
-    """Say which files of NSD are there, which are missing or cut short, and what each is for."""
-    from brainram_lib.nsd.check import findings
+    """Say what of NSD is there, what is missing, which notebook needs it, and what to fetch."""
+    from brainram_lib.nsd.check import run
 
-    found = list(findings(_workbench(chosen).layout, chosen.subject))
-    return _print_findings(found)
+    return run(chosen)
 
 
 def prepare(chosen: Arguments) -> None:
     """Prepare the subject's betas: z-score, split, mean over repetitions."""
     data = _workbench(chosen).subject_data()
-    print(f"(n_train, n_voxels) = {data.train_betas.shape}, (n_test, n_voxels) = {data.test_betas.shape}")
+    print(f"(n_train, n_voxels) = {data.betas('train').shape}, (n_test, n_voxels) = {data.betas('test').shape}")
 
 
 def prior(chosen: Arguments) -> None:
     """Stage I: train the projector and the diffusion prior, and estimate the test images' tokens."""
     workbench = _workbench(chosen)
     for modality in chosen.modality:
-        print(f"{modality}: (n, samples, tokens, width) = {workbench.estimates(modality, 'test').shape}")
+        print(f"{modality} estimates (n, samples, tokens, width) = {workbench.estimates(modality, 'test').shape}")
 
 
 def ram(chosen: Arguments) -> None:
     """Stage II: retrieve neighbours, train the RAM, and refine the test images' estimates."""
     workbench = _workbench(chosen)
     for modality in chosen.modality:
-        print(f"{modality}: refined estimates {workbench.refined(modality, 'test').shape}")
+        print(f"{modality} refined (n, samples, tokens, width) = {workbench.refined(modality).shape}")
 
 
 def reconstruct(chosen: Arguments) -> None:
     """Generate the test images of one system."""
-    print(f"{chosen.system}: (n, height, width, 3) = {_workbench(chosen).reconstructions(chosen.system).shape}")
+    print(f"{chosen.system} (n, height, width, 3) = {_workbench(chosen).reconstructions(chosen.system).shape}")
 
 
 def scores(chosen: Arguments) -> None:
@@ -132,7 +124,11 @@ def doctor(chosen: Arguments) -> int:
     """Check the environment: Python, memory, disk, packages against the tested set, accelerator."""
     from brainram_lib.environment import report
 
-    return _print_findings(report())
+    bad = False
+    for well, sentence in report():
+        print(f"{'ok ' if well else 'NOT'} {sentence}", flush=True)
+        bad |= not well
+    return FAILED if bad else 0
 
 
 def notebook_run(chosen: Arguments) -> None:
@@ -156,16 +152,18 @@ def table(records: Sequence[dict[str, Any]]) -> str:
     return "\n".join("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in rows)
 
 
-def _print_findings(found: Iterable[tuple[bool, str]]) -> int:
-    """Print (well, sentence) pairs as they come; 1 if any is not well."""
-    bad = False
-    for well, sentence in found:
-        print(f"{'ok ' if well else 'NOT'} {sentence}", flush=True)
-        bad |= not well
-    return FAILED if bad else 0
-
-
 # --- the parser ---
+
+
+class NsdCheckParser(argparse.ArgumentParser):
+    """Asks its room for the options when it is chosen, and not before: that room loads slowly."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """See argparse."""
+        from brainram_lib.nsd.check import add_arguments
+
+        add_arguments(self)
+        return super().parse_known_args(args, namespace)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -176,8 +174,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--traceback", action="store_true", help="show where an error was raised")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_world(commands.add_parser("world", help="the embedded world and its shipped models"))
-    nsd = commands.add_parser("nsd", help="the Natural Scenes Dataset's files").add_subparsers(required=True)
-    _stage(nsd, "check", nsd_check)
+    nsd = commands.add_parser("nsd", help="the Natural Scenes Dataset's files")
+    _command(nsd.add_subparsers(required=True, parser_class=NsdCheckParser), "check", nsd_check)
     _stage(commands, "prepare", prepare)
     _modality(_stage(commands, "prior", prior))
     _modality(_stage(commands, "ram", ram))
@@ -202,6 +200,7 @@ def _stage(commands: Any, name: str, handler: Callable[[Arguments], int | None])
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     parser.add_argument("--runs", type=Path, metavar="FOLDER", help="where results are saved; default: runs/")
     parser.add_argument("--nsd-root", type=Path, metavar="FOLDER", help="NSD's files; mini makes its own")
+    parser.add_argument("--corpus-root", type=Path, metavar="FOLDER", help="image-text corpus; mini makes its own")
     return parser
 
 
@@ -215,16 +214,17 @@ def _add_world(parser: argparse.ArgumentParser) -> None:
     sprites = _command(commands, "sprites", world_sprites)
     sprites.add_argument("--openmoji", type=Path, required=True, metavar="FONT", help="OpenMoji's colour font")
     sprites.add_argument("--noto", type=Path, required=True, metavar="FONT", help="Noto Color Emoji")
-    _training(_command(commands, "train-clip", world_train_clip), steps=4000, minutes=60, rate=1e-3)
-    _training(_command(commands, "train-generator", world_train_generator), steps=20_000, minutes=120, rate=1e-3)
+    for model in ("clip", "autoencoder", "generator"):
+        _add_training(_command(commands, f"train-{model}", world_train), model)
 
 
-def _training(parser: argparse.ArgumentParser, steps: int, minutes: float, rate: float) -> None:
+def _add_training(parser: argparse.ArgumentParser, model: str) -> None:
+    parser.set_defaults(model=model)
     parser.add_argument("--work", type=Path, default=Path("runs/mini_models"), help="checkpoints and rendered scenes")
     parser.add_argument("--scenes", type=int, default=40_000, help="pictures to train on; default: 40000")
-    parser.add_argument("--steps", type=int, default=steps, help=f"at most; default: {steps}")
-    parser.add_argument("--minutes", type=float, default=minutes, help=f"at most; default: {minutes}")
-    parser.add_argument("--rate", type=float, default=rate, help=f"peak learning rate; default: {rate}")
+    parser.add_argument("--steps", type=int, default=100_000, help="at most; default: 100000")
+    parser.add_argument("--minutes", type=float, default=60.0, help="at most; default: 60")
+    parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate; default: 0.001")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from brainram_lib.baselines.nearest import best_neighbour, derangement, nearest_by_tokens
 from brainram_lib.encoders import ClipTokens
@@ -18,8 +20,7 @@ from brainram_lib.profiles import Profile
 if TYPE_CHECKING:
     from brainram_lib.workbench import Workbench
 
-# The blank picture whose tokens stand for 'no image'.
-BLANK = 128
+ROUND_TRIP_CHUNK = 100
 
 
 class Painter:
@@ -33,6 +34,12 @@ class Painter:
     def fingerprint(self) -> str:
         """Changes with the generator's weights."""
         return self.model.fingerprint
+
+    def round_trip(self, pictures: UInt8[np.ndarray, "n height width 3"]) -> UInt8[np.ndarray, "n height width 3"]:
+        """Pictures through the autoencoder and back: the best that any latent can give."""
+        starts = tqdm(range(0, len(pictures), ROUND_TRIP_CHUNK), desc="autoencoder", unit="chunk")
+        parts = [pictures[start : start + ROUND_TRIP_CHUNK] for start in starts]
+        return np.concatenate([self.model.decode(self.model.encode(part)) for part in parts])
 
     def paint(
         self,
@@ -57,16 +64,25 @@ class Painter:
         )
 
 
-def null_tokens(encoder: ClipTokens) -> tuple[Tensor, Tensor]:
-    """The tokens of a blank picture and of an empty caption: 'no guidance' for classifier-free guidance."""
-    blank = np.full((1, encoder.image_size, encoder.image_size, 3), BLANK, np.uint8)
-    with torch.no_grad():
-        return encoder.image_tokens(blank), encoder.text_tokens([[""]])
-
-
 def load_painter(profile: Profile, encoder: ClipTokens) -> Painter:
-    """The generator of a profile."""
-    return Painter(profile, load_generator(profile.generation.checkpoint), *null_tokens(encoder))
+    """The generator of a profile, with the encoder's tokens of a blank picture and of an empty caption."""
+    model = load_generator(checkpoint_folder(profile.generation.checkpoint))
+    return Painter(profile, model, encoder.blank_image_tokens(), encoder.empty_text_tokens())
+
+
+def checkpoint_folder(name: str) -> Path:
+    """Where a profile's generator lies: inside this package, or a folder of the user's.
+
+    Raises:
+        FileNotFoundError: in neither place.
+    """
+    for folder in (Path(__file__).parent / name, Path(name)):
+        if (folder / "scheduler").is_dir():
+            return folder
+    raise FileNotFoundError(
+        f"no generator is at '{name}'. Fetch the checkpoint and set generation.checkpoint to its folder, which holds "
+        "image_unet, text_unet, vae and scheduler; `python -m brainram_lib doctor --profile paper` says how."
+    )
 
 
 def shown_pictures(workbench: Workbench, system: str) -> UInt8[np.ndarray, "n height width 3"]:

@@ -98,6 +98,7 @@ class GenerationSettings:
     text_mix: float
     batch: int
     scheduler: str = "unipc"
+    checkpoint: str = "versatile-diffusion"  # the user's folder, fetched from shi-labs/versatile-diffusion
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,8 @@ class Profile:
     encoder: str
     metrics: str
     embedded_world: bool
-    corpus_pairs: int
+    corpus_pairs: int  # of the embedded world's corpus
+    probe_scenes: int  # that the embedded world's probe is trained on
 
 
 PAPER = Profile(
@@ -136,6 +138,7 @@ PAPER = Profile(
     metrics="paper",
     embedded_world=False,
     corpus_pairs=0,
+    probe_scenes=0,
 )
 
 MINI = Profile(
@@ -144,10 +147,8 @@ MINI = Profile(
     subjects=(1, 2, 5, 7),
     data=DataSettings(sessions=14, validation_images=300),
     stage1=Stage1Settings(
-        projector=ProjectorSettings(
-            hidden=256, width=64, blocks=2, dropout=0.3, voxel_dropout=0.3, linear_path=True
-        ),
-        network=NetworkSettings(width=192, depth=2, heads=6),
+        projector=ProjectorSettings(hidden=256, width=64, blocks=2, dropout=0.3, voxel_dropout=0.3, linear_path=True),
+        network=NetworkSettings(width=128, depth=1, heads=4),
         epochs=30,
         batch=64,
         temperature=0.03,
@@ -157,11 +158,14 @@ MINI = Profile(
     ),
     retrieval=RetrievalSettings(cross_weight=0.5),
     stage2=Stage2Settings(heads=4, fusion_hidden=32, epochs=30, batch=256, temperature=0.03, rate=1e-3),
-    generation=GenerationSettings(steps=15, guidance_scale=2.0, text_mix=0.4, batch=64),
+    generation=GenerationSettings(
+        steps=15, guidance_scale=2.0, text_mix=0.4, batch=64, checkpoint="world/assets/mini_generator"
+    ),
     encoder="mini",
     metrics="mini",
     embedded_world=True,
     corpus_pairs=12_000,
+    probe_scenes=3_000,
 )
 
 PROFILES = {profile.name: profile for profile in (MINI, PAPER)}

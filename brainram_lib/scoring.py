@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,18 +28,18 @@ if TYPE_CHECKING:
     from brainram_lib.painting import Painter
     from brainram_lib.workbench import Workbench
 
-PROBE_SET, PROBE_SCENES = "probe", 3_000
+PROBE_SET = "probe"
 PROBE_FILE = "probe.safetensors"
 POOL = 300
 
 
-def make_probe(folder: Path, generator: Painter) -> None:
+def make_probe(folder: Path, scenes: int, generator: Painter) -> None:
     """Train the probe on scenes of its own set and on the autoencoder's outputs of the same scenes."""
-    pictures = np.asarray(render_set(PROBE_SET, PROBE_SCENES, folder / "scenes.npy"))
-    both = np.concatenate([pictures, generator.model.round_trip(pictures)])
-    labels = label_matrix([scene_of(PROBE_SET, i).categories for i in range(PROBE_SCENES)], category_names())
+    pictures = np.asarray(render_set(PROBE_SET, scenes, folder / "scenes.npy"))
+    both = np.concatenate([pictures, generator.round_trip(pictures)])
+    labels = label_matrix([scene_of(PROBE_SET, i).categories for i in range(scenes)], category_names())
     features = load_network("lite0")(both)["late"]
-    groups = np.tile(np.arange(PROBE_SCENES), 2)
+    groups = np.tile(np.arange(scenes), 2)
     fit_probe(features, np.tile(labels, (2, 1)), category_names(), groups=groups).save(folder / PROBE_FILE)
     (folder / "scenes.npy").unlink()
 
@@ -96,14 +97,17 @@ def test_labels(workbench: Workbench, probe: Probe) -> np.ndarray:
     return label_matrix([scene.categories for scene in scenes], probe.categories)
 
 
-def estimate_records(workbench: Workbench) -> list[Record]:
-    """Token estimates of every estimating system: squared error and cosine per modality, image and brain retrieval."""
+ESTIMATING = ("brainram", "brainram-no-ram", "ridge", "ceiling")
+
+
+def estimate_records(workbench: Workbench, systems: Sequence[str] = ESTIMATING) -> list[Record]:
+    """Token estimates of estimating systems: squared error and cosine per modality, image and brain retrieval."""
     of = {"subject": workbench.subject, "seed": workbench.seed}
     targets = {m: np.asarray(workbench.targets(m, "test"), np.float32) for m in MODALITIES}
     n = len(targets["image"])
     order = derangement(n, workbench.seed)
     rows: list[Record] = []
-    for system in ("brainram", "brainram-no-ram", "ridge", "ceiling"):
+    for system in systems:
         every = {m: np.asarray(tokens, np.float32) for m, tokens in workbench.tokens_of_system(system).items()}
         rows += _estimate_rows(system, every, targets, of)
         if system == "brainram":

@@ -1,4 +1,4 @@
-"""What each stage computes and writes into its result's folder. `Workbench` decides when; nothing here looks anything up.
+"""What each stage computes and writes into its result's folder. `Workbench` decides when and with what.
 
 Every function takes a folder that may hold what an interrupted run left, and returns when its files are complete.
 """
@@ -54,9 +54,7 @@ def as_tensor(array: np.ndarray) -> Tensor:
     return torch.from_numpy(np.array(array, dtype=np.float32))
 
 
-def examples(
-    profile: Profile, betas: np.ndarray, linear: np.ndarray, targets: np.ndarray | None
-) -> Examples:
+def examples(profile: Profile, betas: np.ndarray, linear: np.ndarray, targets: np.ndarray | None) -> Examples:
     """The rows a prior learns from or estimates; the ridge estimate only where the profile has a linear path."""
     path = as_tensor(linear) if profile.stage1.projector.linear_path else None
     return Examples(as_tensor(betas), path, torch.empty(len(betas), 0) if targets is None else as_tensor(targets))
@@ -82,7 +80,8 @@ def make_estimates(folder: Path, profile: Profile, prior: Prior, betas: Arrays, 
     """S samples of the prior for every stimulus of both splits, (n, S, T, D), kept as float16."""
     for split in SPLITS:
         rows = examples(profile, betas[split], linear[split], None)
-        samples = [sampled(prior, rows, seed * 1000 + s, f"prior samples, {split}") for s in range(profile.stage1.samples)]
+        seeds = range(seed * 1000, seed * 1000 + profile.stage1.samples)
+        samples = [sampled(prior, rows, one, f"prior samples, {split}") for one in seeds]
         write_array(folder / f"{split}.npy", torch.stack(samples, 1).half().numpy())
 
 
@@ -169,7 +168,7 @@ def make_reconstructions(
     tokens with the estimate that it was painted from. Neither sees the stimulus.
     """
     n, samples = image_tokens.shape[:2]
-    flat = [np.asarray(tokens, np.float32).reshape(n * samples, *tokens.shape[2:]) for tokens in (image_tokens, text_tokens)]
+    flat = [np.asarray(one, np.float32).reshape(-1, *one.shape[2:]) for one in (image_tokens, text_tokens)]
     pictures = paint(*flat, label)
     goal = np.asarray(image_tokens, np.float32).mean(1).repeat(samples, 0)
     score = agreement(pictures, goal).reshape(n, samples)

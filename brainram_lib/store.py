@@ -98,9 +98,9 @@ def write_whole(path: Path) -> Iterator[Path]:
         partial.replace(path)
     except OSError as problem:
         if problem.errno == errno.ENOSPC:
-            raise StoreError(f"no room on the disk for '{path}'. Free some space and run the same command again.") from (
-                problem
-            )
+            raise StoreError(
+                f"no room on the disk for '{path}'. Free some space and run the same command again."
+            ) from problem
         raise
     finally:
         partial.unlink(missing_ok=True)
@@ -135,7 +135,8 @@ class Store:
         Raises:
             StoreError: the disk is full, or another process is making the same result.
         """
-        described = {"stage": stage, "settings": plain(settings), "inputs": {k: r.fingerprint for k, r in inputs.items()}}
+        marks = {name: result.fingerprint for name, result in inputs.items()}
+        described = {"stage": stage, "settings": plain(settings), "inputs": marks}
         mark = fingerprint(described)
         final = self.root / stage / mark
         if (final / RECORD).exists():

@@ -1,7 +1,7 @@
 """The workbench: one method a stage. Each loads its saved result, or makes it and what it needs.
 
-    wb = Workbench("mini", subject=1)
-    wb.scores()          # everything, from betas to Table 1
+wb = Workbench("mini", subject=1)
+wb.scores()          # everything, from betas to Table 1
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from jaxtyping import Float, UInt8
 from brainram_lib import stages
 from brainram_lib.checkpoints import Row
 from brainram_lib.encoders import ClipTokens, PooledTextReadout, load_encoder
+from brainram_lib.evaluation.records import Record
 from brainram_lib.nsd.captions import Captions
 from brainram_lib.nsd.layout import NsdLayout
 from brainram_lib.nsd.prepare import prepare_subject
@@ -27,11 +28,12 @@ from brainram_lib.profiles import MODALITIES, Profile, default_runs, profile_of
 from brainram_lib.retrieval.corpus import Corpus
 from brainram_lib.retrieval.index import Neighbours
 from brainram_lib.retrieval.tokens import TokenCache
-from brainram_lib.scoring import make_probe, make_scores
+from brainram_lib.scoring import estimate_records, make_probe, make_scores
 from brainram_lib.search import fit_readout, search_neighbours
 from brainram_lib.stage1.prior import Prior
 from brainram_lib.stage2.ram import Ram
 from brainram_lib.store import Result, Store
+from brainram_lib.view.browser import BrowserData
 from brainram_lib.world.corpus import make_mini_corpus
 from brainram_lib.world.world import WorldSettings, make_world
 
@@ -146,9 +148,8 @@ class Workbench:
         check_modality(modality)
 
         def make(folder: Path) -> None:
-            source, encode = (
-                (self.stimuli, self.encoder.image_tokens) if modality == "image" else (self.captions, self.encoder.text_tokens)
-            )
+            pictures, words = (self.stimuli, self.encoder.image_tokens), (self.captions, self.encoder.text_tokens)
+            source, encode = pictures if modality == "image" else words
             items = {split: source(split) for split in stages.SPLITS}
             stages.encode_targets(folder, encode, items, ENCODE_CHUNK, f"{modality} targets")
 
@@ -173,6 +174,10 @@ class Workbench:
     def ridge(self, modality: str, split: str = "test") -> Float[np.ndarray, "n tokens width"]:
         """The ridge baseline's estimates (cross-fitted on the training images)."""
         return self._ridge(modality).array(split)
+
+    def ridge_r2(self, modality: str) -> Float[np.ndarray, " tokens"]:
+        """The ridge's r2 on the validation images, token by token."""
+        return np.array(self._ridge(modality).json("fit")["validation_r2"])
 
     # --- Stage I ------------------------------------------------------------------------------------------------------
 
@@ -211,7 +216,8 @@ class Workbench:
             linear = {split: ridge.array(split) for split in stages.SPLITS}
             stages.make_estimates(folder, self.profile, self.prior(modality), self.betas(), linear, self.seed)
 
-        settings = {"samples": self.profile.stage1.samples, "steps": self.profile.stage1.sample_steps, "seed": self.seed}
+        stage1 = self.profile.stage1
+        settings = {"samples": stage1.samples, "steps": stage1.sample_steps, "seed": self.seed}
         return self.store.result(f"estimates-{modality}", settings, {"prior": prior}, make)
 
     def estimates(self, modality: str, split: str) -> Float[np.ndarray, "n samples tokens width"]:
@@ -257,9 +263,7 @@ class Workbench:
         def make(folder: Path) -> None:
             for split in stages.SPLITS:
                 estimates = {other: inputs[other].array(split) for other in MODALITIES}
-                search_neighbours(
-                    folder, split, self.profile.retrieval, modality, estimates, self.corpus, self.readout
-                )
+                search_neighbours(folder, split, self.profile.retrieval, modality, estimates, self.corpus, self.readout)
 
         settings = {"retrieval": self.profile.retrieval, "modality": modality, "corpus": self.corpus.fingerprint}
         return self.store.result(f"neighbours-{modality}", settings, inputs, make)
@@ -400,8 +404,28 @@ class Workbench:
     @cached_property
     def probe(self) -> Result:
         """The linear probe that names categories; it never sees a stimulus."""
-        settings = {"generator": self.generator.fingerprint}
-        return self.shared.result("probe", settings, {}, lambda folder: make_probe(folder, self.generator))
+        scenes = self.profile.probe_scenes
+        settings = {"generator": self.generator.fingerprint, "scenes": scenes}
+        return self.shared.result("probe", settings, {}, lambda folder: make_probe(folder, scenes, self.generator))
+
+    def estimate_records(self, systems: Sequence[str]) -> list[Record]:
+        """Squared error, cosine and retrieval of some systems' token estimates; nothing is painted for them."""
+        return estimate_records(self, systems)
+
+    def records(self) -> list[Record]:
+        """`scores`, as the tables and plots take them."""
+        return [Record(**row) for row in self.scores()]
+
+    def browser_data(self) -> BrowserData:
+        """What the neighbour browser of notebook 04 shows."""
+        return BrowserData(
+            stimuli=self.stimuli("test"),
+            captions=self.captions("test"),
+            neighbours={modality: self.neighbours(modality, "test") for modality in MODALITIES},
+            corpus_images=self.corpus.images,
+            corpus_captions=lambda ids: [self.corpus.caption(int(item)) for item in ids],
+            weights={modality: self.ram_weights(modality) for modality in MODALITIES},
+        )
 
     def scores(self) -> list[dict[str, Any]]:
         """Every system's scores as records {system, metric, value, low, high, n, subject, seed}."""
@@ -422,5 +446,3 @@ def check_modality(modality: str) -> None:
 def all_systems() -> Sequence[str]:
     """Every system with pictures, in the order of the tables."""
     return (*PAINTED, *SHOWN)
-
-

@@ -10,7 +10,8 @@ import pytest
 from brainram_lib.__main__ import main, table
 
 COMMANDS = [
-    ["world", "make"], ["world", "sprites"], ["world", "train-clip"], ["world", "train-generator"], ["nsd", "check"],
+    ["world", "make"], ["world", "sprites"], ["world", "train-clip"], ["world", "train-autoencoder"],
+    ["world", "train-generator"], ["nsd", "check"],
     ["prepare"], ["prior"], ["ram"], ["reconstruct"], ["scores"], ["doctor"], ["notebook", "run"],
 ]  # fmt: skip
 

@@ -6,7 +6,6 @@ import ast
 import re
 import sys
 import tomllib
-from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -26,6 +25,17 @@ NOT_IMPORTED = {
     "jupyterlab": "`make lab`",
 }
 
+# Where a module is not called as the distribution that brings it.
+DISTRIBUTION = {
+    "PIL": "pillow",
+    "faiss": "faiss-cpu",
+    "mpl_toolkits": "matplotlib",
+    "open_clip": "open-clip-torch",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
+
 
 def requirements(extra: str | None = None) -> dict[str, Requirement]:
     texts = PROJECT["optional-dependencies"][extra] if extra else PROJECT["dependencies"]
@@ -41,9 +51,8 @@ def imported_distributions() -> set[str]:
                 modules |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
                 modules.add(node.module.split(".")[0])
-    providers = packages_distributions()
     outside = modules - set(sys.stdlib_module_names) - {"brainram_lib", "__future__"}
-    return {normal(name) for module in outside for name in providers.get(module, [module])[:1]}
+    return {DISTRIBUTION.get(module, normal(module)) for module in outside}
 
 
 def test_every_import_is_declared():

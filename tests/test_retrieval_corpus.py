@@ -23,6 +23,8 @@ COUNT, SHARD, SIZE, WIDTH = 11, 4, 16, 6
 class FakeEncoder:
     """Embeds a picture by its mean colours and a caption by its letters; counts what it is asked."""
 
+    fingerprint = "fake"
+
     def __init__(self):
         self.seen = 0
 
@@ -41,8 +43,10 @@ def pictures(count=COUNT, seed=0):
 
 
 def items(count=COUNT):
-    return [CorpusItem(encoded(p), f"caption {i} {'abc'[i % 3]}", f"https://a.example/{i}")
-            for i, p in enumerate(pictures(count))]  # fmt: skip
+    return [
+        CorpusItem(encoded(p), f"caption {i} {'abc'[i % 3]}", f"https://a.example/{i}")
+        for i, p in enumerate(pictures(count))
+    ]
 
 
 @pytest.fixture
@@ -153,8 +157,12 @@ def plain_files(corpus, names):
         table = pq.read_table(corpus.layout.metadata(shard)).to_pydict()
         table["image_path"] = [names(i) for i in range(len(table["key"]))]
         corpus.layout.tar(shard).unlink()
-        pq.write_table(pq.read_table(corpus.layout.metadata(shard)).drop_columns("image_path").append_column(
-            "image_path", [table["image_path"]]), corpus.layout.metadata(shard))  # fmt: skip
+        pq.write_table(
+            pq.read_table(corpus.layout.metadata(shard))
+            .drop_columns("image_path")
+            .append_column("image_path", [table["image_path"]]),
+            corpus.layout.metadata(shard),
+        )
     return Corpus(corpus.folder, SIZE)
 
 

@@ -172,8 +172,6 @@ def test_queries_without_direction_are_refused():
     estimates[1, 0, 0] = 0
     with pytest.raises(ValueError, match="token 0 of the image estimates: vector 2 is zero"):
         image_query(estimates)
-    with pytest.raises(ValueError, match=r"must have shape \(stimuli, samples, width\)"):
-        find_neighbours(VectorIndex.build([units(ITEMS)]), units(3), 2)
     with pytest.raises(ValueError, match=r"the readout must give \(6, width\)"):
         text_query(estimates, lambda tokens: tokens[:2, 0])
 

@@ -80,7 +80,7 @@ ALEXNET = Network(
     256,
     f"{_TORCH}alexnet-owt-7be5be79.pth",
 )
-# torchvision's trained Inception re-scales ImageNet-normalised input to its own; an untrained one does so only when told.
+# torchvision's trained Inception re-scales ImageNet-normalised input to its own; an untrained one must be told to.
 INCEPTION = Network(
     "inception",
     "Inception V3",

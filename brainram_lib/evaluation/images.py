@@ -39,7 +39,7 @@ BRAIN_DIFFUSER = Resizing(first=None, network=224)
 
 def to_unit(images: UInt8[np.ndarray, "n height width 3"]) -> Float[Tensor, "n 3 height width"]:
     """uint8 (n, H, W, 3) -> float32 in [0, 1], (n, 3, H, W)."""
-    return torch.tensor(np.asarray(images)).permute(0, 3, 1, 2).float() / 255
+    return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 255
 
 
 def to_side(images: Float[Tensor, "n 3 height width"], side: int, antialias: bool) -> Float[Tensor, "n 3 side side"]:

@@ -1,0 +1,1 @@
+"""Pictures from brain-decoded tokens: Versatile Diffusion, sampling, and choosing among samples."""

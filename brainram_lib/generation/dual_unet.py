@@ -120,10 +120,10 @@ class DualGuidedUNet(nn.Module):
     def forward(
         self,
         latents: Float[Tensor, "batch channels height width"],
-        timesteps: Int[Tensor, "*batch"],
-        image_tokens: Float[Tensor, "batch image_tokens image_width"],
-        text_tokens: Float[Tensor, "batch text_tokens text_width"],
-        text_mix: float | Float[Tensor, " batch"],
+        timesteps: Int[Tensor, "*_"],
+        image_tokens: Float[Tensor, "_ image_tokens image_width"],
+        text_tokens: Float[Tensor, "_ text_tokens text_width"],
+        text_mix: float | Float[Tensor, " _"],
     ) -> Float[Tensor, "batch channels height width"]:
         """The network's prediction (noise or velocity, as its scheduler says) for noisy latents.
 
@@ -172,8 +172,8 @@ class DualGuidedUNet(nn.Module):
             expected = (batch, *getattr(self.config, f"{name}_tokens"))
             if tuple(tokens.shape) != expected:
                 raise ValueError(
-                    f"{name} tokens must be (batch, tokens, width) = {expected}, got {tuple(tokens.shape)}; hand in the "
-                    f"{name} tokens of the encoder that this network was trained with."
+                    f"{name} tokens must be (batch, tokens, width) = {expected}, got {tuple(tokens.shape)}; hand in "
+                    f"the {name} tokens of the encoder that this network was trained with."
                 )
         if isinstance(text_mix, Tensor):
             if tuple(text_mix.shape) != (batch,):
@@ -206,8 +206,9 @@ def coordinates_like(latents: Float[Tensor, "batch c height width"]) -> Float[Te
 
 def sequence_position_codes(count: int, width: int) -> Float[Tensor, "count width"]:
     """sin and cos of position / 10000^(2i / width), side by side (Vaswani et al. 2017, section 3.5)."""
-    frequencies = torch.exp(-math.log(10000.0) * torch.arange(0, width, 2) / width)
-    angles = torch.arange(count)[:, None] * frequencies
+    # on the CPU even where a checkpoint's loader builds the network without memory: codes are in no checkpoint
+    frequencies = torch.exp(-math.log(10000.0) * torch.arange(0, width, 2, device="cpu") / width)
+    angles = torch.arange(count, device="cpu")[:, None] * frequencies
     return torch.cat([angles.sin(), angles.cos()], dim=1)[:, :width]
 
 
@@ -226,4 +227,4 @@ def image_position_codes(count: int, width: int) -> Float[Tensor, "count width"]
     line = sequence_position_codes(side, width // 2)
     rows, columns = line.repeat_interleave(side, 0), line.repeat(side, 1)
     codes = torch.cat([rows, columns], dim=1)
-    return torch.cat([torch.zeros(1, width), nn.functional.pad(codes, (0, width - codes.shape[1]))])
+    return torch.cat([torch.zeros(1, width, device="cpu"), nn.functional.pad(codes, (0, width - codes.shape[1]))])

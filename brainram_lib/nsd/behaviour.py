@@ -36,7 +36,7 @@ def check_against_design(layout: NsdLayout, subject: int, trials: Trials) -> Non
     if not layout.responses(subject).exists():
         return
     table = read_responses(layout, subject)
-    for session in np.unique(trials.session):
+    for session in np.unique(trials.session).tolist():
         shown = table.loc[table["SESSION"] == session, "73KID"].to_numpy() - 1
         expected = trials.of_session(session).nsd_id
         if not np.array_equal(shown, expected):

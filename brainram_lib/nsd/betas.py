@@ -134,7 +134,7 @@ def read_mgh(files: tuple[Path, ...], mask: Bool[np.ndarray, " vertices"]) -> Fl
         ShapeError: the hemispheres together do not have the mask's number of vertices.
     """
     images = [nib.load(file) for file in files]
-    sizes = [image.shape[0] for image in images]
+    sizes = [int(image.shape[0]) for image in images]
     if mask.shape != (sum(sizes),):
         raise ShapeError(f"{[file.name for file in files]} have {sizes} vertices, the mask has shape {mask.shape}.")
     parts = []

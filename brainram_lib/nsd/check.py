@@ -83,7 +83,7 @@ def check(
         _look(layout, "stimuli", (layout.stimuli,), TRAINING, lambda: f"{count_stimuli(layout)} images"),
         _look(layout, "stimulus table", (layout.stim_info,), TRAINING, lambda: f"{len(read_stim_info(layout))} images"),
         *(_look(layout, f"captions, {split}", (layout.captions(split),), TRAINING) for split in CAPTION_SPLITS),
-        _look(layout, "ncsnr", (_ncsnr_path(layout, subject, version, space),), CORTEX),
+        _look(layout, "ncsnr", _ncsnr_paths(layout, subject, version, space), CORTEX),
         _look(layout, "behaviour table", (layout.responses(subject),), ()),
         *(_regions(layout, subject, name) for name in rois.REGION_FILES if name != "nsdgeneral"),
         *(_transforms(layout, subject, hemi) for hemi in HEMISPHERES),
@@ -209,8 +209,9 @@ def _betas_note(layout: NsdLayout, subject: int, files: tuple[Path, ...]) -> str
     return ""
 
 
-def _ncsnr_path(layout: NsdLayout, subject: int, version: str, space: str) -> Path:
-    return layout.ncsnr(subject, version, space, hemi="lh" if space == "fsaverage" else None)
+def _ncsnr_paths(layout: NsdLayout, subject: int, version: str, space: str) -> tuple[Path, ...]:
+    hemispheres = HEMISPHERES if space == "fsaverage" else (None,)
+    return tuple(layout.ncsnr(subject, version, space, hemi=hemi) for hemi in hemispheres)
 
 
 def _regions(layout: NsdLayout, subject: int, name: str) -> Finding:

@@ -177,5 +177,5 @@ def _cross_check(design: Design, shared: Int[np.ndarray, " shared"]) -> None:
     for row, ids in enumerate(design.images):
         if ids.min() < 0 or len(np.unique(ids)) != images:
             raise DesignError(f"row {row + 1} of subjectim must hold different ids, counted from 1.")
-        if not np.array_equal(ids[: design.n_shared], shared):
+        if not np.array_equal(np.sort(ids[: design.n_shared]), np.sort(shared)):
             raise DesignError(f"row {row + 1} of subjectim must begin with the {design.n_shared} ids of sharedix.")

@@ -28,7 +28,10 @@ REGION_FILES: dict[str, tuple[str, ...]] = {
     "floc-words": ("OWFA", "VWFA-1", "VWFA-2", "mfs-words", "mTL-words"),
     "streams": ("early", "midventral", "midlateral", "midparietal", "ventral", "lateral", "parietal"),
 }
-"""Region file -> names of its labels 1, 2, ...; a subject's own .ctab, where there is one, goes first."""
+"""Region file -> names of its labels 1, 2, ...; a subject's own .ctab, where there is one, goes first.
+
+The manual at hand only numbers the eccentricity bands of prf-eccrois; their names here are not confirmed.
+"""
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "V1": ("V1v", "V1d"),

@@ -141,6 +141,7 @@ def prepare_webdataset(folder: Path, subject: int, out: Path, *, normalisation: 
 
 def _samples(path: Path) -> Iterator[dict[str, bytes]]:
     """The samples of a tar, in its order: parts of one sample follow each other and share the name before the dot."""
+    _require_end(path)
     name, sample = "", {}
     try:
         with tarfile.open(path) as archive:
@@ -158,6 +159,14 @@ def _samples(path: Path) -> Iterator[dict[str, bytes]]:
         raise DamagedFileError(f"'{path}' cannot be read to its end ({problem}). Fetch it again.") from problem
     if sample:
         yield _whole(path, name, sample)
+
+
+def _require_end(path: Path) -> None:
+    """A tar ends with 1,024 zero bytes; one that was cut between two members reads without an error."""
+    with path.open("rb") as stream:
+        stream.seek(max(0, path.stat().st_size - 1024))
+        if stream.read() != bytes(1024):
+            raise DamagedFileError(f"'{path}' does not end as a tar does: it was cut short. Fetch it again.")
 
 
 def _whole(path: Path, name: str, sample: dict[str, bytes]) -> dict[str, bytes]:

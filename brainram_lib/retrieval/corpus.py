@@ -76,15 +76,15 @@ class Corpus:
         shard, row = self._place(item)
         return self._metadata(shard)["url"][row] or ""
 
-    def image_embeddings(self) -> list[Float[np.ndarray, "shard width"]]:
+    def image_embeddings(self) -> list[Float[np.ndarray, "_shard width"]]:
         """Memory-mapped image embeddings, one array per shard, in the order of the ids."""
         return self.embeddings("image")
 
-    def text_embeddings(self) -> list[Float[np.ndarray, "shard width"]]:
+    def text_embeddings(self) -> list[Float[np.ndarray, "_shard width"]]:
         """Memory-mapped caption embeddings, one array per shard, in the order of the ids."""
         return self.embeddings("text")
 
-    def embeddings(self, modality: str) -> list[Float[np.ndarray, "shard width"]]:
+    def embeddings(self, modality: str) -> list[Float[np.ndarray, "_shard width"]]:
         """Memory-mapped embeddings of one modality, one array per shard."""
         return [_mapped(self.layout.embeddings(modality, shard)) for shard in self.shards]
 

@@ -77,8 +77,12 @@ class DuplicateAudit:
 
 
 def audit(
-    ids: Int[np.ndarray, "*rows"], corpus: Corpus, stimuli: UInt8[np.ndarray, "n height width 3"],
-    stimuli_embeddings: Float[np.ndarray, "n width"], cosine_at: float = 0.90, distance_at: int = 12,
+    ids: Int[np.ndarray, "*rows"],
+    corpus: Corpus,
+    stimuli: UInt8[np.ndarray, "n height width 3"],
+    stimuli_embeddings: Float[np.ndarray, "_n embedding"],
+    cosine_at: float = 0.90,
+    distance_at: int = 12,
 ) -> DuplicateAudit:
     """Compare every item among `ids` with every stimulus.
 
@@ -86,7 +90,7 @@ def audit(
 
     Raises:
         ValueError: not one embedding for each stimulus.
-    """  # fmt: skip
+    """
     if len(stimuli) != len(stimuli_embeddings):
         raise ValueError(f"{len(stimuli)} stimuli need as many embeddings; {len(stimuli_embeddings)} were provided.")
     items = np.unique(np.asarray(ids, np.int64))
@@ -99,8 +103,9 @@ def audit(
 
 def difference_hash(images: UInt8[np.ndarray, "n height width 3"]) -> UInt64[np.ndarray, " n"]:
     """64-bit dHash of every picture: bit = a grey 9 x 8 miniature's pixel is brighter than its right neighbour."""
-    small = np.stack([np.asarray(Image.fromarray(image).convert("L").resize((9, 8), Image.Resampling.BOX))
-                      for image in images])  # fmt: skip
+    small = np.stack(
+        [np.asarray(Image.fromarray(image).convert("L").resize((9, 8), Image.Resampling.BOX)) for image in images]
+    )
     bits = (small[:, :, :-1] > small[:, :, 1:]).reshape(len(images), HASH_BITS)
     return np.packbits(bits, axis=1).view(">u8").astype(np.uint64).ravel()
 

@@ -28,7 +28,7 @@ NORM_TOLERANCE = 1e-2
 # k-means of an IVF index needs some 40 vectors a cell; more only costs time
 TRAINING_ROWS = 200_000
 
-Excluded = Int[np.ndarray, " m"] | Sequence[Int[np.ndarray, " m"]] | None
+Excluded = Int[np.ndarray, " _m"] | Sequence[Int[np.ndarray, " _m"]] | None
 
 
 @dataclass(frozen=True)
@@ -81,14 +81,17 @@ class VectorIndex:
 
     @classmethod
     def build(
-        cls, blocks: Sequence[Float[np.ndarray, "rows width"]], factory: str = EXACT, nprobe: int | None = None,
+        cls,
+        blocks: Sequence[Float[np.ndarray, "_rows width"]],
+        factory: str = EXACT,
+        nprobe: int | None = None,
         name: str = "the index",
     ) -> VectorIndex:
         """Index the vectors of all blocks; ids count over the blocks in order.
 
         Raises:
             ValueError: vectors that are not finite or not L2-normalised, or a factory string that faiss does not know.
-        """  # fmt: skip
+        """
         width = blocks[0].shape[1]
         try:
             index = faiss.index_factory(width, factory, faiss.METRIC_INNER_PRODUCT)
@@ -165,10 +168,12 @@ def search_faiss(
 
 
 def search_reference(
-    embeddings: Float[np.ndarray, "items width"], queries: Float[np.ndarray, "n width"], k: int,
+    embeddings: Float[np.ndarray, "items width"],
+    queries: Float[np.ndarray, "n width"],
+    k: int,
     exclude: Excluded = None,
 ) -> Neighbours:
-    """`VectorIndex.search` in plain words: the full matrix of similarities, each row sorted."""  # fmt: skip
+    """`VectorIndex.search` in plain words: the full matrix of similarities, each row sorted."""
     similarity = np.asarray(queries, np.float32) @ np.asarray(embeddings, np.float32).T
     for row, ids in enumerate(_forbidden(exclude, len(queries))):
         similarity[row, list(ids)] = -np.inf

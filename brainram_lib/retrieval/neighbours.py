@@ -20,6 +20,7 @@ from brainram_lib.retrieval.index import (
     search_faiss,
 )
 
+READOUT_CHUNK = 1024
 Readout = Callable[[Float32[np.ndarray, "n tokens width"]], Float[np.ndarray, "n pooled"]]
 
 
@@ -42,12 +43,14 @@ def text_query(
     Raises:
         ValueError: the readout gives a vector that is zero or not finite, or not one vector for each estimate.
     """
-    tokens = np.asarray(estimates, np.float32)
-    flat = tokens.reshape(-1, *tokens.shape[-2:])
-    pooled = np.asarray(readout(flat), np.float32)
-    if pooled.ndim != 2 or len(pooled) != len(flat):
-        raise ValueError(f"the readout must give ({len(flat)}, width), one vector an estimate; it gave {pooled.shape}.")
-    return unit(pooled, "the readout of the text estimates").reshape(*tokens.shape[:-2], -1)
+    flat = estimates.reshape(-1, *estimates.shape[-2:])
+    starts = range(0, len(flat), READOUT_CHUNK)
+    parts = [np.asarray(readout(np.array(flat[at : at + READOUT_CHUNK], np.float32)), np.float32) for at in starts]
+    if parts[0].ndim != 2 or sum(len(part) for part in parts) != len(flat):
+        raise ValueError(
+            f"the readout must give ({len(flat)}, width), one vector an estimate; it gave {parts[0].shape}."
+        )
+    return unit(np.concatenate(parts), "the readout of the text estimates").reshape(*estimates.shape[:-2], -1)
 
 
 def unit(vectors: Float32[np.ndarray, "*rows width"], what: str) -> Float32[np.ndarray, "*rows width"]:
@@ -71,9 +74,8 @@ def find_neighbours(
     `exclude`: ids that may not be found, one array for all stimuli or one array for each (its near-duplicates).
 
     Raises:
-        ValueError: as `VectorIndex.search`; queries without an axis of samples.
+        ValueError: as `VectorIndex.search`.
     """
-    _check_samples(queries)
     stimuli, samples, width = queries.shape
     found = index.search(queries.reshape(-1, width), k, _for_each_sample(exclude, samples))
     return found.reshape(stimuli, samples)
@@ -106,11 +108,11 @@ class CombinedIndex:
 
     index: faiss.Index
     widths: tuple[int, ...]
-    means: tuple[Float[np.ndarray, " width"], ...]
-    covariances: tuple[Float[np.ndarray, "width width"], ...]
+    means: tuple[Float[np.ndarray, " _width"], ...]
+    covariances: tuple[Float[np.ndarray, "_width _width"], ...]
 
     @classmethod
-    def build(cls, parts: Sequence[Sequence[Float[np.ndarray, "rows width"]]]) -> CombinedIndex:
+    def build(cls, parts: Sequence[Sequence[Float[np.ndarray, "_rows _width"]]]) -> CombinedIndex:
         """Index `parts`: for each part its blocks (one per shard, as `Corpus.embeddings` gives them).
 
         Raises:
@@ -136,8 +138,12 @@ class CombinedIndex:
         return self.index.ntotal
 
     def search(
-        self, queries: Sequence[Float32[np.ndarray, "n width"]], weights: Sequence[float], k: int,
-        exclude: Excluded = None, z_scored: bool = False,
+        self,
+        queries: Sequence[Float32[np.ndarray, "n _width"]],
+        weights: Sequence[float],
+        k: int,
+        exclude: Excluded = None,
+        z_scored: bool = False,
     ) -> Neighbours:
         """The k items with the largest weighted sum of similarities; `similarity` holds that sum.
 
@@ -146,7 +152,7 @@ class CombinedIndex:
 
         Raises:
             ValueError: as `VectorIndex.search`; weights that are negative, all zero, or not one for each part.
-        """  # fmt: skip
+        """
         if len(queries) != len(self.widths) or len(weights) != len(self.widths):
             raise ValueError(
                 f"{len(self.widths)} parts need as many queries and weights; {len(queries)} and {len(weights)} came."
@@ -170,8 +176,13 @@ class CombinedIndex:
 
 
 def cross_modality_search(
-    index: CombinedIndex, image_query: Float32[np.ndarray, "n width"], text_query: Float32[np.ndarray, "n pooled"],
-    k: int, weight: float, exclude: Excluded = None, z_scored: bool = False,
+    index: CombinedIndex,
+    image_query: Float32[np.ndarray, "n width"],
+    text_query: Float32[np.ndarray, "n pooled"],
+    k: int,
+    weight: float,
+    exclude: Excluded = None,
+    z_scored: bool = False,
 ) -> Neighbours:
     """Neighbours by both modalities: score_j = (1 - w) cos(image query, image_j) + w cos(text query, text_j).
 
@@ -179,19 +190,22 @@ def cross_modality_search(
 
     Raises:
         ValueError: `weight` outside [0, 1]; otherwise as `CombinedIndex.search`.
-    """  # fmt: skip
+    """
     if not 0 <= weight <= 1:
         raise ValueError(f"'weight' must lie between 0 (image alone) and 1 (text alone). {weight} was provided.")
     return index.search([image_query, text_query], [1 - weight, weight], k, exclude, z_scored)
 
 
 def find_cross_modality_neighbours(
-    index: CombinedIndex, image_queries: Float32[np.ndarray, "n samples width"],
-    text_queries: Float32[np.ndarray, "n samples pooled"], k: int, weight: float, exclude: Excluded = None,
+    index: CombinedIndex,
+    image_queries: Float32[np.ndarray, "n samples width"],
+    text_queries: Float32[np.ndarray, "n samples pooled"],
+    k: int,
+    weight: float,
+    exclude: Excluded = None,
     z_scored: bool = False,
 ) -> Neighbours:
-    """`cross_modality_search` for every sample of every stimulus: image sample s with text sample s."""  # fmt: skip
-    _check_samples(image_queries)
+    """`cross_modality_search` for every sample of every stimulus: image sample s with text sample s."""
     if image_queries.shape[:2] != text_queries.shape[:2]:
         raise ValueError(
             f"image queries {image_queries.shape} and text queries {text_queries.shape} must be of the same stimuli "
@@ -204,17 +218,19 @@ def find_cross_modality_neighbours(
 
 
 def cross_modality_search_reference(
-    image_embeddings: Float[np.ndarray, "items width"], text_embeddings: Float[np.ndarray, "items pooled"],
-    image_query: Float[np.ndarray, "n width"], text_query: Float[np.ndarray, "n pooled"], k: int, weight: float,
+    image_embeddings: Float[np.ndarray, "items width"],
+    text_embeddings: Float[np.ndarray, "items pooled"],
+    image_query: Float[np.ndarray, "n width"],
+    text_query: Float[np.ndarray, "n pooled"],
+    k: int,
+    weight: float,
     z_scored: bool = False,
 ) -> Neighbours:
-    """`cross_modality_search` in plain words: both full matrices, summed, each row sorted."""  # fmt: skip
+    """`cross_modality_search` in plain words: both full matrices, summed, each row sorted."""
     image = np.asarray(image_query, np.float64) @ np.asarray(image_embeddings, np.float64).T
     text = np.asarray(text_query, np.float64) @ np.asarray(text_embeddings, np.float64).T
     if z_scored:
-        image, text = (
-            (part - part.mean(1, keepdims=True)) / part.std(1, keepdims=True) for part in (image, text)
-        )
+        image, text = ((part - part.mean(1, keepdims=True)) / part.std(1, keepdims=True) for part in (image, text))
     score = (1 - weight) * image + weight * text
     order = np.argsort(-score, axis=1, kind="stable")[:, :k]
     return Neighbours(order.astype(np.int64), np.take_along_axis(score, order, axis=1).astype(np.float32))
@@ -230,11 +246,6 @@ def _moments(blocks: Sequence[np.ndarray]) -> tuple[Float[np.ndarray, " width"],
         products += rows.T @ rows
     mean = total / count
     return mean, products / count - np.outer(mean, mean)
-
-
-def _check_samples(queries: Float[np.ndarray, "n samples width"]) -> None:
-    if queries.ndim != 3:
-        raise ValueError(f"queries must have shape (stimuli, samples, width). {tuple(queries.shape)} was provided.")
 
 
 def _for_each_sample(exclude: Excluded, samples: int) -> Excluded:

@@ -30,6 +30,8 @@ ENCODING_BATCH = 256
 class PooledEncoder(Protocol):
     """What writing a corpus needs of an encoder: one vector per picture and per caption."""
 
+    fingerprint: str
+
     def pooled_images(self, images: UInt8[np.ndarray, "n height width 3"]) -> Float[Tensor, "n width"]:
         """Global embeddings of pictures."""
 

@@ -51,7 +51,10 @@ class Prior(nn.Module):
         return tokens * self.scale + self.mean
 
     def noised(
-        self, x0: Float[Tensor, "batch tokens width"], t: Int64[Tensor, " batch"], noise: Float[Tensor, "batch tokens width"]
+        self,
+        x0: Float[Tensor, "batch tokens width"],
+        t: Int64[Tensor, " batch"],
+        noise: Float[Tensor, "batch tokens width"],
     ) -> Float[Tensor, "batch tokens width"]:
         """Eq. 1: x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) eps."""
         return self.schedule.add_noise(x0, noise, t)
@@ -84,7 +87,7 @@ class Prior(nn.Module):
     def predict(
         self, betas: Float[Tensor, "batch voxels"], linear: Float[Tensor, "batch tokens width"] | None
     ) -> Float[Tensor, "batch tokens width"]:
-        """The posterior mean: x_0 predicted from pure noise, averaged over nothing (one draw suffices at a_T = 0)."""
+        """The posterior mean: x_0 predicted at the last diffusion time, where x_t holds nothing but noise."""
         condition = self.condition(betas, linear)
         last = torch.full((len(condition),), self.settings.diffusion_steps - 1, device=condition.device)
         return self.restored(self.network(torch.zeros_like(condition), last, condition))

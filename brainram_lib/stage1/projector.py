@@ -36,6 +36,8 @@ class Projector(nn.Module):
 
     def __init__(self, settings: ProjectorSettings, voxels: int, tokens: int, width: int) -> None:
         super().__init__()
+        if settings.backbone not in BACKBONES:
+            raise ValueError(f"'backbone' must be one of {sorted(BACKBONES)}. '{settings.backbone}' was provided.")
         self.tokens, self.linear_path = tokens, settings.linear_path
         inner = settings.width
         self.compress = nn.Sequential(
@@ -76,5 +78,3 @@ class Projector(nn.Module):
 def count_parameters(module: nn.Module) -> int:
     """Number of trainable weights."""
     return sum(weight.numel() for weight in module.parameters() if weight.requires_grad)
-
-

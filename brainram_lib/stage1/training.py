@@ -133,8 +133,9 @@ def train_prior(
         for epoch in epochs:
             with epoch_randomness(seed, epoch) as random:
                 row = _epoch(prior, optimizer, training, epoch, steps, random, bar)
-            close(row | validation_row(prior, validation))
-            bar.set_postfix_str(f"loss {row['loss']:.3f}, validation top-1 {progress.history[-1]['val_sample_top1']:.2f}")
+            row |= validation_row(prior, validation)
+            close(row)
+            bar.set_postfix_str(f"loss {row['loss']:.3f}, validation top-1 {row['val_sample_top1']:.2f}")
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return prior.eval(), progress.history
 

@@ -6,7 +6,6 @@ import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -23,7 +22,7 @@ _DPI = 100
 
 
 def gallery(
-    rows: Mapping[str, UInt8[np.ndarray, "_n _height _width 3"]],
+    rows: Mapping[str, np.ndarray],
     columns: int = 24,
     wrap: int = 12,
     captions: Sequence[str] | None = None,

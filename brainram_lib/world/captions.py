@@ -13,7 +13,8 @@ _OPENERS = ("", "there is ", "a picture of ", "a photo of ", "we see ", "this is
 
 
 def _article(noun: str) -> str:
-    return noun if noun in ("someone",) or noun.startswith("pair of") else f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+    bare = noun == "someone" or noun.startswith("pair of")
+    return noun if bare else f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 def _side(x: float) -> int:

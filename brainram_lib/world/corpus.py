@@ -52,7 +52,8 @@ def make_mini_corpus(
     if len(planted) > count:
         raise ValueError(f"{len(planted)} stimuli cannot be planted in a corpus of {count} items.")
     layout = CorpusLayout(Path(folder))
-    _claim(layout, {"count": count, "shard_size": shard_size, "planted": [list(stimulus) for stimulus in planted]})
+    settings = {"count": count, "shard_size": shard_size, "encoder": encoder.fingerprint}
+    _claim(layout, {**settings, "planted": [list(stimulus) for stimulus in planted]})
     places = planted_places(count, planted)
     shards = [number for number in range(-(-count // shard_size)) if not layout.metadata(number).exists()]
     if not shards:

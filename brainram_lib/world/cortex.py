@@ -47,15 +47,18 @@ PATCHES: dict[str, tuple[tuple[float, float, float], float]] = {
     "VWFA-1": ((-50, -54, -10), 4.0),
     "VWFA-2": ((-52, -44, -12), 3.5),
 }
-# The stretches of cortex between the patches; together with the strips and patches they make nsdgeneral.
-STREAM_SEEDS: dict[str, tuple[tuple[tuple[float, float, float], float], ...]] = {
-    "midventral": (((-28, -72, -10), 9.0),),
-    "midlateral": (((-40, -84, 2), 9.0),),
-    "midparietal": (((-22, -88, 24), 9.0),),
-    "ventral": (((-34, -56, -16), 13.0), ((-32, -42, -18), 11.0)),
-    "lateral": (((-48, -68, 8), 13.0), ((-52, -56, 8), 10.0)),
-    "parietal": (((-26, -74, 36), 11.0), ((-26, -62, 50), 10.0)),
+# Where each stream lies beyond the early areas: a vertex belongs to the nearest of these left-hemisphere MNI seeds.
+STREAM_SEEDS: dict[str, tuple[tuple[float, float, float], ...]] = {
+    "midventral": ((-28, -72, -10),),
+    "midlateral": ((-40, -84, 2), (-32, -94, 2), (-42, -80, 12)),
+    "midparietal": ((-22, -88, 24), (-28, -92, 14), (-32, -84, 16)),
+    "ventral": ((-34, -56, -16), (-32, -42, -18), (-14, -56, 4)),
+    "lateral": ((-48, -68, 8), (-52, -56, 8)),
+    "parietal": ((-26, -74, 36), (-26, -62, 50), (-10, -76, 34)),
 }
+# nsdgeneral is one stretch of cortex: the named areas and what lies between them.
+NSDGENERAL_VERTICES = 1150
+_BRIDGE, _EARLY_WEIGHT = 7.5, 0.03
 _POLE, _FORWARD, _UPWARD = (-12, -100, -4), (-14, -62, 6), (-20, -92, 22)
 # How far the strips reach along the calcarine sulcus from the occipital pole, in degrees on the spherical mesh.
 _ALONG = (-9.0, 27.0)
@@ -72,8 +75,8 @@ class Hemisphere:
         name: 'lh' or 'rh'.
         pial, white: vertex positions in mm, MNI.
         labels: per ROI file of `ROI_LABELS`, the label of each vertex (0 = none).
-        extent: 0 in the middle of an area, 1 at the edge of its patch, larger outside: a subject's nsdgeneral takes
-            the voxels of smallest extent.
+        extent: 0 in a named area, growing with the distance from them, 1 at the rim of nsdgeneral: a subject's
+            nsdgeneral takes the voxels of smallest extent.
         prf: x and y of the receptive field's centre (right and up positive) and its standard deviation, degrees.
     """
 
@@ -117,8 +120,8 @@ def _strip_axes(hemi: str, middle: np.ndarray, sphere: np.ndarray) -> tuple[np.n
     return along, across
 
 
-def _retinotopy(along: np.ndarray, across: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Label of 'prf-visualrois', pRF (contralateral x, y, size) and extent of the strips.
+def _retinotopy(along: np.ndarray, across: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Label of 'prf-visualrois' and pRF (contralateral x, y, size) of the strips.
 
     Within a hemisphere V1 maps the polar angle from the lower vertical meridian (its upper border) to the upper one
     (its lower border); V2 runs back to the horizontal meridian, V3 out again, and hV4 from the upper to the lower.
@@ -137,27 +140,39 @@ def _retinotopy(along: np.ndarray, across: np.ndarray) -> tuple[np.ndarray, np.n
     eccentricity = 0.25 * np.exp(np.log(FIELD_RADIUS / 0.25) * np.clip((along - _ALONG[0]) / 34, 0, 1.05))
     base, slope = np.array([_SIZES[name] for name in ("V1", "V2", "V3", "hV4")])[np.minimum(band, 3)].T
     prf = np.stack([eccentricity * np.cos(polar), eccentricity * np.sin(polar), base + slope * eccentricity], 1)
-    extent = np.where(inside, np.clip((along - _ALONG[0]) / (_ALONG[1] - _ALONG[0]), 0, 1) * 0.7, np.inf)
-    return labels.astype(np.int16), prf, extent
+    return labels.astype(np.int16), prf
 
 
-def _patch_labels(hemi: str, middle: np.ndarray, sphere: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Index into PATCHES (-1 = none) of each vertex by the smallest distance over radius, and that ratio."""
+def _patches(hemi: str, middle: np.ndarray, sphere: np.ndarray) -> Int[np.ndarray, " vertices"]:
+    """Index into PATCHES of each vertex by the smallest distance over radius, -1 outside all of them."""
     ratios = np.stack([_angle(sphere, _seed(point, hemi, middle, sphere)) / r for point, r in PATCHES.values()])
-    nearest = ratios.argmin(0)
-    ratio = ratios.min(0)
-    return np.where(ratio < 1, nearest, -1), ratio
+    return np.where(ratios.min(0) < 1, ratios.argmin(0), -1)
 
 
-def _stream_labels(hemi: str, middle: np.ndarray, sphere: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Label of 'streams' (2 to 7, by the nearest seed relative to its radius) and that ratio, per vertex."""
-    names, ratios = [], []
-    for name, seeds in STREAM_SEEDS.items():
-        for point, radius in seeds:
-            names.append(ROI_LABELS["streams"].index(name) + 1)
-            ratios.append(_angle(sphere, _seed(point, hemi, middle, sphere)) / radius)
-    stacked = np.stack(ratios)
-    return np.array(names)[stacked.argmin(0)], stacked.min(0)
+def _stream_labels(hemi: str, middle: np.ndarray, sphere: np.ndarray) -> Int[np.ndarray, " vertices"]:
+    """Label of 'streams' (2 to 7) of each vertex beyond the early areas, by the nearest seed."""
+    seeds = [(name, point) for name, points in STREAM_SEEDS.items() for point in points]
+    angles = np.stack([_angle(sphere, _seed(point, hemi, middle, sphere)) for _, point in seeds])
+    return np.array([ROI_LABELS["streams"].index(name) + 1 for name, _ in seeds])[angles.argmin(0)]
+
+
+def _extent(
+    early: np.ndarray, patch: np.ndarray, hemi: str, middle: np.ndarray, sphere: np.ndarray
+) -> Float[np.ndarray, " vertices"]:
+    """0 in a named area; elsewhere it grows as fewer seeds and early vertices lie around a vertex.
+
+    Their density (Gaussian, _BRIDGE degrees wide) ranks the vertices; NSDGENERAL_VERTICES are below 1.
+    """
+    points = [point for point, _ in PATCHES.values()] + [point for seeds in STREAM_SEEDS.values() for point in seeds]
+    seeds = np.stack([_seed(point, hemi, middle, sphere) for point in points])
+    sources, weights = np.concatenate([seeds, sphere[early]]), np.full(len(seeds) + early.sum(), _EARLY_WEIGHT)
+    weights[: len(seeds)] = 1
+    angles = np.degrees(np.arccos(np.clip(sphere @ sources.T, -1, 1)))
+    named = early | (patch >= 0)
+    density = np.exp(-(angles**2) / (2 * _BRIDGE**2)) @ weights + named * len(sphere)
+    rank = np.empty(len(sphere))
+    rank[np.argsort(-density, kind="stable")] = np.arange(len(sphere))
+    return np.where(named, 0.0, rank / NSDGENERAL_VERTICES)
 
 
 def _higher_prf(hemi: str, middle: np.ndarray) -> Float[np.ndarray, "vertices 3"]:
@@ -174,13 +189,12 @@ def hemisphere(name: str) -> Hemisphere:
     pial, white, sphere = _mesh("pial", name), _mesh("white", name), _mesh("sphere", name)
     sphere /= np.linalg.norm(sphere, axis=1, keepdims=True)
     middle = (pial + white) / 2
-    retinotopic, prf, extent = _retinotopy(*_strip_axes(name, middle, sphere))
+    retinotopic, prf = _retinotopy(*_strip_axes(name, middle, sphere))
     early = retinotopic > 0
-    patch, patch_ratio = _patch_labels(name, middle, sphere)
-    patch = np.where(early, -1, patch)
-    stream, stream_ratio = _stream_labels(name, middle, sphere)
+    patch = np.where(early, -1, _patches(name, middle, sphere))
+    stream = _stream_labels(name, middle, sphere)
+    extent = _extent(early, patch, name, middle, sphere)
     prf = np.where(early[:, None], prf, _higher_prf(name, middle)) * (1 if name == "lh" else -1, 1, 1)
-    extent = np.where(early, extent, np.minimum(stream_ratio, patch_ratio))
     streams = np.where(early & (retinotopic < 7), 1, np.where(retinotopic == 7, 2, stream))
     labels = {"prf-visualrois": retinotopic, "streams": streams.astype(np.int16)}
     labels["streams"][extent >= 1] = 0

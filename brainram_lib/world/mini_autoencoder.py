@@ -17,6 +17,7 @@ from brainram_lib.world.material import render_set
 from brainram_lib.world.mini_clip import MATERIAL_SET
 from brainram_lib.world.training import Budget, run
 
+ASSETS = Path(__file__).parent / "assets" / "mini_generator" / "vae"
 BLOCKS = (32, 64, 64)
 LATENT_CHANNELS = 6
 HELD_OUT = 300
@@ -66,13 +67,13 @@ def psnr(model: AutoencoderKL, images: UInt8[np.ndarray, "n height width 3"]) ->
 
 
 def train(work: Path, *, scenes: int, budget: Budget, batch: int = 32, seed: int = 0) -> AutoencoderKL:
-    """Train on the first `scenes` pictures of the models' set; the last 300 are held out and reported."""
+    """Train on the first `scenes` pictures of the models' set and write `assets`; the last 300 are held out."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     images = render_set(MATERIAL_SET, scenes, work / "models_scenes.npy")
     model = build()
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.99), weight_decay=1e-3)
-    for step, bar in run(budget, model, optimizer, work / "autoencoder.pt", "mini autoencoder"):
+    for step, bar in run(budget, model, optimizer, work / "autoencoder.safetensors", "mini autoencoder"):
         pixels = to_signed(images[rng.integers(0, scenes - HELD_OUT, batch)])
         with torch.autocast("cpu", torch.bfloat16):
             posterior = model.encode(pixels).latent_dist
@@ -86,6 +87,8 @@ def train(work: Path, *, scenes: int, budget: Budget, batch: int = 32, seed: int
             bar.set_postfix_str(f"step {step}, loss {loss.item():.4f}, PSNR {psnr(model, images[-100:]):.2f} dB")
     model.eval()
     model.register_to_config(scaling_factor=_scaling_factor(model, images[:2000]))
+    model.half().save_pretrained(ASSETS)
+    model.float()
     print(f"mini autoencoder: {psnr(model, images[-HELD_OUT:]):.2f} dB on {HELD_OUT} held-out scenes")
     return model
 

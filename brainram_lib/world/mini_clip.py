@@ -105,7 +105,7 @@ def train(work: Path, *, scenes: int, budget: Budget, batch: int = 192, seed: in
     ids = torch.stack([tokenizer(group) for group in tqdm(captions, desc="tokenise")])
     model = build(tokenizer.vocab_size)
     optimizer = torch.optim.AdamW(_decayed_and_plain(model))
-    for step, bar in run(budget, model, optimizer, work / "clip.pt", "mini CLIP"):
+    for step, bar in run(budget, model, optimizer, work / "clip.safetensors", "mini CLIP"):
         rows = rng.integers(0, scenes - HELD_OUT, batch)
         shown = ids[rows, rng.integers(0, ids.shape[1], batch)]
         # bfloat16 shortens a step and does not move the held-out score

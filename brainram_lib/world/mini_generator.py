@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from brainram_lib.world.degrade import spoilt
 from brainram_lib.world.material import captions_of_set, render_set
-from brainram_lib.world.mini_autoencoder import to_signed
+from brainram_lib.world.mini_autoencoder import LATENT_CHANNELS, to_signed
 from brainram_lib.world.mini_clip import MATERIAL_SET
 from brainram_lib.world.training import Budget, run
 
@@ -29,18 +29,20 @@ SCHEDULER = {"num_train_timesteps": 1000, "beta_schedule": "scaled_linear", "pre
 SCHEDULER |= {"beta_start": 0.00085, "beta_end": 0.012, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
 UNET = {
     "sample_size": 16,
-    "in_channels": 6,
-    "out_channels": 6,
+    "in_channels": LATENT_CHANNELS,
+    "out_channels": LATENT_CHANNELS,
     "down_block_types": ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
     "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
-    "mid_block_type": "UNetMidBlock2DCrossAttn",
-    "block_out_channels": (64, 128),
+    "block_out_channels": (64, 96),
     "layers_per_block": 1,
     "norm_num_groups": 16,
+    # diffusers reads this as the number of heads
     "attention_head_dim": 4,
 }
-# Shares of the training batch by route: image alone, text alone, neither; the rest mixes both.
-IMAGE_ALONE, TEXT_ALONE, NEITHER = 0.15, 0.28, 0.07
+# Shares of the training steps by route. Versatile Diffusion trains one route at a time too, at half the cost of both.
+IMAGE_ALONE, TEXT_ALONE, BOTH = 0.45, 0.33, 0.22
+# Share of the samples whose tokens are replaced by the null tokens, for classifier-free guidance.
+NULLED = 0.08
 
 
 @dataclass(frozen=True)
@@ -84,13 +86,10 @@ def latents_of(vae: AutoencoderKL, images: UInt8[np.ndarray, "n height width 3"]
     return torch.cat(parts) * vae.config.scaling_factor
 
 
-def routes(batch: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
-    """For every sample the text's share of the guidance (0 image alone, 1 text alone) and whether both are nulled."""
-    draw = torch.rand(batch, generator=random)
-    mix = 0.15 + 0.7 * torch.rand(batch, generator=random)
-    mix = torch.where(draw < IMAGE_ALONE, torch.zeros(()), mix)
-    mix = torch.where(draw > 1 - TEXT_ALONE, torch.ones(()), mix)
-    return mix, (draw >= IMAGE_ALONE) & (draw < IMAGE_ALONE + NEITHER)
+def route(random: torch.Generator) -> float:
+    """The text's share of one training step's guidance: 0 image alone, 1 text alone, or a mix of both."""
+    draw, mix = torch.rand(2, generator=random).tolist()
+    return 0.0 if draw < IMAGE_ALONE else 1.0 if draw < IMAGE_ALONE + TEXT_ALONE else 0.2 + 0.6 * mix
 
 
 class TokenStatistics:
@@ -105,8 +104,14 @@ class TokenStatistics:
         return spoilt(tokens, self.mean, self.scale, random)
 
 
-def train(
-    work: Path, unet: nn.Module, material: Material, null_image: Tensor, null_text: Tensor, budget: Budget, batch: int = 64
+def train_denoiser(
+    work: Path,
+    unet: nn.Module,
+    material: Material,
+    null_image: Tensor,
+    null_text: Tensor,
+    budget: Budget,
+    batch: int = 32,
 ) -> nn.Module:
     """Train the denoiser on v-prediction: v = sqrt(a_t) eps - sqrt(1 - a_t) x_0, squared error over the batch."""
     schedule = DDPMScheduler(**SCHEDULER)
@@ -115,22 +120,19 @@ def train(
     optimizer = torch.optim.AdamW(unet.parameters(), betas=(0.9, 0.99), weight_decay=1e-2)
     count = len(material.latents) - HELD_OUT
     average = 0.0
-    for step, bar in run(budget, unet, optimizer, work / "unet.pt", "mini generator"):
+    for step, bar in run(budget, unet, optimizer, work / "denoiser.safetensors", "mini generator"):
         rows = torch.randint(count, (batch,), generator=random).numpy()
         latents, image, text = (
             torch.from_numpy(np.asarray(part[rows], dtype=np.float32))
             for part in (material.latents, material.image_tokens, material.text_tokens)
         )
         image, text = image_statistics.spoilt(image, random), text_statistics.spoilt(text, random)
-        mix, nulled = routes(batch, random)
-        image = torch.where(nulled[:, None, None], null_image, image)
-        text = torch.where(nulled[:, None, None], null_text, text)
+        nulled = torch.rand(batch, 1, 1, generator=random) < NULLED
+        image, text = torch.where(nulled, null_image, image), torch.where(nulled, null_text, text)
         t = torch.randint(schedule.config.num_train_timesteps, (batch,), generator=random)
         noise = torch.randn(latents.shape, generator=random)
         noisy, velocity = schedule.add_noise(latents, noise, t), schedule.get_velocity(latents, noise, t)
-        with torch.autocast("cpu", torch.bfloat16):
-            predicted = unet(noisy.contiguous(memory_format=torch.channels_last), t, image, text, mix)
-        loss = (predicted.float() - velocity).square().mean()
+        loss = (unet(noisy, t, image, text, route(random)) - velocity).square().mean()
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
@@ -139,3 +141,32 @@ def train(
         if step % 50 == 0:
             bar.set_postfix_str(f"step {step}, loss {average:.4f}")
     return unet.eval()
+
+
+def train(work: Path, *, scenes: int, budget: Budget, seed: int = 0) -> None:
+    """Train the denoiser on the first `scenes` of the models' set and write the generator to `assets`.
+
+    The mini CLIP and the autoencoder must be there.
+    """
+    # world/ stands below the rooms that use its models; the recipe alone reaches up for the classes it trains
+    from brainram_lib.encoders import ClipTokens
+    from brainram_lib.generation.dual_unet import DualGuidedUNet
+    from brainram_lib.generation.versatile_diffusion import VersatileDiffusion
+
+    torch.manual_seed(seed)
+    encoder = ClipTokens.mini()
+    vae = AutoencoderKL.from_pretrained(ASSETS / "vae", local_files_only=True).eval()
+    images, texts = prepare_tokens(work, scenes, encoder.image_tokens, encoder.text_tokens)
+    pictures = render_set(MATERIAL_SET, scenes, work / "models_scenes.npy")
+    latents = encoded(work / "latents.npy", pictures, lambda part: latents_of(vae, part), "latents")
+    unet = DualGuidedUNet(
+        UNET,
+        image_tokens=images.shape[1:],
+        text_tokens=texts.shape[1:],
+        coordinate_channels=True,
+        position_codes=True,
+        unit_tokens=True,
+    )
+    material = Material(latents, images, texts)
+    train_denoiser(work, unet, material, encoder.blank_image_tokens(), encoder.empty_text_tokens(), budget)
+    VersatileDiffusion(unet, vae, SCHEDULER).save(ASSETS, torch.float16)

@@ -132,9 +132,7 @@ def _grid() -> tuple[Float[np.ndarray, "size size"], Float[np.ndarray, "size siz
     return rows, columns
 
 
-def _gradient(
-    top: tuple, bottom: tuple, share: Float[np.ndarray, "size size"]
-) -> Float[np.ndarray, "size size 3"]:
+def _gradient(top: tuple, bottom: tuple, share: Float[np.ndarray, "size size"]) -> Float[np.ndarray, "size size 3"]:
     weight = np.clip(share, 0, 1)[..., None]
     return np.array(top) * (1 - weight) + np.array(bottom) * weight
 

@@ -12,6 +12,8 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
+from brainram_lib.checkpoints import Progress, load_checkpoint, save_checkpoint
+
 WARM_UP_STEPS = 100
 
 
@@ -36,7 +38,8 @@ def run(
 
     A checkpoint holds weights, optimizer and the progress made, so that an interrupted training goes on.
     """
-    step, spent = _resume(model, optimizer, checkpoint)
+    made = load_checkpoint(checkpoint, model, optimizer)
+    step, spent = made.epoch, made.history[-1]["spent"] if made.history else 0.0
     started, saved = time.time() - spent, time.time()
     with tqdm(total=100, desc=describe, unit="%", bar_format="{l_bar}{bar}| {elapsed}<{remaining} {postfix}") as bar:
         while (progress := max(step / budget.steps, (time.time() - started) / (60 * budget.minutes))) < 1:
@@ -46,23 +49,6 @@ def run(
             yield step, bar
             step += 1
             if time.time() - saved > 60:
-                _save(model, optimizer, checkpoint, step, time.time() - started)
+                save_checkpoint(checkpoint, model, optimizer, Progress(step, [{"spent": time.time() - started}]))
                 saved = time.time()
-    _save(model, optimizer, checkpoint, step, time.time() - started)
-
-
-def _resume(model: nn.Module, optimizer: torch.optim.Optimizer, checkpoint: Path) -> tuple[int, float]:
-    if not checkpoint.exists():
-        return 0, 0.0
-    state = torch.load(checkpoint, weights_only=True)
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    return state["step"], state["spent"]
-
-
-def _save(model: nn.Module, optimizer: torch.optim.Optimizer, checkpoint: Path, step: int, spent: float) -> None:
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    partial = checkpoint.with_suffix(".partial")
-    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "spent": spent}
-    torch.save(state, partial)
-    partial.replace(checkpoint)
+    save_checkpoint(checkpoint, model, optimizer, Progress(step, [{"spent": time.time() - started}]))

@@ -1,0 +1,359 @@
+"""CLIP's tokens in Versatile Diffusion's convention, and the pooled text embedding read out of text tokens.
+
+Image: last hidden state -> final layer norm -> projection, every token divided by the norm of token 0, which thereby
+becomes the normalised global image embedding. Text: final layer norm -> projection, divided by the norm of the
+end-of-text token, averaged over an image's captions (BrainRAM 4.2). Shapes follow from the CLIP that is handed in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import torch
+from jaxtyping import Float, Int64, UInt8
+from open_clip.model import CLIP
+from open_clip.tokenizer import SimpleTokenizer
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm.auto import tqdm
+from transformers import CLIPTokenizer
+
+from brainram_lib.store import write_whole
+from brainram_lib.world import mini_clip
+
+Images = UInt8[np.ndarray, "n height width 3"] | Sequence[UInt8[np.ndarray, "_ _ 3"]]
+Tokenise = Callable[[list[str]], Int64[Tensor, "texts context"]]
+# Versatile Diffusion's 'no image' is a picture of 0.5 that its preprocessing divides by 255.
+BLANK_PIXEL = 0.5 / 255
+
+
+def load_encoder(name: str, pretrained: str | Path | None = "openai") -> ClipTokens:
+    """The encoder of a profile: 'mini', or an architecture of open_clip with its weights.
+
+    Args:
+        name: 'mini' or open_clip's name, e.g. 'ViT-L-14-quickgelu'.
+        pretrained: open_clip's tag or a file of weights; ignored for 'mini'.
+    """
+    return ClipTokens.mini() if name == "mini" else ClipTokens.from_open_clip(name, pretrained)
+
+
+class ClipTokens:
+    """A frozen open_clip CLIP as a source of tokens and pooled embeddings. Everything comes back on the CPU, float32.
+
+    Args:
+        model: the network, on the device where it shall run.
+        tokenise: captions -> ids (texts, context), padded with the end of text as Hugging Face does: open_clip's own
+            padding with 0 gives the same pooled embedding but other tokens at the padded places.
+        mean, std: the pixels' normalisation, RGB in [0, 1].
+        batch_size: pictures or captions at a time.
+    """
+
+    def __init__(
+        self,
+        model: CLIP,
+        tokenise: Tokenise,
+        mean: Sequence[float],
+        std: Sequence[float],
+        batch_size: int = 64,
+    ) -> None:
+        self.model, self.tokenise, self.batch_size = model.eval().requires_grad_(False), tokenise, batch_size
+        self._mean, self._std = (torch.tensor(value).view(3, 1, 1) for value in (mean, std))
+
+    @classmethod
+    def from_open_clip(cls, name: str, pretrained: str | Path | None = None, *, device: str = "cpu") -> ClipTokens:
+        """A CLIP of open_clip.
+
+        Args:
+            name: the architecture, e.g. 'ViT-L-14-quickgelu' (the openai weights need the quick GELU).
+            pretrained: open_clip's tag (fetched once), a file of weights, or None for random weights.
+            device: where it runs.
+
+        Raises:
+            ValueError: the name is not one of open_clip's, or pairs the openai weights with the wrong activation.
+        """
+        if name not in open_clip.list_models():
+            raise ValueError(f"'name' must be one of open_clip.list_models(). '{name}' was provided.")
+        if pretrained == "openai" and "quickgelu" not in name:
+            raise ValueError(f"the openai weights need the quick GELU: use '{name}-quickgelu' instead of '{name}'.")
+        weights = None if pretrained is None else str(pretrained)
+        # open_clip reads files through torch's weights-only loader or safetensors
+        model = open_clip.create_model(name, pretrained=weights, device=device, weights_only=True)
+        tokenise = HuggingFaceTokeniser(model.context_length)
+        return cls(model, tokenise, open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
+
+    @classmethod
+    def mini(cls) -> ClipTokens:
+        """The embedded world's CLIP."""
+        model, tokenise = mini_clip.load()
+        return cls(model, tokenise, mini_clip.PIXEL_MEAN, mini_clip.PIXEL_STD, batch_size=250)
+
+    @property
+    def image_size(self) -> int:
+        """Side of the network's square pictures, pixels."""
+        size = self.model.visual.image_size
+        return size if isinstance(size, int) else size[0]
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.positional_embedding.device
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Twelve hexadecimal digits that change with the weights."""
+        digest = hashlib.sha256()
+        for name, weight in sorted(self.model.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(weight.detach().cpu().float().numpy().tobytes())
+        return digest.hexdigest()[:12]
+
+    def image_tokens(self, images: Images) -> Float[Tensor, "n tokens width"]:
+        """Tokens of pictures; token 0 has norm 1.
+
+        Args:
+            images: uint8 RGB, one array or a list of pictures of any sizes.
+
+        Raises:
+            ValueError: not uint8 RGB, or no picture.
+        """
+        return self._over(images, self._image_batch, "image tokens")
+
+    def pooled_images(self, images: Images) -> Float[Tensor, "n width"]:
+        """L2-normalised global image embeddings: token 0."""
+        return self._over(images, lambda batch: self._image_batch(batch)[:, 0].contiguous(), "image embeddings")
+
+    def text_tokens(self, captions: Sequence[Sequence[str]]) -> Float[Tensor, "n tokens width"]:
+        """Tokens of each image's captions, averaged over the captions.
+
+        Args:
+            captions: one list of captions for each image.
+
+        Raises:
+            ValueError: an image without captions, or bare strings instead of lists.
+        """
+        _check_captions(captions)
+
+        def encode(groups: Sequence[Sequence[str]]) -> Tensor:
+            tokens, pooled = self._text_batch([caption for group in groups for caption in group])
+            tokens = tokens / pooled.norm(dim=-1)[:, None, None]
+            return torch.stack([part.mean(0) for part in tokens.split([len(group) for group in groups])])
+
+        return self._over(captions, encode, "text tokens", sum(map(len, captions)) / max(len(captions), 1))
+
+    def pooled_texts(self, captions: Sequence[str]) -> Float[Tensor, "n width"]:
+        """L2-normalised embedding of each caption."""
+
+        def encode(batch: Sequence[str]) -> Tensor:
+            return torch.nn.functional.normalize(self._text_batch(list(batch))[1], dim=-1)
+
+        return self._over(captions, encode, "text embeddings")
+
+    def blank_image_tokens(self) -> Float[Tensor, "1 tokens width"]:
+        """Tokens of Versatile Diffusion's 'no image' (nearly black), for classifier-free guidance."""
+        pixels = torch.full((1, 3, self.image_size, self.image_size), BLANK_PIXEL)
+        return self._encode_pixels(pixels).cpu()
+
+    def empty_text_tokens(self) -> Float[Tensor, "1 tokens width"]:
+        """Tokens of the empty caption, for classifier-free guidance."""
+        return self.text_tokens([[""]])
+
+    def to_pixels(self, images: Images) -> Float[Tensor, "n 3 size size"]:
+        """The network's input: shorter side resized (bicubic), centre cropped, normalised, as CLIPImageProcessor."""
+        cropped = np.stack([fit_square(image, self.image_size) for image in images])
+        return (torch.from_numpy(cropped).permute(0, 3, 1, 2).float() / 255 - self._mean) / self._std
+
+    def _image_batch(self, images: Images) -> Tensor:
+        _check_images(images)
+        return self._encode_normalised(self.to_pixels(images))
+
+    def _encode_pixels(self, pixels: Tensor) -> Tensor:
+        return self._encode_normalised((pixels - self._mean) / self._std)
+
+    @torch.no_grad()
+    def _encode_normalised(self, pixels: Tensor) -> Tensor:
+        visual = self.model.visual
+        found = visual.forward_intermediates(
+            pixels.to(self.device),
+            indices=1,
+            normalize_intermediates=True,
+            intermediates_only=True,
+            output_fmt="NLC",
+            output_extra_tokens=True,
+        )
+        hidden = torch.cat([found["image_intermediates_prefix"][0], found["image_intermediates"][0]], dim=1)
+        tokens = hidden @ visual.proj
+        return tokens / tokens[:, :1].norm(dim=-1, keepdim=True)
+
+    @torch.no_grad()
+    def _text_batch(self, captions: list[str]) -> tuple[Tensor, Tensor]:
+        """Projected tokens and, of them, the one at the end of text; neither normalised."""
+        model, ids = self.model, self.tokenise(captions).to(self.device)
+        hidden = model.token_embedding(ids) + model.positional_embedding
+        tokens = model.ln_final(model.transformer(hidden, attn_mask=model.attn_mask)) @ model.text_projection
+        # the end of text is the largest id; argmax gives its first place, the others are padding
+        return tokens, tokens[torch.arange(len(ids)), ids.argmax(-1)]
+
+    def _over(self, items: Sequence, encode: Callable, what: str, weight: float = 1.0) -> Tensor:
+        """`encode` over all items, a batch at a time; `weight` is how much one item holds."""
+        if len(items) == 0:
+            raise ValueError(f"{what}: nothing was handed in; at least one item is needed.")
+        size = max(1, int(self.batch_size / weight))
+        starts = range(0, len(items), size)
+        quiet = len(starts) < 8
+        return torch.cat(
+            [encode(items[i : i + size]).float().cpu() for i in tqdm(starts, desc=what, disable=quiet, leave=False)]
+        )
+
+
+class HuggingFaceTokeniser:
+    """CLIP's tokenizer as Versatile Diffusion uses it, built from the byte-pair table that open_clip ships.
+
+    Hugging Face's cleaning (NFC, white space, lower case) and padding (the end of text, repeated). open_clip's own also
+    repairs mis-encoded text and unescapes HTML, and pads with 0.
+    """
+
+    def __init__(self, context_length: int) -> None:
+        table = SimpleTokenizer()
+        vocabulary = {_renamed(piece): position for piece, position in table.encoder.items()}
+        merges = sorted(table.bpe_ranks, key=table.bpe_ranks.get)
+        self._tokenizer = CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=context_length)
+        self.context_length = context_length
+
+    def __call__(self, texts: list[str]) -> Int64[Tensor, "texts context"]:
+        return self._tokenizer(
+            texts, padding="max_length", truncation=True, max_length=self.context_length, return_tensors="pt"
+        ).input_ids
+
+
+def _renamed(piece: str) -> str:
+    return {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}.get(piece, piece)
+
+
+def fit_square(image: UInt8[np.ndarray, "_ _ 3"], size: int) -> UInt8[np.ndarray, "size size 3"]:
+    """The shorter side resized to `size` (bicubic, antialiased), then the centre square, left and up when uneven."""
+    height, width = image.shape[:2]
+    if min(height, width) != size:
+        long = int(size * max(height, width) / min(height, width))
+        shape = (size, long) if height >= width else (long, size)
+        image = np.asarray(Image.fromarray(np.ascontiguousarray(image)).resize(shape, Image.Resampling.BICUBIC))
+    top, left = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
+    return image[top : top + size, left : left + size]
+
+
+def _check_images(images: Iterable[np.ndarray]) -> None:
+    for position, image in enumerate(images):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise ValueError(
+                f"pictures must be uint8 (height, width, 3), got {image.dtype} {tuple(image.shape)} at {position}; "
+                "convert them to RGB in 0 to 255."
+            )
+
+
+def _check_captions(captions: Sequence[Sequence[str]]) -> None:
+    for position, group in enumerate(captions):
+        if isinstance(group, str) or len(group) == 0:
+            raise ValueError(
+                f"captions must be one list of at least one caption for each image, got {group!r} at {position}; put "
+                "a single caption into a list."
+            )
+
+
+class PooledTextReadout:
+    """A linear map from all text tokens of an image to its pooled caption embedding.
+
+    Averaging captions loses the place of the end of text, so no single token is the query any more; the whole set
+    still determines it: y = (x - mean_x) W + mean_y, x the flattened tokens.
+    """
+
+    def __init__(self, weight: Float[Tensor, "inputs width"], offset: Float[Tensor, " width"]) -> None:
+        self.weight, self.offset = weight, offset
+
+    @classmethod
+    def fit(
+        cls,
+        tokens: Float[Tensor, "n tokens width"],
+        pooled: Float[Tensor, "_ pooled"],
+        alphas: Sequence[float] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1),
+    ) -> PooledTextReadout:
+        """Ridge regression W = argmin |Y - X W|^2 + alpha s |W|^2, s the mean of X X^T's diagonal.
+
+        alpha is the one with the smallest squared error on every tenth caption, held out; then all are used.
+
+        Raises:
+            ValueError: tokens and pooled differ in number, or there are fewer than 10.
+        """
+        if len(tokens) != len(pooled) or len(tokens) < 10:
+            raise ValueError(
+                f"tokens and pooled embeddings must be of the same 10 or more captions, got {len(tokens)} and "
+                f"{len(pooled)}."
+            )
+        inputs, targets = tokens.flatten(1).float(), pooled.float()
+        held_out = torch.arange(len(inputs)) % 10 == 0
+        errors = [
+            (rows - targets[held_out]).square().mean().item()
+            for rows in _ridge_path(inputs[~held_out], targets[~held_out], inputs[held_out], alphas)
+        ]
+        weight, offset = _ridge(inputs, targets, alphas[int(np.argmin(errors))])
+        return cls(weight, offset)
+
+    def __call__(
+        self, tokens: Float[Tensor, "n tokens width"] | Float[np.ndarray, "n tokens width"]
+    ) -> Float[Tensor, "n pooled"]:
+        """L2-normalised pooled embeddings.
+
+        Raises:
+            ValueError: tokens of another shape than the readout was fitted on.
+        """
+        inputs = torch.as_tensor(tokens, dtype=torch.float32).flatten(1)
+        if inputs.shape[1] != len(self.weight):
+            raise ValueError(
+                f"the readout was fitted on tokens x width = {len(self.weight)} numbers, got {tuple(tokens.shape)}; "
+                "use the tokens of the encoder it was fitted with."
+            )
+        return torch.nn.functional.normalize(inputs @ self.weight + self.offset, dim=-1)
+
+    def save(self, path: Path) -> None:
+        """Write as safetensors, whole."""
+        with write_whole(path) as partial:
+            save_file({"weight": self.weight.contiguous(), "offset": self.offset.contiguous()}, partial)
+
+    @classmethod
+    def load(cls, path: Path) -> PooledTextReadout:
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        if not path.exists():
+            raise FileNotFoundError(f"no text readout at '{path}'. Fit one with PooledTextReadout.fit and save it.")
+        with safe_open(path, "pt") as stored:
+            return cls(stored.get_tensor("weight"), stored.get_tensor("offset"))
+
+
+def _gram(inputs: Tensor) -> tuple[Tensor, bool]:
+    """The smaller of X^T X and X X^T, and whether it is the second."""
+    dual = len(inputs) < inputs.shape[1]
+    return (inputs @ inputs.T if dual else inputs.T @ inputs), dual
+
+
+def _ridge(inputs: Tensor, targets: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+    mean_x, mean_y = inputs.mean(0), targets.mean(0)
+    centred, goal = inputs - mean_x, targets - mean_y
+    gram, dual = _gram(centred)
+    gram.diagonal().add_(alpha * gram.diagonal().mean() + torch.finfo(gram.dtype).tiny)
+    factor = torch.linalg.cholesky(gram)
+    solved = torch.cholesky_solve(goal if dual else centred.T @ goal, factor)
+    weight = centred.T @ solved if dual else solved
+    return weight, mean_y - mean_x @ weight
+
+
+def _ridge_path(inputs: Tensor, targets: Tensor, held_out: Tensor, alphas: Sequence[float]) -> Iterator[Tensor]:
+    for alpha in tqdm(alphas, desc="text readout, choosing alpha", leave=False):
+        weight, offset = _ridge(inputs, targets, alpha)
+        yield held_out @ weight + offset

@@ -1,0 +1,262 @@
+"""Pictures from tokens: our own sampling loop on diffusers' schedulers.
+
+The brain's estimates are tokens, so nothing here encodes prompts. Guidance as in Versatile Diffusion's pipeline:
+prediction = unconditional + scale (conditional - unconditional), both in one pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from brainram_lib.generation.dual_unet import settings_of
+from brainram_lib.generation.versatile_diffusion import VersatileDiffusion
+
+# ddim is Versatile Diffusion's own; dpm++ and unipc need fewer steps
+SCHEDULERS = {
+    "ddim": DDIMScheduler,
+    "dpm++": DPMSolverMultistepScheduler,
+    "unipc": UniPCMultistepScheduler,
+}
+Seeds = int | Sequence[int]
+
+
+@dataclass(frozen=True)
+class Stimuli:
+    """One row for each picture to make."""
+
+    image_tokens: Float[Tensor, "n image_tokens image_width"]
+    text_tokens: Float[Tensor, "n text_tokens text_width"]
+    noise: Float[Tensor, "n channels h w"]
+    start: Float[Tensor, "n channels h w"] | None
+
+    def rows(self, chosen: slice) -> Stimuli:
+        start = None if self.start is None else self.start[chosen]
+        return replace(
+            self,
+            image_tokens=self.image_tokens[chosen],
+            text_tokens=self.text_tokens[chosen],
+            noise=self.noise[chosen],
+            start=start,
+        )
+
+
+@dataclass(frozen=True)
+class Guidance:
+    null_image: Float[Tensor, "1 image_tokens image_width"]
+    null_text: Float[Tensor, "1 text_tokens text_width"]
+    text_mix: float
+    scale: float
+    steps: int
+    scheduler: str
+    strength: float
+
+
+def generate(
+    model: VersatileDiffusion,
+    image_tokens: Float[Tensor, "n image_tokens image_width"],
+    text_tokens: Float[Tensor, "n text_tokens text_width"],
+    *,
+    null_image_tokens: Float[Tensor, "1 image_tokens image_width"],
+    null_text_tokens: Float[Tensor, "1 text_tokens text_width"],
+    text_mix: float = 0.5,
+    guidance_scale: float = 7.5,
+    steps: int = 20,
+    scheduler: str = "unipc",
+    start_images: UInt8[np.ndarray, "n height width 3"] | None = None,
+    strength: float = 1.0,
+    seed: Seeds = 0,
+    batch_size: int = 16,
+    label: str = "generate",
+) -> UInt8[np.ndarray, "n height width 3"]:
+    """One picture for each row of tokens.
+
+    Args:
+        model: the generator.
+        image_tokens: image guidance.
+        text_tokens: text guidance.
+        null_image_tokens: tokens of 'no image' (Versatile Diffusion: of a blank picture).
+        null_text_tokens: tokens of 'no text' (of the empty caption).
+        text_mix: the text's share of the guidance, 0 to 1.
+        guidance_scale: 1 is the conditional prediction alone, in half the time.
+        steps: of the scheduler, before `strength` leaves out the first of them.
+        scheduler: ddim, dpm++ or unipc.
+        start_images: pictures to start from instead of noise, of the size the generator makes.
+        strength: 0 to 1, the share of the steps that a start image goes through: 1 hardly keeps it, 0 returns it.
+        seed: one number for the whole call (row i draws from it and i), or one for each row; never the batch decides.
+        batch_size: pictures at a time.
+        label: of the progress bar.
+
+    Raises:
+        ValueError: a number out of its range, an unknown scheduler, or rows that do not match.
+    """
+    settings = Guidance(null_image_tokens, null_text_tokens, text_mix, guidance_scale, steps, scheduler, strength)
+    _check(settings, image_tokens, text_tokens, start_images, seed, batch_size)
+    pictures = []
+    with tqdm(total=len(image_tokens), desc=label, unit="picture") as bar:
+        for first in range(0, len(image_tokens), batch_size):
+            rows = slice(first, first + batch_size)
+            started = None if start_images is None else start_images[rows]
+            stimuli = _stimuli(model, image_tokens, text_tokens, started, seed, rows)
+            pictures.append(model.decode(denoise(model, stimuli, settings)))
+            bar.update(len(pictures[-1]))
+    return np.concatenate(pictures)
+
+
+@torch.no_grad()
+def denoise(model: VersatileDiffusion, stimuli: Stimuli, settings: Guidance) -> Float[Tensor, "n channels h w"]:
+    """Latents of one batch, conditional and unconditional predictions in a single pass."""
+    guided = settings.scale != 1
+    conditions = [
+        torch.cat([null.expand_as(tokens), tokens]) if guided else tokens
+        for null, tokens in (
+            (settings.null_image, stimuli.image_tokens),
+            (settings.null_text, stimuli.text_tokens),
+        )
+    ]
+    image_tokens, text_tokens = (tokens.to(model.device, model.dtype) for tokens in conditions)
+    stepper, times, latents = _start(model, stimuli, settings)
+    for time in times:
+        seen = stepper.scale_model_input(torch.cat([latents] * 2) if guided else latents, time).to(model.dtype)
+        predicted = model.unet(seen, time, image_tokens, text_tokens, settings.text_mix).float()
+        if guided:
+            without, given = predicted.chunk(2)
+            predicted = without + settings.scale * (given - without)
+        latents = stepper.step(predicted, time, latents, return_dict=False)[0]
+    return latents
+
+
+def generate_reference(
+    model: VersatileDiffusion,
+    image_tokens: Float[Tensor, "n image_tokens image_width"],
+    text_tokens: Float[Tensor, "n text_tokens text_width"],
+    *,
+    null_image_tokens: Float[Tensor, "1 image_tokens image_width"],
+    null_text_tokens: Float[Tensor, "1 text_tokens text_width"],
+    text_mix: float = 0.5,
+    guidance_scale: float = 7.5,
+    steps: int = 20,
+    scheduler: str = "unipc",
+    seed: Seeds = 0,
+) -> UInt8[np.ndarray, "n height width 3"]:
+    """`generate` as published research scripts run it: one stimulus at a time, two passes for guidance."""
+    pictures = []
+    for row in tqdm(range(len(image_tokens)), desc="generate, one at a time", unit="picture"):
+        latents = denoise_reference(
+            model,
+            (image_tokens[row : row + 1], text_tokens[row : row + 1]),
+            (null_image_tokens, null_text_tokens),
+            noise_for(model, seed, range(row, row + 1)),
+            (text_mix, guidance_scale, steps, scheduler),
+        )
+        pictures.append(model.decode(latents))
+    return np.concatenate(pictures)
+
+
+@torch.no_grad()
+def denoise_reference(
+    model: VersatileDiffusion,
+    tokens: tuple[Tensor, Tensor],
+    null_tokens: tuple[Tensor, Tensor],
+    noise: Float[Tensor, "1 channels h w"],
+    settings: tuple[float, float, int, str],
+) -> Float[Tensor, "1 channels h w"]:
+    """Latents of one stimulus: a pass without and a pass with guidance at every step."""
+    text_mix, scale, steps, name = settings
+    stepper = make_scheduler(model, name)
+    stepper.set_timesteps(steps, device=model.device)
+    latents = noise.to(model.device) * stepper.init_noise_sigma
+    for time in stepper.timesteps:
+        seen = stepper.scale_model_input(latents, time).to(model.dtype)
+        passes = [
+            model.unet(seen, time, *(part.to(model.device, model.dtype) for part in route), text_mix).float()
+            for route in (null_tokens, tokens)
+        ]
+        predicted = passes[0] + scale * (passes[1] - passes[0])
+        latents = stepper.step(predicted, time, latents, return_dict=False)[0]
+    return latents
+
+
+def make_scheduler(model: VersatileDiffusion, name: str) -> Any:
+    """A fresh scheduler with the model's schedule of noise.
+
+    Raises:
+        ValueError: the name is unknown.
+    """
+    if name not in SCHEDULERS:
+        raise ValueError(f"'scheduler' must be one of {', '.join(SCHEDULERS)}. '{name}' was provided.")
+    return SCHEDULERS[name].from_config(settings_of(model.scheduler_config))
+
+
+def noise_for(model: VersatileDiffusion, seed: Seeds, rows: range) -> Float[Tensor, "n channels h w"]:
+    """Each row's own noise, drawn on the CPU: the same on every machine and in every batch."""
+    drawn = []
+    for row in rows:
+        mixed = np.random.SeedSequence([seed, row] if isinstance(seed, int) else [seed[row]])
+        generator = torch.Generator().manual_seed(int(mixed.generate_state(1, np.uint64)[0] >> 1))
+        drawn.append(torch.randn(model.latent_shape, generator=generator))
+    return torch.stack(drawn)
+
+
+def _stimuli(
+    model: VersatileDiffusion,
+    image_tokens: Tensor,
+    text_tokens: Tensor,
+    start_images: np.ndarray | None,
+    seed: Seeds,
+    rows: slice,
+) -> Stimuli:
+    noise = noise_for(model, seed, range(rows.start, min(rows.stop, len(image_tokens))))
+    start = None if start_images is None else model.encode(start_images)
+    return Stimuli(image_tokens[rows], text_tokens[rows], noise.to(model.device), start)
+
+
+def _start(model: VersatileDiffusion, stimuli: Stimuli, settings: Guidance) -> tuple[Any, Tensor, Tensor]:
+    """The scheduler, the timesteps that are left, and the latents to begin with."""
+    stepper = make_scheduler(model, settings.scheduler)
+    stepper.set_timesteps(settings.steps, device=model.device)
+    if stimuli.start is None:
+        return stepper, stepper.timesteps, stimuli.noise * stepper.init_noise_sigma
+    left_out = settings.steps - round(settings.steps * settings.strength)
+    times = stepper.timesteps[left_out:]
+    if len(times) == 0:
+        return stepper, times, stimuli.start
+    if hasattr(stepper, "set_begin_index"):
+        stepper.set_begin_index(left_out)
+    return stepper, times, stepper.add_noise(stimuli.start, stimuli.noise, times[:1].expand(len(stimuli.start)))
+
+
+def _check(
+    settings: Guidance,
+    image_tokens: Tensor,
+    text_tokens: Tensor,
+    start_images: np.ndarray | None,
+    seed: Seeds,
+    batch_size: int,
+) -> None:
+    if len(image_tokens) != len(text_tokens) or len(image_tokens) == 0:
+        raise ValueError(
+            f"image and text tokens must have a row for each picture, got {len(image_tokens)} and {len(text_tokens)}."
+        )
+    counts = {"start images": start_images, "seeds": None if isinstance(seed, int) else seed}
+    for name, given in counts.items():
+        if given is not None and len(given) != len(image_tokens):
+            raise ValueError(
+                f"there must be one of the {name} for each of {len(image_tokens)} pictures, got {len(given)}."
+            )
+    if not 0 <= settings.strength <= 1:
+        raise ValueError(f"strength must lie in [0, 1], got {settings.strength}.")
+    if settings.strength < 1 and start_images is None:
+        raise ValueError(
+            f"strength {settings.strength} needs start images; hand in start_images or leave strength at 1."
+        )
+    if settings.steps < 1 or batch_size < 1:
+        raise ValueError(f"steps and batch_size must be at least 1, got {settings.steps} and {batch_size}.")

@@ -1,0 +1,275 @@
+"""Browse what retrieval found and what the RAM took from it: a widget for JupyterLab, and the same as one figure.
+
+Weights are Z~ of eq. 10: for each token t a softmax over the K + 1 sources (the prior's own estimate p first, then the
+neighbours), so that over the sources they sum to one; q_tj = sum_k Z~_kt U_ktj (eq. 11).
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import ipywidgets as widgets
+import numpy as np
+from jaxtyping import Float, Int64, UInt8
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from brainram_lib.retrieval.images import ImageRefused
+from brainram_lib.retrieval.index import Neighbours
+from brainram_lib.view import cards
+
+OWN = "own estimate p"
+SIMILARITY_COLOUR, WEIGHT_COLOUR, OWN_COLOUR = "#5a6fb0", "#3b528b", "#21918c"
+
+
+@dataclass(frozen=True)
+class BrowserData:
+    """What the browser shows, for n stimuli, S prior samples, K neighbours and, per modality, T tokens.
+
+    `stimuli` (n, H, W, 3); `captions`, those of each stimulus; `neighbours[modality]`, ids and similarity (n, S, K);
+    `weights[modality]`, (n, S, K + 1, T), row 0 the prior's own estimate (a modality without weights shows none);
+    `corpus_images(ids)` and `corpus_captions(ids)` look items of the corpus up.
+
+    Raises:
+        ValueError: arrays whose axes disagree, or weights that do not sum to one over the sources.
+    """
+
+    stimuli: UInt8[np.ndarray, "n height width 3"]
+    captions: Sequence[Sequence[str]]
+    neighbours: Mapping[str, Neighbours]
+    corpus_images: Callable[[Int64[np.ndarray, " m"]], UInt8[np.ndarray, "m side side 3"]]
+    corpus_captions: Callable[[Int64[np.ndarray, " m"]], Sequence[str]]
+    weights: Mapping[str, Float[np.ndarray, "_n _samples _sources _tokens"]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        count = len(self.stimuli)
+        if len(self.captions) != count:
+            raise ValueError(f"{count} stimuli need as many groups of captions. {len(self.captions)} were provided.")
+        for modality, found in self.neighbours.items():
+            if found.ids.ndim != 3 or len(found.ids) != count:
+                raise ValueError(f"{modality} neighbours must have shape ({count}, S, K). {found.ids.shape} came.")
+        for modality, given in self.weights.items():
+            self._check_weights(modality, given)
+
+    def _check_weights(self, modality: str, given: np.ndarray) -> None:
+        stimuli, samples, k = self.neighbours[modality].ids.shape
+        if given.ndim != 4 or given.shape[:3] != (stimuli, samples, k + 1):
+            expected = f"({stimuli}, {samples}, {k + 1}, T)"
+            raise ValueError(f"{modality} weights must have shape {expected}. {given.shape} was provided.")
+        if not np.allclose(np.asarray(given, np.float32).sum(axis=2), 1, atol=2e-2):
+            raise ValueError(f"{modality} weights must sum to one over the {k + 1} sources: each token's shares.")
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The modalities there are neighbours of."""
+        return tuple(self.neighbours)
+
+    def shape(self, modality: str) -> tuple[int, int]:
+        """(samples, neighbours) of one modality."""
+        return self.neighbours[modality].ids.shape[1:]
+
+    def page(self, stimulus: int, modality: str, sample: int, k: int) -> Page:
+        """The first k neighbours of one sample of one stimulus, looked up.
+
+        Raises:
+            ValueError: a choice that these data do not have.
+        """
+        if modality not in self.neighbours:
+            raise ValueError(f"'modality' must be one of {self.modalities}. '{modality}' was provided.")
+        samples, most = self.shape(modality)
+        for name, value, low, high in (
+            ("stimulus", stimulus, 0, len(self.stimuli) - 1),
+            ("sample", sample, 0, samples - 1),
+            ("k", k, 1, most),
+        ):
+            if not low <= value <= high:
+                raise ValueError(f"'{name}' must lie between {low} and {high}. {value} was provided.")
+        found = self.neighbours[modality]
+        ids = np.asarray(found.ids[stimulus, sample, :k], np.int64)
+        weights = self.weights.get(modality)
+        return Page(
+            modality,
+            ids,
+            np.asarray(found.similarity[stimulus, sample, :k], np.float32),
+            tuple(self._picture(item) for item in ids),
+            tuple(self.corpus_captions(ids)),
+            None if weights is None else np.asarray(weights[stimulus, sample], np.float32),
+        )
+
+    def _picture(self, item: np.int64) -> np.ndarray | str:
+        try:
+            return self.corpus_images(np.array([item], np.int64))[0]
+        except ImageRefused as problem:
+            return str(problem)
+
+
+@dataclass(frozen=True)
+class Page:
+    """What is on show: neighbours with their pictures (or why there is none), captions, and weights (K + 1, T)."""
+
+    modality: str
+    ids: Int64[np.ndarray, " k"]
+    similarity: Float[np.ndarray, " k"]
+    pictures: tuple[np.ndarray | str, ...]
+    captions: tuple[str, ...]
+    weights: Float[np.ndarray, "sources tokens"] | None
+
+    @property
+    def shares(self) -> Float[np.ndarray, " sources"] | None:
+        """Weight of every source, averaged over tokens; they sum to one."""
+        return None if self.weights is None else self.weights.mean(axis=1)
+
+
+class NeighbourBrowser(widgets.VBox):
+    """Choose a stimulus, a modality, a prior sample and K; see the neighbours and what the RAM took from each.
+
+    Controls: `stimulus`, `modality`, `sample`, `k`. Shown: `stimulus_card`, `cards` (own estimate, then neighbours, one
+    HTML widget each), `shares`. Everything is a function of the controls' values.
+    """
+
+    def __init__(self, data: BrowserData, stimulus: int = 0, modality: str | None = None, k: int | None = None) -> None:
+        self.data = data
+        first = modality or data.modalities[0]
+        samples, most = data.shape(first)
+        wide = widgets.Layout(width="420px")
+        self.stimulus = widgets.IntSlider(stimulus, 0, len(data.stimuli) - 1, description="stimulus", layout=wide)
+        self.modality = widgets.ToggleButtons(options=data.modalities, value=first, description="modality")
+        self.sample = widgets.IntSlider(0, 0, samples - 1, description="sample s", layout=wide)
+        self.k = widgets.IntSlider(min(k or most, most), 1, most, description="K shown", layout=wide)
+        self.stimulus_card, self.shares = widgets.HTML(), widgets.HTML()
+        self.cards = widgets.HBox(layout=widgets.Layout(flex_flow="row wrap"))
+        controls = widgets.VBox([self.modality, self.stimulus, self.sample, self.k])
+        top = widgets.HBox([self.stimulus_card, widgets.VBox([controls, self.shares])])
+        super().__init__([widgets.HTML(cards.STYLE), top, self.cards])
+        self.modality.observe(self._fit_ranges, "value")
+        for control in (self.stimulus, self.modality, self.sample, self.k):
+            control.observe(self._show, "value")
+        self._show()
+
+    def _fit_ranges(self, _change: object) -> None:
+        """Another modality may have other numbers of samples and neighbours."""
+        samples, most = self.data.shape(self.modality.value)
+        self.sample.max, self.k.max = samples - 1, most
+
+    def _show(self, _change: object = None) -> None:
+        chosen = self.stimulus.value
+        page = self.data.page(chosen, self.modality.value, self.sample.value, self.k.value)
+        self.stimulus_card.value = _stimulus_card(self.data, chosen)
+        shown = [_own_card(page)] if page.weights is not None else []
+        shown += [_neighbour_card(page, rank) for rank in range(len(page.ids))]
+        # one widget a card, made anew: their number follows K
+        self.cards.children = [widgets.HTML(html) for html in shown]
+        self.shares.value = _share_chart(page)
+
+
+def _stimulus_card(data: BrowserData, stimulus: int) -> str:
+    captions = "".join(f"<div>{cards.shown_caption(caption)}</div>" for caption in data.captions[stimulus][:2])
+    image = cards.picture(data.stimuli[stimulus], f"stimulus {stimulus}")
+    return cards.card(f"stimulus {stimulus}", image, f'<div class="bram-caption">{captions}</div>')
+
+
+def _own_card(page: Page) -> str:
+    share = float(page.shares[0])
+    note = f"weights on p itself, by {page.modality} token"
+    return cards.card(
+        OWN,
+        cards.bar("weight", share, f"{100 * share:.0f} %", OWN_COLOUR),
+        cards.token_map(page.weights[0], page.modality, cards.scale_top(page.weights)),
+        f'<div class="bram-caption">{note}</div>',
+        own=True,
+    )
+
+
+def _neighbour_card(page: Page, rank: int) -> str:
+    similarity, found = float(page.similarity[rank]), page.pictures[rank]
+    image = cards.picture(None, found) if isinstance(found, str) else cards.picture(found, f"neighbour {rank + 1}")
+    # a cosine fills its share of the bar; z-scored sums of both modalities exceed 1 and are drawn against the largest
+    share = similarity / max(1.0, float(page.similarity.max()))
+    parts = [image, cards.bar("similarity", share, f"{similarity:.3f}", SIMILARITY_COLOUR)]
+    if page.weights is not None:
+        share = float(page.shares[rank + 1])
+        parts.append(cards.bar("weight", share, f"{100 * share:.0f} %", WEIGHT_COLOUR))
+        parts.append(cards.token_map(page.weights[rank + 1], page.modality, cards.scale_top(page.weights)))
+    caption = cards.shown_caption(page.captions[rank])
+    parts.append(f'<div class="bram-caption">{caption}</div>')
+    return cards.card(f"neighbour {rank + 1} · item {page.ids[rank]}", *parts)
+
+
+def _share_chart(page: Page) -> str:
+    if page.weights is None:
+        return '<div class="bram bram-note">No RAM has weighed these neighbours.</div>'
+    names, shares = _names(len(page.ids)), page.shares[: len(page.ids) + 1]
+    if (hidden := len(page.shares) - len(shares)) > 0:
+        names, shares = [*names, f"{hidden} not shown"], np.append(shares, page.shares[-hidden:].sum())
+    top = cards.scale_top(page.weights)
+    legend = (
+        f'<div class="bram bram-note">Weights averaged over the tokens. In the maps, dark is 0, yellow {top:.2f}; an '
+        f"even split would be {1 / len(page.weights):.2f}.</div>"
+    )
+    return cards.share_chart(names, shares) + legend
+
+
+def _names(k: int) -> list[str]:
+    return [OWN, *(f"neighbour {rank}" for rank in range(1, k + 1))]
+
+
+def neighbours_figure(data: BrowserData, stimulus: int, modality: str, sample: int = 0, k: int = 4) -> Figure:
+    """One stimulus and its k neighbours as a figure; under each its token weights, under the stimulus those of p.
+
+    Raises:
+        ValueError: a choice that the data do not have.
+    """
+    page = data.page(stimulus, modality, sample, k)
+    rows = 1 if page.weights is None else 2
+    figure = Figure(figsize=(2.3 * (k + 1), 2.0 + 2.3 * rows), layout="constrained")
+    axes = figure.subplots(rows, k + 1, squeeze=False)
+    _draw_picture(axes[0, 0], data.stimuli[stimulus], f"stimulus {stimulus}", data.captions[stimulus][0])
+    for rank in range(k):
+        title = f"neighbour {rank + 1}\nsimilarity {page.similarity[rank]:.3f}"
+        _draw_picture(axes[0, rank + 1], page.pictures[rank], title, page.captions[rank])
+    if rows == 2:
+        _draw_maps(figure, list(axes[1]), page)
+    figure.suptitle(f"{modality} neighbours of prior sample {sample}", fontsize=12, fontweight="bold")
+    return figure
+
+
+def _draw_picture(axis: Axes, image: np.ndarray | str, title: str, caption: str) -> None:
+    axis.set_axis_off()
+    axis.set_title(title, fontsize=9)
+    if isinstance(image, str):
+        axis.text(0.5, 0.5, "no picture", ha="center", va="center", transform=axis.transAxes)
+    else:
+        axis.imshow(image)
+    # parse_math: a caption with dollar signs is text, not a formula
+    axis.text(
+        0.5,
+        -0.04,
+        _wrapped(caption),
+        ha="center",
+        va="top",
+        fontsize=7.5,
+        style="italic",
+        transform=axis.transAxes,
+        parse_math=False,
+    )
+
+
+def _draw_maps(figure: Figure, axes: Sequence[Axes], page: Page) -> None:
+    top = cards.scale_top(page.weights)
+    for place, axis in enumerate(axes):
+        apart, columns = cards.token_grid(page.modality, page.weights.shape[1])
+        values = page.weights[place, apart:]
+        grid = np.full((-(-len(values) // columns), columns), np.nan)
+        grid.flat[: len(values)] = values
+        drawn = axis.imshow(grid, vmin=0, vmax=top, cmap=cards.RAMP)
+        axis.set(xticks=[], yticks=[])
+        name = OWN if place == 0 else f"neighbour {place}"
+        first = f"\ntoken 0: {page.weights[place, 0]:.2f}" if apart else ""
+        axis.set_title(f"{name}: {100 * page.shares[place]:.0f} %{first}", fontsize=9)
+    figure.colorbar(drawn, ax=axes, label="weight of the token", shrink=0.8)
+
+
+def _wrapped(caption: str, width: int = 30, lines: int = 3) -> str:
+    return "\n".join(textwrap.wrap(caption, width, max_lines=lines, placeholder=" …"))

@@ -1,0 +1,320 @@
+"""Maps on the cortex: inflated surfaces, flat maps, outlines of regions; static (matplotlib) and interactive.
+
+All maps are pairs (left, right) of 10,242 values on fsaverage5, NaN where there is nothing to show, as
+`nsd.surfaces.to_fsaverage5` returns them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
+from matplotlib.colors import Colormap, ListedColormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
+from matplotlib.tri import Triangulation
+from mpl_toolkits.mplot3d.art3d import Line3DCollection
+from nilearn import datasets, plotting, surface
+from nilearn.plotting.surface.html_surface import SurfaceView
+
+Pair = tuple[Shaped[np.ndarray, " vertices"], Shaped[np.ndarray, " vertices"]]
+SIDES = ("left", "right")
+# The four panels of each hemisphere: (view name, elevation, azimuth of the left hemisphere in degrees).
+VIEWS: dict[str, tuple[float, float]] = {
+    "lateral": (2, 190),
+    "medial": (0, 350),
+    "posterior": (2, 300),
+    "ventral": (-82, 180),
+}
+SEQUENTIAL, DIVERGING = "inferno", "RdBu_r"
+# Okabe and Ito's colours and three more that stay apart from them for colour-blind readers.
+REGION_COLOURS = (
+    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#332288", "#882255", "#999933",
+)  # fmt: skip
+
+
+@cache
+def _mesh(kind: str, side: str) -> tuple[Float[np.ndarray, "vertices 3"], Int[np.ndarray, "faces 3"]]:
+    mesh = surface.load_surf_mesh(datasets.fetch_surf_fsaverage("fsaverage5")[f"{kind}_{side}"])
+    return np.asarray(mesh.coordinates, np.float64), np.asarray(mesh.faces)
+
+
+@cache
+def _folding(side: str) -> Float[np.ndarray, " vertices"]:
+    """Sulcal depth squeezed to two soft tones: 0.15 a gyrus, 0.42 a sulcus, in shares of black."""
+    depth = surface.load_surf_data(datasets.fetch_surf_fsaverage("fsaverage5")[f"sulc_{side}"])
+    return 0.15 + 0.27 / (1 + np.exp(-depth / 2))
+
+
+def value_range(values: Pair, symmetric: bool = False) -> tuple[float, float]:
+    """The 1st and 99th percentile of both hemispheres, or a range that is symmetric about zero.
+
+    Raises:
+        ValueError: there is no finite value.
+    """
+    finite = np.concatenate([side[np.isfinite(side)] for side in values])
+    if not len(finite):
+        raise ValueError("a map needs at least one finite value on fsaverage5. Check the mask and the transforms.")
+    if symmetric:
+        most = float(np.percentile(np.abs(finite), 99))
+        return -most, most
+    low, high = np.percentile(finite, [1, 99])
+    return float(low), float(high)
+
+
+def inflated_map(
+    values: Pair,
+    title: str,
+    unit: str,
+    cmap: str | Colormap = SEQUENTIAL,
+    limits: tuple[float, float] | None = None,
+    outlines: Mapping[str, Pair] | None = None,
+    views: Sequence[str] = tuple(VIEWS),
+) -> Figure:
+    """A map on both inflated hemispheres, one panel per view, with a colour bar that names the unit.
+
+    Args:
+        values: the left and the right hemisphere's values; NaN shows the grey cortex.
+        limits: ends of the colour bar; the 1st and 99th percentile if not given.
+        outlines: {name: masks} drawn as thin lines, named in a legend.
+
+    Raises:
+        ValueError: the map has no finite value, another number of vertices, or a view is not known.
+    """
+    _check(values, views)
+    low, high = limits or value_range(values)
+    norm, colours = Normalize(low, high), colormaps[cmap] if isinstance(cmap, str) else cmap
+    figure = _canvas(title, len(views))
+    for axes, side, view in _panels(figure, views):
+        _paint(axes, side, view, values[SIDES.index(side)], colours, norm)
+        _trace(axes, side, view, outlines or {})
+    _colour_bar(figure, norm, colours, unit)
+    _legend(figure, list(outlines or {}), filled=False)
+    return figure
+
+
+def region_map(regions: Mapping[str, Pair], title: str, views: Sequence[str] = tuple(VIEWS)) -> Figure:
+    """Regions as coloured patches with outlines on both inflated hemispheres, named in a legend.
+
+    Args:
+        regions: {name: masks}; where two overlap, the later one is seen.
+
+    Raises:
+        ValueError: as `inflated_map`.
+    """
+    labels = _labels(regions)
+    _check(labels, views)
+    colours = ListedColormap([_region_colour(k) for k in range(max(len(regions), 2))])
+    figure = _canvas(title, len(views))
+    for axes, side, view in _panels(figure, views):
+        _paint(axes, side, view, labels[SIDES.index(side)], colours, Normalize(0, max(len(regions), 2) - 1), "median")
+        _trace(axes, side, view, regions, colour="white")
+    _legend(figure, list(regions), filled=True)
+    return figure
+
+
+def flat_map(
+    values: Pair,
+    title: str,
+    unit: str,
+    cmap: str | Colormap = SEQUENTIAL,
+    limits: tuple[float, float] | None = None,
+    outlines: Mapping[str, Pair] | None = None,
+    whole: bool = False,
+) -> Figure:
+    """A map on the flattened cortex: the occipital poles meet in the middle; `whole` shows the frontal half too.
+
+    Arguments and errors are those of `inflated_map`; each outline carries its name.
+    """
+    _check(values, ())
+    norm, colours = Normalize(*(limits or value_range(values))), colormaps[cmap] if isinstance(cmap, str) else cmap
+    figure = Figure(figsize=(13.5 if whole else 9.6, 6.4), facecolor="white")
+    figure.suptitle(title, fontsize=14, y=0.97)
+    for k, side in enumerate(SIDES):
+        axes = figure.add_axes((0.01 + 0.455 * k, 0.02, 0.45, 0.87))
+        _flat_panel(axes, side, values[k], colours, norm, whole)
+        for name, masks in (outlines or {}).items():
+            _flat_outline(axes, side, name, masks[k])
+    bar = figure.add_axes((0.935, 0.25, 0.014, 0.4))
+    figure.colorbar(ScalarMappable(norm, colours), cax=bar, label=unit, extend="both")
+    return figure
+
+
+def interactive_map(
+    values: Pair,
+    title: str,
+    cmap: str | Colormap = SEQUENTIAL,
+    limits: tuple[float, float] | None = None,
+    side: str = "left",
+) -> SurfaceView:
+    """One inflated hemisphere to turn with the mouse (nilearn and plotly; nothing is loaded from the network)."""
+    _check(values, ())
+    low, high = limits or value_range(values)
+    meshes = datasets.fetch_surf_fsaverage("fsaverage5")
+    return plotting.view_surf(
+        meshes[f"infl_{side}"],
+        np.clip(values[SIDES.index(side)], low, high),
+        bg_map=meshes[f"sulc_{side}"],
+        cmap=cmap,
+        vmin=low,
+        vmax=high,
+        symmetric_cmap=False,
+        title=title,
+        title_fontsize=16,
+        colorbar_fontsize=14,
+    )
+
+
+def boundary(
+    faces: Int[np.ndarray, "faces 3"], mask: Bool[np.ndarray, " vertices"]
+) -> tuple[Int[np.ndarray, " crossed"], Int[np.ndarray, "crossed 2 2"]]:
+    """Where a region's rim crosses the triangles of a mesh.
+
+    Returns:
+        the crossed triangles, and for each the two edges (pairs of vertices) whose midpoints the rim joins.
+    """
+    inside = np.asarray(mask, bool)[faces]
+    crossed = np.flatnonzero(inside.any(1) & ~inside.all(1))
+    # The odd one out of the three corners: the rim cuts the two edges that meet there.
+    single = inside[crossed].sum(1) == 1
+    odd = np.where(inside[crossed] == single[:, None], 1, 0).argmax(1)
+    corners = faces[crossed]
+    rows = np.arange(len(crossed))
+    apex, left, right = corners[rows, odd], corners[rows, (odd + 1) % 3], corners[rows, (odd + 2) % 3]
+    return crossed, np.stack([np.stack([apex, left], 1), np.stack([apex, right], 1)], 1)
+
+
+def _check(values: Pair, views: Sequence[str]) -> None:
+    shapes = [np.shape(side) for side in values]
+    wanted = [_mesh("infl", side)[0].shape[:1] for side in SIDES]
+    if shapes != wanted:
+        raise ValueError(f"a map must have {wanted} values on fsaverage5's hemispheres. {shapes} were provided.")
+    unknown = [view for view in views if view not in VIEWS]
+    if unknown:
+        raise ValueError(f"view must be one of {list(VIEWS)}. {unknown[0]!r} was provided.")
+
+
+def _labels(regions: Mapping[str, Pair]) -> Pair:
+    """The position of the last region that holds each vertex, NaN where none does."""
+    sides = []
+    for k, side in enumerate(SIDES):
+        labels = np.full(len(_mesh("infl", side)[0]), np.nan)
+        for position, masks in enumerate(regions.values()):
+            labels[np.asarray(masks[k], bool)] = position
+        sides.append(labels)
+    return sides[0], sides[1]
+
+
+def _region_colour(position: int) -> str:
+    return REGION_COLOURS[position % len(REGION_COLOURS)]
+
+
+def _canvas(title: str, columns: int) -> Figure:
+    figure = Figure(figsize=(3.1 * columns, 6.1), facecolor="white")
+    figure.suptitle(title, fontsize=15, y=0.975)
+    return figure
+
+
+def _panels(figure: Figure, views: Sequence[str]) -> list[tuple[Axes, str, str]]:
+    """3D axes, the left hemisphere above the right one."""
+    panels = []
+    wide = 0.93 / len(views)
+    for row, side in enumerate(SIDES):
+        for column, view in enumerate(views):
+            box = (column * wide - 0.02, 0.5 - 0.43 * row, wide + 0.04, 0.44)
+            axes = figure.add_axes(box, projection="3d", computed_zorder=False)
+            axes.text2D(0.5, 0.02, f"{side} {view}", transform=axes.transAxes, ha="center", fontsize=9, color="0.35")
+            panels.append((axes, side, view))
+    return panels
+
+
+def _camera(side: str, view: str) -> tuple[float, float]:
+    elevation, azimuth = VIEWS[view]
+    return elevation, azimuth if side == "left" else 180 - azimuth
+
+
+def _paint(
+    axes: Axes, side: str, view: str, values: np.ndarray, cmap: Colormap, norm: Normalize, average: str = "mean"
+) -> None:
+    plotting.plot_surf_stat_map(
+        _mesh("infl", side),
+        np.asarray(values, np.float64),
+        bg_map=_folding(side),
+        hemi=side,
+        view=_camera(side, view),
+        cmap=cmap,
+        vmin=norm.vmin,
+        vmax=norm.vmax,
+        avg_method=average,
+        symmetric_cbar=False,
+        colorbar=False,
+        axes=axes,
+        figure=axes.get_figure(),
+    )
+    axes.set_box_aspect(np.ptp(_mesh("infl", side)[0], axis=0), zoom=1.22)
+
+
+def _trace(axes: Axes, side: str, view: str, outlines: Mapping[str, Pair], colour: str | None = None) -> None:
+    """Draw the rims of regions on an inflated surface, where it faces the camera."""
+    points, faces = _mesh("infl", side)
+    corners = points[faces]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    elevation, azimuth = np.radians(_camera(side, view))
+    towards = np.array([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)])
+    for position, masks in enumerate(outlines.values()):
+        crossed, edges = boundary(faces, masks[SIDES.index(side)])
+        seen = normals[crossed] @ towards > 0.1
+        segments = points[edges[seen]].mean(2) + 0.6 * normals[crossed[seen]][:, None]
+        lines = Line3DCollection(segments, colors=colour or _region_colour(position), linewidths=1.4, zorder=5)
+        lines.set_capstyle("round")
+        axes.add_collection3d(lines, autolim=False)
+
+
+def _flat_panel(
+    axes: Axes, side: str, values: np.ndarray, cmap: Colormap, norm: Normalize, whole: bool
+) -> None:
+    points, faces = _mesh("flat", side)
+    mesh = Triangulation(points[:, 0], points[:, 1], faces)
+    axes.tripcolor(mesh, _folding(side), shading="gouraud", cmap="gray_r", vmin=0, vmax=1, rasterized=True)
+    mesh = Triangulation(points[:, 0], points[:, 1], faces)
+    mesh.set_mask(~np.isfinite(values[faces]).all(1))
+    axes.tripcolor(mesh, np.nan_to_num(values), shading="gouraud", cmap=cmap, norm=norm, rasterized=True)
+    if not whole:
+        axes.set_xlim(*((-25, 158) if side == "left" else (-162, 21)))
+    axes.set(aspect="equal", ylim=(-145, 145))
+    axes.axis("off")
+    axes.set_title(f"{side} hemisphere", fontsize=10, color="0.35", y=0.97)
+
+
+def _flat_outline(axes: Axes, side: str, name: str, mask: np.ndarray) -> None:
+    points, faces = _mesh("flat", side)
+    _, edges = boundary(faces, mask)
+    if not len(edges):
+        return
+    axes.add_collection(LineCollection(points[edges].mean(2)[..., :2], colors="white", linewidths=1.3))
+    centre = np.median(points[np.flatnonzero(mask), :2], axis=0)
+    text = axes.text(*centre, name, ha="center", va="center", fontsize=8, color="white", fontweight="bold")
+    text.set_path_effects([withStroke(linewidth=2, foreground="0.15")])
+
+
+def _colour_bar(figure: Figure, norm: Normalize, cmap: Colormap, unit: str) -> None:
+    bar = figure.add_axes((0.945, 0.28, 0.012, 0.44))
+    figure.colorbar(ScalarMappable(norm, cmap), cax=bar, label=unit, extend="both")
+
+
+def _legend(figure: Figure, names: Sequence[str], filled: bool) -> None:
+    if not names:
+        return
+    handles = [
+        Patch(facecolor=_region_colour(k) if filled else "none", edgecolor=_region_colour(k), linewidth=1.6, label=name)
+        for k, name in enumerate(names)
+    ]
+    figure.legend(handles=handles, loc="lower center", ncols=min(len(names), 10), frameon=False, fontsize=10)

@@ -1,0 +1,42 @@
+"""Plots over tokens: how well each is predicted, and whom the RAM listened to for each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+from jaxtyping import Float
+from matplotlib.figure import Figure
+
+
+def r2_plot(r2: Mapping[str, Float[np.ndarray, " tokens"]], title: str) -> Figure:
+    """The r2 of every token, one panel a modality; 1 is perfect, 0 is the mean of the training targets."""
+    size = (5 * len(r2), 2.8)
+    figure, axes = plt.subplots(1, len(r2), figsize=size, sharey=True, squeeze=False, layout="constrained")
+    for panel, (modality, values) in zip(axes[0], r2.items(), strict=True):
+        panel.bar(np.arange(len(values)), values, color="#0072B2")
+        panel.set(title=f"{modality} tokens", xlabel="token (0 is the global one of an image)", ylim=(0, 1))
+        panel.grid(axis="y", alpha=0.3)
+    axes[0, 0].set_ylabel("r2 on validation images")
+    figure.suptitle(title)
+    return figure
+
+
+def weight_plot(weights: Mapping[str, Float[np.ndarray, "n samples sources tokens"]], title: str) -> Figure:
+    """Mean weight of p and of each neighbour (rows) for every token (columns), one panel a modality.
+
+    Uniform weights would be 1 / (K + 1) everywhere; the colour scale is centred there.
+    """
+    size = (6 * len(weights), 2.8)
+    figure, axes = plt.subplots(1, len(weights), figsize=size, squeeze=False, layout="constrained")
+    for panel, (modality, values) in zip(axes[0], weights.items(), strict=True):
+        mean = np.asarray(values, np.float64).mean((0, 1))
+        middle = 1 / len(mean)
+        spread = max(np.abs(mean - middle).max(), 1e-6)
+        drawn = panel.imshow(mean, cmap="PuOr_r", vmin=middle - spread, vmax=middle + spread, aspect="auto")
+        names = ["p", *[f"neighbour {k + 1}" for k in range(len(mean) - 1)]]
+        panel.set(title=f"{modality} tokens", xlabel="token", yticks=range(len(mean)), yticklabels=names)
+        figure.colorbar(drawn, ax=panel, label="mean weight")
+    figure.suptitle(title)
+    return figure

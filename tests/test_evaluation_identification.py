@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+
+from brainram_lib.evaluation.identification import (
+    BRAINS,
+    IMAGES,
+    found_first,
+    ranks,
+    retrieval,
+    retrieval_from_similarity,
+)
+
+# Brain 0 resembles every image most; every brain's own image is its best, but images 1 and 2 prefer brain 0.
+ASYMMETRIC = np.array([[0.9, 0.8, 0.7], [0.1, 0.5, 0.2], [0.1, 0.2, 0.5]])
+
+
+def test_the_axes_are_not_swapped():
+    assert found_first(ASYMMETRIC, IMAGES).tolist() == [True, True, True]
+    assert found_first(ASYMMETRIC, BRAINS).tolist() == [True, False, False]
+    found = retrieval_from_similarity(ASYMMETRIC, pool=3, repeats=2)
+    assert found["image_retrieval"].mean == 1
+    assert found["brain_retrieval"].mean == pytest.approx(1 / 3)
+    assert ranks(ASYMMETRIC, BRAINS).tolist() == [1, 2, 2]
+    assert ranks(ASYMMETRIC, IMAGES).tolist() == [1, 1, 1]
+
+
+def test_the_axes_are_right_from_tokens_too():
+    # images are orthogonal; brain 0 is a mixture near all of them, yet nearest to its own
+    targets = np.eye(3).reshape(3, 1, 3)
+    estimates = np.array([[1.2, 1, 1], [0.9, 1, 0.9], [0.9, 0.9, 1.0]]).reshape(3, 1, 3)
+    estimates[0] = [3, 0, 0]
+    found = retrieval(estimates, targets, pool=3, repeats=1)
+    assert found["image_retrieval"].mean == 1 and found["brain_retrieval"].mean == 1
+    estimates[0] = [1.4, 1.3, 1.3]
+    estimates[1:] = [[[1, 1.01, 1]], [[-3, 1, 1.1]]]
+    found = retrieval(estimates, targets, pool=3, repeats=1)
+    assert found["image_retrieval"].mean == 1
+    assert found["brain_retrieval"].mean < 1
+
+
+def test_tokens_are_normalised_so_scale_does_not_matter():
+    rng = np.random.default_rng(0)
+    targets = rng.normal(size=(11, 3, 5))
+    estimates = (targets + rng.normal(size=targets.shape)) * rng.uniform(0.1, 9, (11, 1, 1))
+    scaled = retrieval(estimates * 7, targets * 2, pool=7, repeats=5)
+    for name, result in retrieval(estimates, targets, pool=7, repeats=5).items():
+        np.testing.assert_array_equal(result.repeats, scaled[name].repeats)
+
+
+def test_repeats_draw_without_replacement_and_give_intervals():
+    rng = np.random.default_rng(0)
+    targets = rng.normal(size=(40, 3, 5))
+    estimates = targets + 2.5 * rng.normal(size=targets.shape)
+    found = retrieval(estimates, targets, pool=13, repeats=30)["image_retrieval"]
+    low, high = found.interval
+    assert found.repeats.shape == (30,) and found.pool == 13 and found.chance == pytest.approx(1 / 13)
+    assert low < found.mean < high
+    assert ((found.per_image >= 0) & (found.per_image <= 1)).all() and len(found.per_image) == 40
+
+
+def test_the_whole_test_set_as_pool_leaves_one_draw():
+    rng = np.random.default_rng(0)
+    targets = rng.normal(size=(13, 3, 5))
+    found = retrieval(targets + rng.normal(size=targets.shape), targets, pool=13, repeats=4)["brain_retrieval"]
+    assert len(set(found.repeats)) == 1
+    assert set(found.per_image) <= {0.0, 1.0} and found.per_image.mean() == pytest.approx(found.mean)
+
+
+def test_ties_are_failures_and_perfect_estimates_perfect():
+    targets = np.random.default_rng(0).normal(size=(11, 3, 5))
+    assert all(result.mean == 1 for result in retrieval(targets, targets, pool=11, repeats=2).values())
+    same = retrieval_from_similarity(np.ones((5, 5)), pool=5, repeats=2)
+    assert all(result.mean == 0 for result in same.values())
+
+
+def test_a_permutation_of_brains_permutes_the_results():
+    similarity = np.random.default_rng(0).normal(size=(9, 9))
+    order = np.random.default_rng(1).permutation(9)
+    permuted = similarity[np.ix_(order, order)]
+    np.testing.assert_array_equal(found_first(permuted, IMAGES), found_first(similarity, IMAGES)[order])
+    np.testing.assert_array_equal(ranks(permuted, BRAINS), ranks(similarity, BRAINS)[order])
+
+
+def test_errors():
+    tokens = np.ones((7, 3, 5))
+    with pytest.raises(ValueError, match="'pool' must be at most the 7 test images. 300 was provided"):
+        retrieval(tokens, tokens)
+    with pytest.raises(ValueError, match="same images in the same order"):
+        retrieval(tokens, tokens[:6], pool=3)

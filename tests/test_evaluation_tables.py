@@ -1,0 +1,181 @@
+import json
+
+import numpy as np
+import pytest
+
+from brainram_lib.evaluation.catalogue import IDENTIFICATION, MINI, metric
+from brainram_lib.evaluation.identification import retrieval_from_similarity
+from brainram_lib.evaluation.records import (
+    Record,
+    identification_records,
+    known,
+    read_records,
+    records_of,
+    write_records,
+)
+from brainram_lib.evaluation.reported import BY_AUTHORS, IN_BRAINRAM, reported, reported_records
+from brainram_lib.evaluation.tables import EMBEDDED, MISSING, measured_section, reported_section, score_table
+
+
+def scores(**values):
+    """Records of pixcorr and clip: system=(pixcorr, clip)."""
+    return [
+        Record(system.replace("_", "-"), name, value, value - 0.04, value + 0.03, 30, 1, 0)
+        for system, pair in values.items()
+        for name, value in zip(("pixcorr", "clip"), pair, strict=True)
+    ]
+
+
+MEASURED = scores(ridge=(0.55, 0.71), brainram=(0.5, 0.93), ceiling=(0.88, 0.99), chance=(0.01, 0.5))
+COLUMNS = (MINI[0], MINI[5])
+
+
+def test_records_hold_the_mean_and_its_interval():
+    values = np.random.default_rng(0).uniform(size=50)
+    (one,) = records_of("ridge", {"clip": values}, subject=2, seed=5)
+    assert one.value == pytest.approx(values.mean()) and one.low < one.value < one.high
+    assert (one.system, one.metric, one.n, one.subject, one.seed) == ("ridge", "clip", 50, 2, 5)
+    point = known("chance", "clip", 0.5, n=50, subject=2, seed=5)
+    assert point.low == point.value == point.high
+
+
+def test_identification_intervals_are_over_images():
+    similarity = np.random.default_rng(0).normal(size=(20, 20)) + 1.5 * np.eye(20)
+    records = identification_records("ridge", retrieval_from_similarity(similarity, 20, 3), subject=1, seed=0)
+    assert [one.metric for one in records] == ["image_retrieval", "brain_retrieval"]
+    assert all(one.low < one.value < one.high and one.n == 20 for one in records)
+
+
+@pytest.mark.parametrize("name", ["scores.json", "scores.parquet"])
+def test_records_are_written_and_read(tmp_path, name):
+    write_records(tmp_path / name, MEASURED)
+    assert read_records(tmp_path / name) == MEASURED
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_json_is_a_list_of_plain_records(tmp_path):
+    write_records(tmp_path / "scores.json", MEASURED)
+    rows = json.loads((tmp_path / "scores.json").read_text())
+    assert set(rows[0]) == {"system", "metric", "value", "low", "high", "n", "subject", "seed"}
+
+
+def test_record_files_are_checked(tmp_path):
+    with pytest.raises(ValueError, match="must end in .json or .parquet. 'scores.csv'"):
+        write_records(tmp_path / "scores.csv", MEASURED)
+    with pytest.raises(FileNotFoundError, match="No scores are at"):
+        read_records(tmp_path / "scores.json")
+    (tmp_path / "scores.json").write_text('[{"system": "ridge"}')
+    with pytest.raises(ValueError, match="does not hold score records"):
+        read_records(tmp_path / "scores.json")
+
+
+def test_measured_rows_are_ordered_and_show_their_interval():
+    section = measured_section(MEASURED, COLUMNS)
+    assert list(section.cells.index) == ["BrainRAM", "Ridge", "True tokens (ceiling)", "Chance"]
+    assert section.cells.loc["BrainRAM", "mini CLIP ↑ %"] == "93.0 [89.0, 96.0]"
+    assert section.cells.loc["Ridge", "PixCorr ↑"] == ".550 [.510, .580]"
+
+
+def test_the_best_competes_without_ceiling_and_chance():
+    best = measured_section(MEASURED, COLUMNS).best
+    assert best["PixCorr ↑"].tolist() == [False, True, False, False]
+    assert best["mini CLIP ↑ %"].tolist() == [True, False, False, False]
+
+
+def test_lower_is_better_for_distances_and_missing_is_a_dash():
+    records = [
+        Record("ridge", "image_mse", 0.4, 0.3, 0.5, 9, 1, 0),
+        Record("brainram", "image_mse", 0.2, 0.1, 0.3, 9, 1, 0),
+    ]
+    section = measured_section(records, (metric("image_mse"), metric("clip")))
+    assert section.best["Image tokens MSE ↓"].tolist() == [True, False]
+    assert section.cells.loc["Ridge", "CLIP ↑ %"] == MISSING and not section.best["CLIP ↑ %"].any()
+
+
+def test_several_subjects_have_a_row_each():
+    other = [Record("ridge", "pixcorr", 0.2, 0.1, 0.3, 30, 2, 0)]
+    index = list(measured_section(MEASURED + other, COLUMNS).cells.index)
+    assert "Ridge (subject 1, seed 0)" in index and "Ridge (subject 2, seed 0)" in index
+
+
+def test_a_table_of_the_embedded_world_says_so_and_stands_beside_the_reported_rows():
+    table = score_table(MEASURED, COLUMNS, "Table 1", embedded=True, paper_table="1")
+    assert (
+        EMBEDDED in table.title
+        and EMBEDDED in table.text()
+        and EMBEDDED not in score_table(MEASURED, COLUMNS, "Table 1", embedded=False).text()
+    )
+    headings = [section.heading for section in table.sections]
+    assert headings == ["measured here", IN_BRAINRAM, BY_AUTHORS]
+    assert any("30.8 and 20.3" in note for note in table.footnotes)
+    assert any("n = 30" in note for note in table.footnotes)
+    for shown in (table.text(), table.markdown(), table.html()):
+        assert "BrainRAM" in shown and "Alex(2)" in shown and "94.1" in shown and "second-hand" in shown
+    assert "**93.0 [89.0, 96.0]**" in table.markdown() and "<b>93.0 [89.0, 96.0]</b>" in table.html()
+    assert "93.0 [89.0, 96.0]*" in table.text()
+    assert table._repr_html_() == table.html()
+
+
+def test_html_escapes_names():
+    records = [Record("<script>", "pixcorr", 0.1, 0.0, 0.2, 30, 1, 0)]
+    assert "<script>" not in score_table(records, COLUMNS, "a & b", embedded=False).html()
+
+
+@pytest.mark.parametrize(
+    ("table", "system", "name", "value", "provenance"),
+    [
+        ("1", "BrainRAM", "clip", "94.1", IN_BRAINRAM),
+        ("1", "BrainRAM", "pixcorr", ".176", IN_BRAINRAM),
+        ("1", "MindEye", "ssim", ".358", IN_BRAINRAM),
+        ("1", "Takagi et al.", "alex5", "74.8", IN_BRAINRAM),
+        ("1", "Gu et al.", "eff", ".862", IN_BRAINRAM),
+        ("1", "Lin et al.", "incep", "78.2", IN_BRAINRAM),
+        ("1", "MindEye", "ssim", ".323", BY_AUTHORS),
+        ("1", "Brain-Diffuser", "clip", "91.5", BY_AUTHORS),
+        ("1", "Brain-IT", "swav", ".320", BY_AUTHORS),
+        ("2", "BrainRAM without RAM", "brain_retrieval", "84.6", IN_BRAINRAM),
+        ("2", "Lin et al.", "brain_retrieval", "49.0", IN_BRAINRAM),
+        ("2", "MindEye", "image_retrieval", "93.6", BY_AUTHORS),
+        ("2", "MindEye", "image_retrieval", "89.8", IN_BRAINRAM),
+        ("3", "MLP, no RAM, image + text", "eff", ".823", IN_BRAINRAM),
+        ("3", "Mamba, RAM, text only, LAION-2B-en", "incep", "90.1", IN_BRAINRAM),
+        ("3", "Mamba, RAM, image + text, LAION-400M", "alex2", "89.3", IN_BRAINRAM),
+        ("4", "Average", "swav", ".526", IN_BRAINRAM),
+        ("4", "Cross-Attention", "pixcorr", ".178", IN_BRAINRAM),
+    ],
+)
+def test_reported_numbers_are_the_printed_ones(table, system, name, value, provenance):
+    rows = reported(table)
+    row = rows[(rows.system == system) & (rows.metric == name) & (rows.provenance == provenance)]
+    assert row.value.tolist() == [value]
+    assert row.unit.tolist() == ["%" if not value.startswith(".") else ""]
+
+
+def test_reported_tables_have_all_their_entries():
+    counts = {table: (reported(table).provenance == IN_BRAINRAM).sum() for table in "1234"}
+    assert counts == {"1": 1 + 8 + 4 + 8 + 8 + 8, "2": 2 + 2 + 6 * 3, "3": 6 * 8, "4": 4 * 8}
+    assert not reported("1").duplicated(["system", "metric", "provenance"]).any()
+    by_authors = reported("1")[reported("1").provenance == BY_AUTHORS]
+    assert by_authors.note.str.contains("second-hand").all()
+
+
+def test_the_contradictions_hold_in_the_numbers():
+    clip = {r.system: r.value for r in reported_records("1", IN_BRAINRAM) if r.metric == "clip"}
+    assert round(clip["BrainRAM"] - clip["Takagi et al."], 3) == 0.308
+    assert round(clip["BrainRAM"] - clip["Brain-Diffuser"], 3) == 0.203
+    brain = {r.system: r.value for r in reported_records("2", IN_BRAINRAM) if r.metric == "brain_retrieval"}
+    assert round(brain["BrainRAM"] - brain["BrainRAM without RAM"], 3) == 0.057
+    assert round(brain["BrainRAM"] - brain["MindEye"], 3) == 0.05
+    rows = reported("3").pivot(index="system", columns="metric", values="value")
+    first, image_only = rows.loc["MLP, no RAM, image + text"], rows.loc["Mamba, RAM, image only, LAION-2B-en"]
+    assert (first[["incep", "clip", "eff"]] == image_only[["incep", "clip", "eff"]]).all()
+
+
+def test_reported_sections_keep_the_papers_columns_and_best():
+    section = reported_section("2", IN_BRAINRAM)
+    assert list(section.cells.columns[-2:]) == [f"{one.title} ↑ %" for one in IDENTIFICATION]
+    assert section.best.loc["MindEye", "Eff ↓"] and not section.best.loc["BrainRAM", "Eff ↓"]
+    with pytest.raises(ValueError, match="'table' must be one of 1, 2, 3, 4. '5' was provided"):
+        reported("5")
+    with pytest.raises(ValueError, match="'provenance' must be one of"):
+        reported_records("1", "hearsay")

@@ -1,0 +1,125 @@
+"""The sampling loop against the plain one, and what it must not depend on."""
+
+import numpy as np
+import pytest
+import torch
+
+from brainram_lib.generation import sampling
+from brainram_lib.generation.sampling import SCHEDULERS, denoise, denoise_reference, generate, generate_reference
+from brainram_lib.generation.versatile_diffusion import VersatileDiffusion
+
+IMAGE_TOKENS, TEXT_TOKENS = (5, 12), (7, 20)
+UNET = {
+    "in_channels": 3,
+    "out_channels": 3,
+    "sample_size": (8, 6),
+    "block_out_channels": (8, 16),
+    "layers_per_block": 1,
+    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+    "attention_head_dim": 2,
+    "norm_num_groups": 4,
+}
+VAE = {
+    "down_block_types": ("DownEncoderBlock2D",) * 2,
+    "up_block_types": ("UpDecoderBlock2D",) * 2,
+    "block_out_channels": (8, 8),
+    "layers_per_block": 1,
+    "latent_channels": 3,
+    "norm_num_groups": 4,
+}
+
+
+@pytest.fixture(scope="module")
+def model() -> VersatileDiffusion:
+    return VersatileDiffusion.random(IMAGE_TOKENS, TEXT_TOKENS, unet_config=UNET, vae_config=VAE)
+
+
+def tokens(count: int = 3) -> dict:
+    generator = torch.Generator().manual_seed(1)
+    shapes = {
+        "image_tokens": (count, *IMAGE_TOKENS),
+        "text_tokens": (count, *TEXT_TOKENS),
+        "null_image_tokens": (1, *IMAGE_TOKENS),
+        "null_text_tokens": (1, *TEXT_TOKENS),
+    }
+    return {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+
+
+def in_latents(model, given, name, scale, batch=None):
+    """Latents by the fast path, one batch."""
+    settings = sampling.Guidance(given["null_image_tokens"], given["null_text_tokens"], 0.3, scale, 4, name, 1.0)
+    noise = sampling.noise_for(model, 5, range(len(given["image_tokens"])))
+    return denoise(model, sampling.Stimuli(given["image_tokens"], given["text_tokens"], noise, None), settings)
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_one_pass_of_a_batch_equals_two_passes_of_one_stimulus(model, name):
+    given = tokens()
+    fast = in_latents(model, given, name, 2.5)
+    for row in range(3):
+        plain = denoise_reference(
+            model,
+            (given["image_tokens"][row : row + 1], given["text_tokens"][row : row + 1]),
+            (given["null_image_tokens"], given["null_text_tokens"]),
+            sampling.noise_for(model, 5, range(row, row + 1)),
+            (0.3, 2.5, 4, name),
+        )
+        torch.testing.assert_close(fast[row : row + 1], plain, atol=1e-3, rtol=1e-3)
+
+
+def test_pictures_equal_the_reference_and_ignore_the_batch(model):
+    given = tokens()
+    settings = {"text_mix": 0.4, "guidance_scale": 3.0, "steps": 3, "seed": 7}
+    pictures = [generate(model, **given, **settings, batch_size=size) for size in (1, 2, 8)]
+    pictures.append(generate_reference(model, **given, **settings))
+    assert pictures[0].shape == (3, 16, 12, 3) and pictures[0].dtype == np.uint8
+    for other in pictures[1:]:
+        assert np.abs(pictures[0].astype(int) - other).max() <= 1
+
+
+def test_guidance_one_is_the_conditional_prediction(model):
+    given = tokens()
+    other_null = {**given, "null_image_tokens": torch.zeros(1, *IMAGE_TOKENS)}
+    assert torch.equal(in_latents(model, given, "ddim", 1.0), in_latents(model, other_null, "ddim", 1.0))
+    assert not torch.equal(in_latents(model, given, "ddim", 2.0), in_latents(model, other_null, "ddim", 2.0))
+
+
+def test_seeds_belong_to_rows(model):
+    given = tokens(2)
+    twice = {name: value[:1].expand(2, -1, -1) for name, value in given.items() if "null" not in name}
+    given |= twice
+    same = generate(model, **given, steps=2, seed=[3, 3])
+    assert np.array_equal(same[0], same[1])
+    different = generate(model, **given, steps=2, seed=3)
+    assert not np.array_equal(different[0], different[1])
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_strength_runs_from_the_start_image_to_the_tokens(model, name):
+    given = tokens()
+    start = np.random.default_rng(0).integers(0, 256, (3, 16, 12, 3), np.uint8)
+    kept = generate(model, **given, start_images=start, strength=0.0, steps=4, scheduler=name)
+    assert np.array_equal(kept, model.decode(model.encode(start)))
+    far = [
+        np.abs(kept.astype(float) - generate(model, **given, start_images=start, strength=s, steps=8, scheduler=name))
+        for s in (0.25, 1.0)
+    ]
+    assert 0 < far[0].mean() < far[1].mean()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scheduler": "euler"}, "'scheduler' must be one of ddim, dpm.., unipc. 'euler' was provided"),
+        ({"strength": 1.5}, r"strength must lie in \[0, 1\], got 1.5"),
+        ({"strength": 0.5}, "strength 0.5 needs start images"),
+        ({"seed": [1, 2]}, "one of the seeds for each of 3 pictures, got 2"),
+        ({"steps": 0}, "steps and batch_size must be at least 1, got 0"),
+        ({"text_tokens": torch.zeros(2, *TEXT_TOKENS)}, "a row for each picture, got 3 and 2"),
+        ({"text_mix": -0.1}, r"text_mix must lie in \[0, 1\]"),
+    ],
+)
+def test_bad_settings_are_named(model, change, message):
+    with pytest.raises(ValueError, match=message):
+        generate(model, **{**tokens(), **change})

@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from brainram_lib.evaluation.catalogue import MINI, metric
+from brainram_lib.evaluation.records import Record
+from brainram_lib.view.curves import loss_curves
+from brainram_lib.view.gallery import gallery, score_plot
+
+
+def pictures(n=5, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (n, 16, 12, 3), np.uint8)
+
+
+def texts(figure):
+    return [text.get_text() for axes in figure.axes for text in axes.texts]
+
+
+def test_gallery_shows_every_picture_in_labelled_rows(tmp_path):
+    rows = {"ground truth": pictures(), "ridge": pictures(seed=1)}
+    figure = gallery(rows, columns=4, wrap=3, captions=list("abcde"), title="Test images")
+    (axes,) = figure.axes
+    assert len(axes.images) == 8
+    np.testing.assert_array_equal(axes.images[0].get_array(), rows["ground truth"][0])
+    np.testing.assert_array_equal(axes.images[-1].get_array(), rows["ridge"][3])
+    assert texts(figure).count("ground truth") == 2 and {"a", "b", "c", "d", "Test images"} <= set(texts(figure))
+    figure.savefig(tmp_path / "gallery.png")
+    assert (tmp_path / "gallery.png").stat().st_size > 1000
+
+
+def test_gallery_pixels_are_enlarged_without_smoothing():
+    image = np.zeros((1, 2, 2, 3), np.uint8)
+    image[0, 0, 0] = 255, 0, 0
+    canvas = FigureCanvasAgg(gallery({"x": image}))
+    canvas.draw()
+    colours = {tuple(pixel) for pixel in np.asarray(canvas.buffer_rgba())[:, -120:-12, :3].reshape(-1, 3)}
+    assert (255, 0, 0) in colours and (0, 0, 0) in colours
+    assert not any(0 < red < 255 and green == blue == 0 for red, green, blue in colours)
+
+
+def test_gallery_errors():
+    with pytest.raises(ValueError, match="same images for every label"):
+        gallery({"a": pictures(), "b": pictures(4)})
+    with pytest.raises(ValueError, match="at least one. Got no rows"):
+        gallery({})
+    with pytest.raises(ValueError, match="row 'a' must be uint8 pictures"):
+        gallery({"a": pictures()[..., :2]})
+    with pytest.raises(ValueError, match="one text for each of the 5 images. 2 were provided"):
+        gallery({"a": pictures()}, captions=["x", "y"])
+
+
+def records():
+    values = {"brainram": 0.9, "ridge": 0.7, "shuffled": 0.5, "ceiling": 0.95, "chance": 0.49}
+    return [
+        Record(system, name, value, value - 0.05, value + 0.05, 30, 1, 0)
+        for system, value in values.items()
+        for name in ("clip", "pixcorr")
+    ]
+
+
+def test_score_plot_has_a_panel_per_metric_with_chance_and_ceiling():
+    chosen = (MINI[0], MINI[5])
+    figure = score_plot(records(), chosen, "Subject 1")
+    panels = [axes for axes in figure.axes if axes.get_title()]
+    assert [axes.get_title() for axes in panels] == ["PixCorr ↑", "mini CLIP ↑ %"]
+    labels = [label.get_text() for label in panels[0].get_yticklabels()]
+    assert labels == ["BrainRAM", "Ridge", "Shuffled betas"]
+    upright = [line.get_xdata()[0] for line in panels[1].lines if line.get_xdata()[0] == line.get_xdata()[-1]]
+    assert {95.0, 49.0} <= {round(value, 6) for value in upright}
+
+
+def test_score_plot_falls_back_on_known_chance_and_refuses_nothing():
+    kept = [record for record in records() if record.system != "chance"]
+    (panel,) = score_plot(kept, (MINI[5],)).axes
+    assert any(list(line.get_xdata()) == [50.0, 50.0] for line in panel.lines)
+    with pytest.raises(ValueError, match="'records' must hold scores of eff"):
+        score_plot(records(), (metric("eff"),))
+
+
+def test_loss_curves_mark_the_lowest_validation_value():
+    history = [{"epoch": e, "train": 1 / (e + 1), "validation": 0.2 + (e - 3) ** 2 / 50} for e in range(7)]
+    history[5].pop("validation")
+    (panel,) = loss_curves({"image prior": history}, title="Stage I").axes
+    assert panel.get_yscale() == "log" and panel.get_title() == "image prior"
+    assert [text.get_text() for text in panel.texts] == ["0.2"]
+    assert [list(line.get_xdata()) for line in panel.lines][2] == [3]
+
+
+def test_loss_curves_fall_back_to_a_linear_axis_and_refuse_empty_histories():
+    (panel,) = loss_curves({"x": [{"train": -1.0}, {"train": 2.0}]}).axes
+    assert panel.get_yscale() == "linear"
+    with pytest.raises(ValueError, match="history 'x' must hold one of train, validation. 0 rows"):
+        loss_curves({"x": []})

@@ -1,0 +1,112 @@
+"""One small end-to-end run: from simulated NSD files to a scored table, through every stage."""
+
+import numpy as np
+import pytest
+
+from brainram_lib.profiles import MINI, MODALITIES, changed
+from brainram_lib.workbench import Workbench, all_systems
+from brainram_lib.world.world import WorldSettings
+
+TINY = changed(
+    MINI,
+    data__sessions=3,
+    data__validation_images=6,
+    stage1__epochs=1,
+    stage1__batch=8,
+    stage1__samples=2,
+    stage1__sample_steps=2,
+    stage2__epochs=1,
+    stage2__batch=8,
+    retrieval__neighbours=3,
+    generation__steps=2,
+    corpus_pairs=40,
+    probe_scenes=30,
+)
+WORLD = WorldSettings(
+    name="tiny", subjects=(1, 2), voxels=(60, 50), sessions=3, trials_per_session=40, images=40, shared=10
+)
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="session")
+def workbench(runs):
+    return Workbench(TINY, subject=1, runs=runs, world=WORLD)
+
+
+def test_the_splits_are_nsds(workbench):
+    assert workbench.betas()["train"].shape[0] == 30 and workbench.betas()["test"].shape[0] == 10
+    assert workbench.nsd_ids("test").tolist() == list(range(10))
+    assert len(workbench.stimuli("test")) == len(workbench.captions("test")) == 10
+
+
+def test_every_stage_has_the_shapes_of_the_method(workbench):
+    for modality in MODALITIES:
+        tokens, width = workbench.targets(modality, "test").shape[1:]
+        assert workbench.ridge(modality).shape == (10, tokens, width)
+        assert workbench.estimates(modality, "train").shape == (30, 2, tokens, width)
+        assert workbench.neighbours(modality, "test").ids.shape == (10, 2, 3)
+        assert workbench.refined(modality).shape == (10, 2, tokens, width)
+        weights = workbench.ram_weights(modality)
+        assert weights.shape == (10, 2, 4, tokens)
+        np.testing.assert_allclose(weights.sum(2), 1, atol=1e-3)
+
+
+def test_scores_hold_every_system_and_metric(workbench):
+    scores = workbench.scores()
+    assert {row["system"] for row in scores} >= {*all_systems(), "chance"}
+    needed = {"pixcorr", "ssim", "lite0_early", "lite0_middle", "lite0_late", "clip", "probe_category"}
+    assert {row["metric"] for row in scores if row["system"] == "brainram"} >= needed | {
+        *("image_mse", "image_cosine", "text_mse", "text_cosine", "image_retrieval", "brain_retrieval")
+    }
+    for row in scores:
+        assert row["low"] <= row["value"] + 1e-9 and row["value"] <= row["high"] + 1e-9, row
+        assert set(row) == {"system", "metric", "value", "low", "high", "n", "subject", "seed"}
+
+
+def test_the_ceilings_estimates_are_perfect(workbench):
+    rows = {(row["system"], row["metric"]): row["value"] for row in workbench.scores()}
+    assert rows["ceiling", "image_mse"] == 0 and rows["ceiling", "text_cosine"] == pytest.approx(1)
+    assert rows["ceiling", "image_retrieval"] == 1
+
+
+def test_a_second_workbench_makes_nothing_again(workbench, runs, monkeypatch):
+    workbench.scores()
+    for name in ("make_ridge", "make_prior", "make_estimates", "make_ram", "make_reconstructions"):
+        monkeypatch.setattr(f"brainram_lib.stages.{name}", lambda *_, **__: pytest.fail("made again"))
+    assert Workbench(TINY, subject=1, runs=runs, world=WORLD).scores() == workbench.scores()
+
+
+def test_another_seed_is_another_result_beside_the_first(workbench, runs):
+    first = workbench.estimates("image", "test")
+    other = Workbench(TINY, subject=1, seed=1, runs=runs, world=WORLD).estimates("image", "test")
+    assert not np.allclose(first, other)
+    assert np.array_equal(first, workbench.estimates("image", "test"))
+
+
+def test_the_browser_shows_what_the_stages_made(workbench):
+    data = workbench.browser_data()
+    assert data.modalities == MODALITIES
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"profile": "maxi"}, "'profile' must be one of"),
+        ({"subject": 3}, r"'subject' must be one of \[1, 2, 5, 7\].*'3' was provided"),
+        ({"profile": "paper"}, "give nsd_root"),
+    ],
+)
+def test_what_cannot_be_is_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Workbench(**arguments)
+
+
+def test_an_unknown_system_or_modality_is_named(workbench):
+    with pytest.raises(ValueError, match="'system' must be one of"):
+        workbench.reconstructions("dream")
+    with pytest.raises(ValueError, match="'modality' must be one of"):
+        workbench.targets("sound", "test")
