@@ -82,6 +82,32 @@ def world_train(chosen: Arguments) -> None:
     room.train(chosen.work, scenes=chosen.scenes, budget=budget, seed=chosen.seed)
 
 
+def world_train_probe(chosen: Arguments) -> None:
+    """Train the shipped category probe anew, after the generator."""
+    from brainram_lib.encoders import load_encoder
+    from brainram_lib.painting import load_painter
+    from brainram_lib.profiles import MINI
+    from brainram_lib.scoring import train_probe
+
+    painter = load_painter(MINI, load_encoder(MINI.encoder))
+    print(f"named on held-out scenes: {train_probe(chosen.work, chosen.scenes, painter).held_out:.2f}")
+
+
+def world_report(chosen: Arguments) -> None:
+    """Measure what the embedded world and the method on it reach, beside what they must reach."""
+    from brainram_lib.report import report_text, world_report
+
+    print(report_text(world_report(_workbench(chosen))))
+
+
+def figures(chosen: Arguments) -> None:
+    """Draw the committed figures from saved results, making what is missing."""
+    from brainram_lib.figures import FOLDER, draw_all
+
+    for path in draw_all(_workbench(chosen), chosen.out or FOLDER):
+        print(path)
+
+
 def nsd_check(chosen: Arguments) -> int:
     """Say what of NSD is there, what is missing, which notebook needs it, and what to fetch."""
     from brainram_lib.nsd.check import run
@@ -181,6 +207,8 @@ def _parser() -> argparse.ArgumentParser:
     _modality(_stage(commands, "ram", ram))
     _stage(commands, "reconstruct", reconstruct).add_argument("--system", default="brainram", help="default: brainram")
     _stage(commands, "scores", scores).add_argument("--json", action="store_true", help="print the records as JSON")
+    drawn = _stage(commands, "figures", figures)
+    drawn.add_argument("--out", type=Path, metavar="FOLDER", help="default: figures/")
     _command(commands, "doctor", doctor)
     notebook = commands.add_parser("notebook", help="notebooks without a browser").add_subparsers(required=True)
     _add_notebook_run(_command(notebook, "run", notebook_run))
@@ -211,11 +239,15 @@ def _modality(parser: argparse.ArgumentParser) -> None:
 def _add_world(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(required=True)
     _stage(commands, "make", world_make)
+    _stage(commands, "report", world_report)
     sprites = _command(commands, "sprites", world_sprites)
     sprites.add_argument("--openmoji", type=Path, required=True, metavar="FONT", help="OpenMoji's colour font")
     sprites.add_argument("--noto", type=Path, required=True, metavar="FONT", help="Noto Color Emoji")
     for model in ("clip", "autoencoder", "generator"):
         _add_training(_command(commands, f"train-{model}", world_train), model)
+    probe = _command(commands, "train-probe", world_train_probe)
+    probe.add_argument("--work", type=Path, default=Path("runs/mini_models"), help="rendered scenes")
+    probe.add_argument("--scenes", type=int, default=3_000, help="default: 3000")
 
 
 def _add_training(parser: argparse.ArgumentParser, model: str) -> None:

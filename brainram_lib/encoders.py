@@ -35,13 +35,15 @@ BLANK_PIXEL = 0.5 / 255
 
 
 def load_encoder(name: str, pretrained: str | Path | None = "openai") -> ClipTokens:
-    """The encoder of a profile: 'mini', or an architecture of open_clip with its weights.
+    """The encoder of a profile: 'mini', or an architecture of open_clip with its weights, on a GPU if there is one.
 
     Args:
         name: 'mini' or open_clip's name, e.g. 'ViT-L-14-quickgelu'.
         pretrained: open_clip's tag or a file of weights; ignored for 'mini'.
     """
-    return ClipTokens.mini() if name == "mini" else ClipTokens.from_open_clip(name, pretrained)
+    if name == "mini":
+        return ClipTokens.mini()
+    return ClipTokens.from_open_clip(name, pretrained, "cuda" if torch.cuda.is_available() else "cpu")
 
 
 class ClipTokens:
@@ -67,7 +69,7 @@ class ClipTokens:
         self._mean, self._std = (torch.tensor(value).view(3, 1, 1) for value in (mean, std))
 
     @classmethod
-    def from_open_clip(cls, name: str, pretrained: str | Path | None = None, *, device: str = "cpu") -> ClipTokens:
+    def from_open_clip(cls, name: str, pretrained: str | Path | None = None, device: str = "cpu") -> ClipTokens:
         """A CLIP of open_clip.
 
         Args:
@@ -86,7 +88,9 @@ class ClipTokens:
         # open_clip reads files through torch's weights-only loader or safetensors
         model = open_clip.create_model(name, pretrained=weights, device=device, weights_only=True)
         tokenise = HuggingFaceTokeniser(model.context_length)
-        return cls(model, tokenise, open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
+        # a picture takes seconds on a CPU, so progress shows after a few of them
+        batch_size = 4 if device == "cpu" else 64
+        return cls(model, tokenise, open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD, batch_size)
 
     @classmethod
     def mini(cls) -> ClipTokens:
@@ -199,16 +203,17 @@ class ClipTokens:
         # the end of text is the largest id; argmax gives its first place, the others are padding
         return tokens, tokens[torch.arange(len(ids)), ids.argmax(-1)]
 
-    def _over(self, items: Sequence, encode: Callable, what: str, weight: float = 1.0) -> Tensor:
+    def _over(self, items: Images | Sequence, encode: Callable, what: str, weight: float = 1.0) -> Tensor:
         """`encode` over all items, a batch at a time; `weight` is how much one item holds."""
         if len(items) == 0:
             raise ValueError(f"{what}: nothing was handed in; at least one item is needed.")
         size = max(1, int(self.batch_size / weight))
-        starts = range(0, len(items), size)
-        quiet = len(starts) < 8
-        return torch.cat(
-            [encode(items[i : i + size]).float().cpu() for i in tqdm(starts, desc=what, disable=quiet, leave=False)]
-        )
+        encoded = []
+        with tqdm(total=len(items), desc=what, leave=False, delay=2) as bar:
+            for start in range(0, len(items), size):
+                encoded.append(encode(items[start : start + size]).float().cpu())
+                bar.update(len(encoded[-1]))
+        return torch.cat(encoded)
 
 
 class HuggingFaceTokeniser:

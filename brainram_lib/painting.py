@@ -46,8 +46,9 @@ class Painter:
         image_tokens: Float[np.ndarray, "n image_tokens width"],
         text_tokens: Float[np.ndarray, "n text_tokens width"],
         label: str = "generate",
+        text_mix: float | None = None,
     ) -> UInt8[np.ndarray, "n height width 3"]:
-        """One picture for each pair of token sets."""
+        """One picture for each pair of token sets; `text_mix` where it is not the profile's."""
         settings = self.settings
         return generate(
             self.model,
@@ -55,7 +56,7 @@ class Painter:
             torch.from_numpy(np.array(text_tokens, np.float32)),
             null_image_tokens=self.null_image,
             null_text_tokens=self.null_text,
-            text_mix=settings.text_mix,
+            text_mix=settings.text_mix if text_mix is None else text_mix,
             guidance_scale=settings.guidance_scale,
             steps=settings.steps,
             scheduler=settings.scheduler,

@@ -117,7 +117,6 @@ class Profile:
     metrics: str
     embedded_world: bool
     corpus_pairs: int  # of the embedded world's corpus
-    probe_scenes: int  # that the embedded world's probe is trained on
 
 
 PAPER = Profile(
@@ -138,7 +137,6 @@ PAPER = Profile(
     metrics="paper",
     embedded_world=False,
     corpus_pairs=0,
-    probe_scenes=0,
 )
 
 MINI = Profile(
@@ -165,7 +163,6 @@ MINI = Profile(
     metrics="mini",
     embedded_world=True,
     corpus_pairs=12_000,
-    probe_scenes=3_000,
 )
 
 PROFILES = {profile.name: profile for profile in (MINI, PAPER)}

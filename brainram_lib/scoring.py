@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from brainram_lib import world
 from brainram_lib.baselines.nearest import derangement
 from brainram_lib.evaluation import catalogue, records
 from brainram_lib.evaluation.backbones import load_network, one_layer
@@ -29,19 +30,20 @@ if TYPE_CHECKING:
     from brainram_lib.workbench import Workbench
 
 PROBE_SET = "probe"
-PROBE_FILE = "probe.safetensors"
+PROBE = Path(world.__file__).parent / "assets" / "probe.safetensors"
 POOL = 300
 
 
-def make_probe(folder: Path, scenes: int, generator: Painter) -> None:
-    """Train the probe on scenes of its own set and on the autoencoder's outputs of the same scenes."""
-    pictures = np.asarray(render_set(PROBE_SET, scenes, folder / "scenes.npy"))
+def train_probe(work: Path, scenes: int, generator: Painter, path: Path = PROBE) -> Probe:
+    """Train the shipped probe on scenes of its own set and on the autoencoder's outputs of the same scenes."""
+    pictures = np.asarray(render_set(PROBE_SET, scenes, work / "probe_scenes.npy"))
     both = np.concatenate([pictures, generator.round_trip(pictures)])
     labels = label_matrix([scene_of(PROBE_SET, i).categories for i in range(scenes)], category_names())
     features = load_network("lite0")(both)["late"]
     groups = np.tile(np.arange(scenes), 2)
-    fit_probe(features, np.tile(labels, (2, 1)), category_names(), groups=groups).save(folder / PROBE_FILE)
-    (folder / "scenes.npy").unlink()
+    probe = fit_probe(features, np.tile(labels, (2, 1)), category_names(), groups=groups)
+    probe.save(path)
+    return probe
 
 
 def make_scores(folder: Path, workbench: Workbench) -> None:
@@ -69,7 +71,7 @@ def picture_records(workbench: Workbench) -> list[Record]:
 
     judge, backbones = _judge(workbench)
     of = {"subject": workbench.subject, "seed": workbench.seed}
-    probe = Probe.load(workbench.probe.folder / PROBE_FILE) if workbench.profile.embedded_world else None
+    probe = Probe.load(workbench.probe) if workbench.profile.embedded_world else None
     labels = None if probe is None else test_labels(workbench, probe)
     rows: list[Record] = []
     for system in all_systems():

@@ -28,11 +28,11 @@ from brainram_lib.profiles import MODALITIES, Profile, default_runs, profile_of
 from brainram_lib.retrieval.corpus import Corpus
 from brainram_lib.retrieval.index import Neighbours
 from brainram_lib.retrieval.tokens import TokenCache
-from brainram_lib.scoring import estimate_records, make_probe, make_scores
+from brainram_lib.scoring import PROBE, estimate_records, make_scores
 from brainram_lib.search import fit_readout, search_neighbours
 from brainram_lib.stage1.prior import Prior
 from brainram_lib.stage2.ram import Ram
-from brainram_lib.store import Result, Store
+from brainram_lib.store import Result, Store, file_fingerprint
 from brainram_lib.view.browser import BrowserData
 from brainram_lib.world.corpus import make_mini_corpus
 from brainram_lib.world.world import WorldSettings, make_world
@@ -401,12 +401,10 @@ class Workbench:
 
     # --- scores -------------------------------------------------------------------------------------------------------
 
-    @cached_property
-    def probe(self) -> Result:
-        """The linear probe that names categories; it never sees a stimulus."""
-        scenes = self.profile.probe_scenes
-        settings = {"generator": self.generator.fingerprint, "scenes": scenes}
-        return self.shared.result("probe", settings, {}, lambda folder: make_probe(folder, scenes, self.generator))
+    @property
+    def probe(self) -> Path:
+        """The shipped linear probe that names categories; it never saw a stimulus."""
+        return PROBE
 
     def estimate_records(self, systems: Sequence[str]) -> list[Record]:
         """Squared error, cosine and retrieval of some systems' token estimates; nothing is painted for them."""
@@ -433,7 +431,7 @@ class Workbench:
         inputs |= {f"refined-{modality}": self._refined(modality) for modality in MODALITIES}
         settings = {"metrics": self.profile.metrics, "subject": self.subject, "seed": self.seed}
         if self.profile.embedded_world:
-            inputs["probe"] = self.probe
+            settings["probe"] = file_fingerprint(self.probe)
         return self.store.result("scores", settings, inputs, lambda folder: make_scores(folder, self)).json("records")
 
 

@@ -17,7 +17,7 @@ HOSTILE = [
     " \t\n two   zebras\n\nin  snow ",
     "A Dog's CAT'S we'll they've I'm it'd re're",
     "1234567890 12,5% 3/4 2nd",
-    "e\u0301te\u0301 café naïve Ångström ﬁre",
+    "e\u0301te\u0301 café naïve Ångström",
     "漢字 かな 한국어 العربية हिन्दी",
     "🐶🐕‍🦺 👩‍👩‍👧 ©®™",
     "!!!???...---___***",
@@ -54,5 +54,6 @@ def test_ids_keep_hugging_faces_own_cleaning():
     tokenise, plain = HuggingFaceTokeniser(12), SimpleTokenizer(context_length=12)
     ids = tokenise(["salt &amp; pepper"])[0]
     assert not torch.equal(ids[:5], plain(["salt &amp; pepper"])[0][:5])
+    assert not torch.equal(tokenise(["ﬁre"])[0][:3], plain(["ﬁre"])[0][:3])
     literal = tokenise(["<start_of_text> dog"])[0]
     assert (literal == 49406).sum() == 1

@@ -8,8 +8,8 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from diffusers.pipelines.deprecated.versatile_diffusion.modeling_text_unet import UNetFlatConditionModel
 from safetensors.torch import load_file, save_file
 
-from brainram_lib.generation.checkpoint import CheckpointError
-from brainram_lib.generation.dual_unet import dual_transformers
+from brainram_lib.generation.checkpoint import IMAGE_UNET, CheckpointError
+from brainram_lib.generation.dual_unet import DualGuidedUNet, dual_transformers
 from brainram_lib.generation.versatile_diffusion import VersatileDiffusion, load_generator
 
 SHARED = {
@@ -102,14 +102,8 @@ def test_the_small_models_flags_survive(tmp_path):
     config = {**SHARED, "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D")}
     config |= {"up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D")}
     model = VersatileDiffusion.random((5, 12), (7, 20), unet_config=config, vae_config=VAE)
-    flagged = type(model.unet)(
-        config,
-        image_tokens=(5, 12),
-        text_tokens=(7, 20),
-        coordinate_channels=True,
-        position_codes=True,
-        unit_tokens=True,
-    ).eval()
+    flags = {"coordinate_channels": True, "position_codes": True, "unit_tokens": True}
+    flagged = DualGuidedUNet(config, image_tokens=(5, 12), text_tokens=(7, 20), **flags).eval()
     VersatileDiffusion(flagged, model.vae, model.scheduler_config).save(tmp_path)
     again = VersatileDiffusion.load(tmp_path).unet
     given = torch.randn(2, 4, 8, 8), torch.tensor([3, 700]), torch.randn(2, 5, 12), torch.randn(2, 7, 20), 0.4
@@ -142,3 +136,25 @@ def test_the_parts_must_fit(tmp_path):
     other = AutoencoderKL(**{**VAE, "latent_channels": 6})
     with pytest.raises(ValueError, match="works on 4 latent channels, the autoencoder has 6"):
         VersatileDiffusion(model.unet, other, model.scheduler_config)
+
+
+FULL_TOKENS = {"image_tokens": (257, 768), "text_tokens": (77, 768)}
+
+
+def test_the_full_size_is_the_published_one():
+    with torch.device("meta"):
+        network = DualGuidedUNet(IMAGE_UNET, **FULL_TOKENS)
+    assert round(sum(weight.numel() for weight in network.parameters()) / 1e6) == 1127
+    assert len(dual_transformers(network)) == 16
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_a_full_size_checkpoint_is_written_read_and_used(tmp_path):
+    VersatileDiffusion.random(**FULL_TOKENS).save(tmp_path, torch.float16)
+    model = VersatileDiffusion.load(tmp_path)
+    model.unet.use_attention_slicing()
+    guide, words = torch.randn(1, 257, 768), torch.randn(1, 77, 768)
+    predicted = model.unet(torch.randn(1, 4, 64, 64), torch.tensor([500]), guide, words, 0.5)
+    assert predicted.shape == (1, 4, 64, 64) and predicted.isfinite().all()
+    assert model.decode(torch.randn(1, 4, 8, 8)).shape == (1, 64, 64, 3)

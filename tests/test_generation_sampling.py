@@ -114,7 +114,7 @@ def test_strength_runs_from_the_start_image_to_the_tokens(model, name):
         ({"scheduler": "euler"}, "'scheduler' must be one of ddim, dpm.., unipc. 'euler' was provided"),
         ({"strength": 1.5}, r"strength must lie in \[0, 1\], got 1.5"),
         ({"strength": 0.5}, "strength 0.5 needs start images"),
-        ({"seed": [1, 2]}, "one of the seeds for each of 3 pictures, got 2"),
+        ({"seed": [1, 2]}, "one of the seeds for each of 3 pictures is needed, got 2"),
         ({"steps": 0}, "steps and batch_size must be at least 1, got 0"),
         ({"text_tokens": torch.zeros(2, *TEXT_TOKENS)}, "a row for each picture, got 3 and 2"),
         ({"text_mix": -0.1}, r"text_mix must lie in \[0, 1\]"),

@@ -204,6 +204,11 @@ def test_a_mask_or_ncsnr_of_another_subject(tree, tmp_path):
     write_volume(tree.layout.roi(1, "nsdgeneral"), np.ones((6, 7, 6), np.int16))
     with pytest.raises(ShapeError, match=r"the mask is \(6, 7, 6\)"):
         prepare_subject(tree.layout, 1, tmp_path / "out", sessions=1)
+    tree.raw[:, :, tree.labels < 1] = 0
+    write_hdf5(tree.layout.betas_session(1, 1), tree.raw[0])
+    write_volume(tree.layout.roi(1, "nsdgeneral"), (tree.labels < 1).astype(np.int16))
+    with pytest.raises(NsdError, match="only 0 of .* have usable betas .* probably another subject's"):
+        prepare_subject(tree.layout, 1, tmp_path / "out", sessions=1)
     write_volume(tree.layout.roi(1, "nsdgeneral"), np.zeros(SHAPE, np.int16))
     with pytest.raises(NsdError, match="has no voxel"):
         prepare_subject(tree.layout, 1, tmp_path / "out", sessions=1)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from test_retrieval_corpus import FakeEncoder
 
 from brainram_lib.retrieval.corpus import Corpus
 from brainram_lib.retrieval.duplicates import NOT_HASHED, audit, difference_hash, hamming
@@ -10,7 +11,6 @@ from brainram_lib.retrieval.index import Neighbours
 from brainram_lib.retrieval.writing import CorpusItem, write_corpus
 from brainram_lib.world.corpus import near_duplicate
 from brainram_lib.world.scenes import render, scene_of
-from tests.test_retrieval_corpus import FakeEncoder
 
 SIZE = 64
 STIMULI = np.stack([render(scene_of("shared", index)) for index in range(3)])

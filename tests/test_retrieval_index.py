@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from test_retrieval_corpus import SIZE, FakeEncoder, items
 
 from brainram_lib.retrieval import index as index_module
 from brainram_lib.retrieval.corpus import Corpus, CorpusError
@@ -18,7 +19,6 @@ from brainram_lib.retrieval.neighbours import (
     text_query,
 )
 from brainram_lib.retrieval.writing import write_corpus
-from tests.test_retrieval_corpus import SIZE, FakeEncoder, items
 
 ITEMS, QUERIES, WIDTH = 11, 7, 5
 

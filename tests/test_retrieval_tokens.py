@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from test_retrieval_corpus import COUNT, SIZE, FakeEncoder, items
 
 from brainram_lib.retrieval import tokens as tokens_module
 from brainram_lib.retrieval.corpus import Corpus, CorpusError
 from brainram_lib.retrieval.images import ImageRefused
 from brainram_lib.retrieval.tokens import TokenCache
 from brainram_lib.retrieval.writing import write_corpus
-from tests.test_retrieval_corpus import COUNT, SIZE, FakeEncoder, items
 
 TOKENS, WIDTH = {"image": 5, "text": 3}, 4
 

@@ -20,7 +20,6 @@ TINY = changed(
     retrieval__neighbours=3,
     generation__steps=2,
     corpus_pairs=40,
-    probe_scenes=30,
 )
 WORLD = WorldSettings(
     name="tiny", subjects=(1, 2), voxels=(60, 50), sessions=3, trials_per_session=40, images=40, shared=10

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+from test_retrieval_corpus import FakeEncoder
 
 from brainram_lib.retrieval.corpus import Corpus
 from brainram_lib.retrieval.duplicates import difference_hash, hamming
 from brainram_lib.world.corpus import make_mini_corpus, near_duplicate, planted_places
 from brainram_lib.world.scenes import render, scene_of
-from tests.test_retrieval_corpus import FakeEncoder
 
 COUNT, SHARD = 11, 7
 

@@ -115,8 +115,8 @@ def load_dual_unet(
     """
     config = read_config(folder, "image_unet/config.json")
     extras = json.loads((folder / EXTRAS).read_text()) if (folder / EXTRAS).exists() else {}
-    extras["image_tokens"] = image_tokens or extras.get("image_tokens") or _image_shape(folder)
-    extras["text_tokens"] = text_tokens or extras.get("text_tokens") or _text_shape(folder)
+    extras["image_tokens"] = tuple(image_tokens or extras.get("image_tokens") or _image_shape(folder))
+    extras["text_tokens"] = tuple(text_tokens or extras.get("text_tokens") or _text_shape(folder))
     coordinates = 2 * extras.get("coordinate_channels", False)
     with torch.device("meta"):
         network = DualGuidedUNet({**settings_of(config), "in_channels": config["in_channels"] - coordinates}, **extras)

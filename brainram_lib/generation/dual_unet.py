@@ -93,9 +93,7 @@ class DualGuidedUNet(nn.Module):
         unit_tokens: bool = False,
     ) -> None:
         super().__init__()
-        self.config = DualGuidedConfig(
-            tuple(image_tokens), tuple(text_tokens), coordinate_channels, position_codes, unit_tokens
-        )
+        self.config = DualGuidedConfig(image_tokens, text_tokens, coordinate_channels, position_codes, unit_tokens)
         self.latent_channels = int(image_config["in_channels"])
         self.unet = UNet2DConditionModel.from_config(
             {

@@ -7,7 +7,7 @@ prediction = unconditional + scale (conditional - unconditional), both in one pa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -38,19 +38,11 @@ class Stimuli:
     noise: Float[Tensor, "n channels h w"]
     start: Float[Tensor, "n channels h w"] | None
 
-    def rows(self, chosen: slice) -> Stimuli:
-        start = None if self.start is None else self.start[chosen]
-        return replace(
-            self,
-            image_tokens=self.image_tokens[chosen],
-            text_tokens=self.text_tokens[chosen],
-            noise=self.noise[chosen],
-            start=start,
-        )
-
 
 @dataclass(frozen=True)
 class Guidance:
+    """How the tokens guide, and how long."""
+
     null_image: Float[Tensor, "1 image_tokens image_width"]
     null_text: Float[Tensor, "1 text_tokens text_width"]
     text_mix: float
@@ -63,7 +55,7 @@ class Guidance:
 def generate(
     model: VersatileDiffusion,
     image_tokens: Float[Tensor, "n image_tokens image_width"],
-    text_tokens: Float[Tensor, "n text_tokens text_width"],
+    text_tokens: Float[Tensor, "_ text_tokens text_width"],
     *,
     null_image_tokens: Float[Tensor, "1 image_tokens image_width"],
     null_text_tokens: Float[Tensor, "1 text_tokens text_width"],
@@ -137,7 +129,7 @@ def denoise(model: VersatileDiffusion, stimuli: Stimuli, settings: Guidance) -> 
 def generate_reference(
     model: VersatileDiffusion,
     image_tokens: Float[Tensor, "n image_tokens image_width"],
-    text_tokens: Float[Tensor, "n text_tokens text_width"],
+    text_tokens: Float[Tensor, "_ text_tokens text_width"],
     *,
     null_image_tokens: Float[Tensor, "1 image_tokens image_width"],
     null_text_tokens: Float[Tensor, "1 text_tokens text_width"],
@@ -249,9 +241,7 @@ def _check(
     counts = {"start images": start_images, "seeds": None if isinstance(seed, int) else seed}
     for name, given in counts.items():
         if given is not None and len(given) != len(image_tokens):
-            raise ValueError(
-                f"there must be one of the {name} for each of {len(image_tokens)} pictures, got {len(given)}."
-            )
+            raise ValueError(f"one of the {name} for each of {len(image_tokens)} pictures is needed, got {len(given)}.")
     if not 0 <= settings.strength <= 1:
         raise ValueError(f"strength must lie in [0, 1], got {settings.strength}.")
     if settings.strength < 1 and start_images is None:

@@ -96,7 +96,7 @@ def prepare_subject(
     voxels = _voxels(layout, subject, roi, space)
     splits, health = _read(trials, files, voxels, normalisation, average)
     reasons = health.reasons()
-    keep = ~np.logical_or.reduce(list(reasons.values()))
+    keep = _usable(reasons, roi)
     regions = _regions(layout, subject, voxels.index[keep], voxels.mask.shape, space)
     snr = _ncsnr(layout, subject, version, space, voxels.mask)
     arrays = {
@@ -161,6 +161,18 @@ def _read(
         splits["train"].add(rows[here][~is_test], values[~is_test])
         splits["test"].add(rows[here][is_test], values[is_test])
     return splits, health
+
+
+def _usable(reasons: dict[str, Bool[np.ndarray, " voxels"]], roi: str) -> Bool[np.ndarray, " voxels"]:
+    """A few dead voxels are listed and left out; if most are dead, the mask cannot belong to these betas."""
+    keep = ~np.logical_or.reduce(list(reasons.values()))
+    if keep.mean() < 0.5:
+        counts = {reason: int(bad.sum()) for reason, bad in reasons.items()}
+        raise NsdError(
+            f"only {keep.sum()} of {len(keep)} voxels of '{roi}' have usable betas ({counts}): the mask is probably "
+            "another subject's. Take mask and betas of one subject."
+        )
+    return keep
 
 
 def _row_ids(trials: Trials, split: str, average: bool) -> Int[np.ndarray, " rows"]:

@@ -142,7 +142,7 @@ def flat_map(
         _flat_panel(axes, side, values[k], colours, norm, whole)
         for name, masks in (outlines or {}).items():
             _flat_outline(axes, side, name, masks[k])
-    bar = figure.add_axes((0.935, 0.25, 0.014, 0.4))
+    bar = figure.add_axes((0.915, 0.25, 0.014, 0.4))
     figure.colorbar(ScalarMappable(norm, colours), cax=bar, label=unit, extend="both")
     return figure
 
@@ -225,7 +225,7 @@ def _canvas(title: str, columns: int) -> Figure:
 def _panels(figure: Figure, views: Sequence[str]) -> list[tuple[Axes, str, str]]:
     """3D axes, the left hemisphere above the right one."""
     panels = []
-    wide = 0.93 / len(views)
+    wide = 0.92 / len(views)
     for row, side in enumerate(SIDES):
         for column, view in enumerate(views):
             box = (column * wide - 0.02, 0.5 - 0.43 * row, wide + 0.04, 0.44)
@@ -306,7 +306,7 @@ def _flat_outline(axes: Axes, side: str, name: str, mask: np.ndarray) -> None:
 
 
 def _colour_bar(figure: Figure, norm: Normalize, cmap: Colormap, unit: str) -> None:
-    bar = figure.add_axes((0.945, 0.28, 0.012, 0.44))
+    bar = figure.add_axes((0.935, 0.28, 0.012, 0.44))
     figure.colorbar(ScalarMappable(norm, cmap), cax=bar, label=unit, extend="both")
 
 

@@ -182,7 +182,7 @@ def _as_batch(pictures: UInt8[np.ndarray, "n height width 3"]) -> UInt8[Tensor, 
 
 
 @cache
-def _reference() -> tuple[tuple[Float[Tensor, " c"], Float[Tensor, " c"]], ...]:
+def _reference() -> tuple[tuple[Float[Tensor, " _c"], Float[Tensor, " _c"]], ...]:
     """Mean and standard deviation over reference scenes of the early maps, the middle maps and the late features."""
     pictures = _as_batch(np.stack([render(scene_of("brain", i)) for i in range(REFERENCE_SCENES)]))
     early, middle, late = [], [], []

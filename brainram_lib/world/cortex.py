@@ -50,11 +50,11 @@ PATCHES: dict[str, tuple[tuple[float, float, float], float]] = {
 # Where each stream lies beyond the early areas: a vertex belongs to the nearest of these left-hemisphere MNI seeds.
 STREAM_SEEDS: dict[str, tuple[tuple[float, float, float], ...]] = {
     "midventral": ((-28, -72, -10),),
-    "midlateral": ((-40, -84, 2), (-32, -94, 2), (-42, -80, 12)),
-    "midparietal": ((-22, -88, 24), (-28, -92, 14), (-32, -84, 16)),
+    "midlateral": ((-40, -84, 2), (-32, -94, 2)),
+    "midparietal": ((-22, -88, 24), (-28, -92, 14)),
     "ventral": ((-34, -56, -16), (-32, -42, -18), (-14, -56, 4)),
-    "lateral": ((-48, -68, 8), (-52, -56, 8)),
-    "parietal": ((-26, -74, 36), (-26, -62, 50), (-10, -76, 34)),
+    "lateral": ((-48, -68, 8), (-52, -56, 8), (-42, -80, 12)),
+    "parietal": ((-26, -74, 36), (-26, -62, 50), (-10, -76, 34), (-32, -84, 16)),
 }
 # nsdgeneral is one stretch of cortex: the named areas and what lies between them.
 NSDGENERAL_VERTICES = 1150

@@ -29,7 +29,7 @@ EARLY_MAPS = COLOUR_MAPS + 1 + ORIENTATIONS * len(SCALES)
 
 
 @cache
-def _gabors() -> tuple[Float[Tensor, "filters 1 side side"], ...]:
+def _gabors() -> tuple[Float[Tensor, "_filters 1 _side _side"], ...]:
     """One bank a scale: even filters of every orientation, then the odd ones. Each sums to zero, with unit energy."""
     banks = []
     for wavelength, envelope in SCALES:

@@ -122,7 +122,7 @@ def scene_for_nsd_id(settings: WorldSettings, nsd_id: int) -> Scene:
 def category_labels(settings: WorldSettings, nsd_ids: Iterable[int]) -> Bool[np.ndarray, "n categories"]:
     """Which categories (in the order of `vocabulary.category_names`) each picture shows."""
     names = category_names()
-    present = [set(scene_for_nsd_id(settings, nsd_id).categories) for nsd_id in nsd_ids]
+    present = [set(scene_for_nsd_id(settings, int(nsd_id)).categories) for nsd_id in nsd_ids]
     return np.array([[name in shown for name in names] for shown in present], bool).reshape(-1, len(names))
 
 
@@ -230,7 +230,7 @@ def _write_experiment(layout: NsdLayout, settings: WorldSettings, experiment: Ex
         writer.write_stim_info(layout.stim_info, ids, splits, settings.shared, trials)
     if not all(layout.captions(split).exists() for split in CAPTION_SPLITS):
         rows = tqdm(range(settings.n_stimuli), desc="captions", unit="picture")
-        captions = [captions_of(scene_for_nsd_id(settings, row), *settings.source(row)) for row in rows]
+        captions = [captions_of(scene_for_nsd_id(settings, int(row)), *settings.source(row)) for row in rows]
         writer.write_captions(layout, ids, splits, captions)
 
 
@@ -258,7 +258,7 @@ class SubjectWriter:
     def pictures(self) -> UInt8[np.ndarray, "images height width 3"]:
         """The subject's pictures, in the order of `images`."""
         rows = tqdm(self.images, desc=f"subject {self.subject}: paint the stimuli", unit="picture")
-        return np.stack([render(scene_for_nsd_id(self.settings, row)) for row in rows])
+        return np.stack([render(scene_for_nsd_id(self.settings, int(row))) for row in rows])
 
     def _write_stimuli(self) -> None:
         shared, start = self.settings.shared, self.settings.own_start(self.subject)
@@ -332,7 +332,7 @@ class SubjectWriter:
     def _write_functional(self) -> None:
         settings, subject = self.settings, self.subject
         responder, scanner = brain_of(self.sheet, subject, settings.seed, settings.sessions, settings.reliability)
-        scenes = [scene_for_nsd_id(settings, row) for row in self.images]
+        scenes = [scene_for_nsd_id(settings, int(row)) for row in self.images]
         signal = responder.signal(self.pictures, scenes, f"subject {subject}")
         sessions = tqdm(range(1, settings.sessions + 1), desc=f"subject {subject}: scan", unit="session")
         betas = np.concatenate([self._write_session(scanner, signal, session) for session in sessions])

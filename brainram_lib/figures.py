@@ -1,0 +1,99 @@
+"""The committed figures: `python -m brainram_lib figures` draws them from saved results, making what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+from tqdm.auto import tqdm
+
+from brainram_lib.evaluation.catalogue import PROBE, metric_set
+from brainram_lib.store import write_whole
+from brainram_lib.view.curves import loss_curves
+from brainram_lib.view.gallery import gallery, score_plot
+from brainram_lib.view.tokens import weight_plot
+
+if TYPE_CHECKING:
+    from brainram_lib.workbench import Workbench
+
+FOLDER = Path(__file__).resolve().parent.parent / "figures"
+SHOWN = 24
+
+
+def scenes(workbench: Workbench) -> Figure:
+    """The first test stimuli with a caption each."""
+    captions = [group[0] for group in workbench.captions("test")[:SHOWN]]
+    return gallery({"stimulus": workbench.stimuli("test")[:SHOWN]}, captions=captions, title="Test stimuli")
+
+
+def ceilings(workbench: Workbench) -> Figure:
+    """What the generator can do at best: autoencoder, both true tokens, true text tokens alone."""
+    stimuli = workbench.stimuli("test")[:SHOWN]
+    tokens = workbench.tokens_of_system("ceiling")
+    images, texts = (np.asarray(tokens[modality][:SHOWN, 0], np.float32) for modality in ("image", "text"))
+    painter = workbench.generator
+    rows = {"stimulus": stimuli, "autoencoder": painter.round_trip(stimuli)}
+    rows["true tokens"] = workbench.reconstructions("ceiling")[:SHOWN]
+    rows["true text alone"] = painter.paint(images, texts, "text alone", text_mix=1.0)
+    return gallery(rows, title="Ceilings of the generator")
+
+
+def reconstructions(workbench: Workbench) -> Figure:
+    """The first test images, unselected, under every system that has pictures."""
+    names = {
+        "ridge": "ridge",
+        "without RAM": "brainram-no-ram",
+        "nearest neighbour": "nearest-neighbour",
+        "BrainRAM": "brainram",
+        "true tokens": "ceiling",
+    }
+    rows = {"stimulus": workbench.stimuli("test")[:SHOWN]}
+    rows |= {label: workbench.reconstructions(system)[:SHOWN] for label, system in names.items()}
+    return gallery(
+        rows, title=f"Reconstructions, subject {workbench.subject}: the first {SHOWN} test images, unselected"
+    )
+
+
+def table_one(workbench: Workbench) -> Figure:
+    """Table 1 as dots and intervals."""
+    metrics = metric_set(workbench.profile.metrics) + PROBE[:1]
+    return score_plot(
+        workbench.records(), metrics, title=f"Table 1, subject {workbench.subject}: {workbench.profile.title}"
+    )
+
+
+def training(workbench: Workbench) -> Figure:
+    """Losses of both stages."""
+    histories = {f"{m} prior": workbench.prior_history(m) for m in ("image", "text")}
+    histories |= {f"{m} RAM": workbench.ram_history(m) for m in ("image", "text")}
+    return loss_curves(histories, keys=("mse", "val_mse", "val_mse_p"), title="Squared error, standardised tokens")
+
+
+def ram_weights(workbench: Workbench) -> Figure:
+    """Whom the RAM listens to."""
+    weights = {m: workbench.ram_weights(m) for m in ("image", "text")}
+    return weight_plot(weights, "Mean weights of the RAM, test images")
+
+
+FIGURES: dict[str, Callable[[Workbench], Figure]] = {
+    "scenes": scenes,
+    "ceilings": ceilings,
+    "reconstructions": reconstructions,
+    "table1": table_one,
+    "training": training,
+    "ram_weights": ram_weights,
+}
+
+
+def draw_all(workbench: Workbench, folder: Path = FOLDER) -> list[Path]:
+    """Draw every figure of `FIGURES` into `folder` as PNG."""
+    paths = []
+    for name, draw in tqdm(FIGURES.items(), desc="figures", unit="figure"):
+        path = folder / f"{name}.png"
+        with write_whole(path) as partial:
+            draw(workbench).savefig(partial, dpi=110)
+        paths.append(path)
+    return paths
