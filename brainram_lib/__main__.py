@@ -247,7 +247,7 @@ def _add_world(parser: argparse.ArgumentParser) -> None:
         _add_training(_command(commands, f"train-{model}", world_train), model)
     probe = _command(commands, "train-probe", world_train_probe)
     probe.add_argument("--work", type=Path, default=Path("runs/mini_models"), help="rendered scenes")
-    probe.add_argument("--scenes", type=int, default=3_000, help="default: 3000")
+    probe.add_argument("--scenes", type=int, default=2_000, help="default: 2000")
 
 
 def _add_training(parser: argparse.ArgumentParser, model: str) -> None:

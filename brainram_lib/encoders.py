@@ -28,7 +28,8 @@ from transformers import CLIPTokenizer
 from brainram_lib.store import write_whole
 from brainram_lib.world import mini_clip
 
-Images = UInt8[np.ndarray, "n height width 3"] | Sequence[UInt8[np.ndarray, "_ _ 3"]]
+# rows and columns, because in these signatures `width` is the tokens'
+Images = UInt8[np.ndarray, "n rows columns 3"] | Sequence[UInt8[np.ndarray, "_ _ 3"]]
 Tokenise = Callable[[list[str]], Int64[Tensor, "texts context"]]
 # Versatile Diffusion's 'no image' is a picture of 0.5 that its preprocessing divides by 255.
 BLANK_PIXEL = 0.5 / 255

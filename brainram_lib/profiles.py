@@ -62,8 +62,8 @@ class Stage1Settings:
     diffusion_steps: int = 100  # not given; the authors' code
     sample_steps: int = 100
     samples: int = 4  # S, 4.2
+    sample_temperature: float = 1.0  # of the noise in sampling
     global_token_weight: float = 1.0  # weight of token 0 in the squared error, as one of T
-    free_share: float = 0.0  # share of each batch drawn from corpus tokens with simulated estimates
 
 
 @dataclass(frozen=True)
@@ -147,11 +147,11 @@ MINI = Profile(
     stage1=Stage1Settings(
         projector=ProjectorSettings(hidden=256, width=64, blocks=2, dropout=0.3, voxel_dropout=0.3, linear_path=True),
         network=NetworkSettings(width=128, depth=1, heads=4),
-        epochs=30,
+        epochs=10,
         batch=64,
         temperature=0.03,
         peak_rate=1e-3,
-        sample_steps=20,
+        sample_steps=12,
         global_token_weight=4.0,
     ),
     retrieval=RetrievalSettings(cross_weight=0.5),

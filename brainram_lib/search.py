@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,14 @@ from tqdm.auto import tqdm
 from brainram_lib.encoders import ClipTokens, PooledTextReadout
 from brainram_lib.profiles import RetrievalSettings
 from brainram_lib.retrieval.corpus import Corpus
-from brainram_lib.retrieval.neighbours import CombinedIndex, find_cross_modality_neighbours, image_query, text_query
+from brainram_lib.retrieval.index import Neighbours, VectorIndex
+from brainram_lib.retrieval.neighbours import (
+    CombinedIndex,
+    find_cross_modality_neighbours,
+    find_neighbours,
+    image_query,
+    text_query,
+)
 from brainram_lib.store import write_array
 
 READOUT_CAPTIONS = 8_000
@@ -35,27 +43,46 @@ def fit_readout(folder: Path, corpus: Corpus, encoder: ClipTokens) -> None:
     readout.save(folder / "readout.safetensors")
 
 
+Estimates = Mapping[str, Float[np.ndarray, "n samples tokens width"]]
+
+
 def search_neighbours(
     folder: Path,
     split: str,
     settings: RetrievalSettings,
     modality: str,
-    estimates: dict[str, Float[np.ndarray, "n samples tokens width"]],
+    estimates: Estimates,
     corpus: Corpus,
     readout: PooledTextReadout,
 ) -> None:
-    """K neighbours of every sample for one modality, by both modalities' queries.
+    """K neighbours of every sample for one modality, written as `<split>_ids.npy` and `<split>_similarity.npy`.
 
-    The share of the other modality in the query is `settings.cross_weight`; 0 is the paper's search.
+    With `settings.cross_weight` 0 this is the paper's search, by cosine in the modality's own index. Otherwise the
+    other modality's query has that share, each part's cosines z-scored over the corpus.
     """
-    weight = settings.cross_weight if modality == "image" else 1 - settings.cross_weight
-    found = find_cross_modality_neighbours(
+    search = _alone if settings.cross_weight == 0 else _by_both
+    found = search(settings, modality, estimates, corpus, readout)
+    write_array(folder / f"{split}_ids.npy", found.ids)
+    write_array(folder / f"{split}_similarity.npy", found.similarity)
+
+
+def _alone(
+    settings: RetrievalSettings, modality: str, estimates: Estimates, corpus: Corpus, readout: PooledTextReadout
+) -> Neighbours:
+    index = VectorIndex.of(corpus, modality, settings.index)
+    image = modality == "image"
+    queries = image_query(estimates["image"]) if image else text_query(estimates["text"], readout)
+    return find_neighbours(index, queries, settings.neighbours)
+
+
+def _by_both(
+    settings: RetrievalSettings, modality: str, estimates: Estimates, corpus: Corpus, readout: PooledTextReadout
+) -> Neighbours:
+    return find_cross_modality_neighbours(
         CombinedIndex.of(corpus),
         image_query(estimates["image"]),
         text_query(estimates["text"], readout),
         settings.neighbours,
-        weight,
+        settings.cross_weight if modality == "image" else 1 - settings.cross_weight,
         z_scored=True,
     )
-    write_array(folder / f"{split}_ids.npy", found.ids)
-    write_array(folder / f"{split}_similarity.npy", found.similarity)

@@ -237,7 +237,7 @@ class Workbench:
                 f"the profile '{self.profile.name}' needs a corpus of your own: give corpus_root, a folder in "
                 "clip-retrieval's format (img_emb, text_emb, metadata) with its pictures."
             )
-        folder = self.root / "corpus"
+        folder = self.root / "corpus" / self.encoder.fingerprint
         make_mini_corpus(folder, self.encoder, self.profile.corpus_pairs)
         return Corpus(folder, size)
 

@@ -40,18 +40,22 @@ def test_pixels_equal_transformers(shape):
     assert np.abs((ours - near) * STD * 255).max() < 2.5
 
 
+@pytest.fixture(scope="module")
+def tokenisers() -> tuple[HuggingFaceTokeniser, SimpleTokenizer]:
+    return HuggingFaceTokeniser(77), SimpleTokenizer(context_length=77)
+
+
 @pytest.mark.parametrize("text", HOSTILE)
-def test_ids_equal_open_clips_with_the_end_repeated(text):
-    ids = HuggingFaceTokeniser(77)([text])[0]
-    expected = SimpleTokenizer(context_length=77)([text])[0]
+def test_ids_equal_open_clips_with_the_end_repeated(tokenisers, text):
+    ids, expected = (tokenise([text])[0] for tokenise in tokenisers)
     end = int(expected.argmax())
     expected[end:] = expected[end]
     assert ids.shape == (77,) and ids[0] == 49406
     assert torch.equal(ids, expected)
 
 
-def test_ids_keep_hugging_faces_own_cleaning():
-    tokenise, plain = HuggingFaceTokeniser(12), SimpleTokenizer(context_length=12)
+def test_ids_keep_hugging_faces_own_cleaning(tokenisers):
+    tokenise, plain = tokenisers
     ids = tokenise(["salt &amp; pepper"])[0]
     assert not torch.equal(ids[:5], plain(["salt &amp; pepper"])[0][:5])
     assert not torch.equal(tokenise(["ﬁre"])[0][:3], plain(["ﬁre"])[0][:3])

@@ -42,10 +42,10 @@ def test_it_finds_its_own_caption_and_survives_saving(tmp_path):
 
 def test_it_finds_true_captions_of_the_embedded_world():
     encoder = load_encoder("mini")
-    captions = list({captions_of(scene_of("corpus", item), "corpus", item)[0] for item in range(500)})[:400]
+    captions = sorted({captions_of(scene_of("corpus", item), "corpus", item)[0] for item in range(220)})[:200]
     tokens, pooled = encoder.text_tokens([[caption] for caption in captions]), encoder.pooled_texts(captions)
-    readout = PooledTextReadout.fit(tokens[:300], pooled[:300])
-    assert ((readout(tokens[300:]) @ pooled.T).argmax(1) == torch.arange(300, 400)).float().mean() > 0.9
+    readout = PooledTextReadout.fit(tokens[:150], pooled[:150])
+    assert ((readout(tokens[150:]) @ pooled.T).argmax(1) == torch.arange(150, 200)).float().mean() > 0.9
 
 
 def test_mistakes_are_named(tmp_path):

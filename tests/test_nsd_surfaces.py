@@ -73,9 +73,7 @@ def test_labels_are_taken_from_the_nearest_voxel_and_never_mixed(tree):
         if vertex == 4:
             assert np.isnan(found[vertex])
             continue
-        outer, middle, inner = (
-            volume[tuple(np.rint(points["rh", layer][vertex] - 1).astype(int))] for layer in LAYERS
-        )
+        outer, middle, inner = (volume[tuple(np.rint(points["rh", layer][vertex] - 1).astype(int))] for layer in LAYERS)
         assert found[vertex] == (outer if outer in (middle, inner) else middle)
 
 

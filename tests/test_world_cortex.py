@@ -43,7 +43,9 @@ def test_every_area_has_voxels_in_every_subject():
     for subject, count in ((1, 1500), (7, 1200)):
         sheet = voxel_sheet(subject, count)
         assert len(sheet.index) == count and set(sheet.hemi) == {0, 1}
-        assert set(range(1, 8)) <= set(sheet.labels["prf-visualrois"]) and set(sheet.labels["streams"]) == set(range(1, 8))
+        assert set(range(1, 8)) <= set(sheet.labels["prf-visualrois"]) and set(sheet.labels["streams"]) == set(
+            range(1, 8)
+        )
         assert {1, 2, 3} <= set(sheet.labels["floc-places"]) and {1, 2, 3} <= set(sheet.labels["floc-faces"])
 
 

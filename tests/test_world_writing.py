@@ -99,9 +99,7 @@ def test_hdf5_and_nifti_betas_agree_and_only_nsdgeneral_is_written(layout):
 
 
 def test_region_volumes_say_minus_one_outside_the_cortex(layout):
-    both, left, right = (
-        np.asarray(nib.load(layout.roi(1, "streams", hemi)).dataobj) for hemi in (None, "lh", "rh")
-    )
+    both, left, right = (np.asarray(nib.load(layout.roi(1, "streams", hemi)).dataobj) for hemi in (None, "lh", "rh"))
     assert both.min() == left.min() == right.min() == -1
     assert ((left > 0) & (right > 0)).sum() == 0 and (both > 0).sum() == 67
     assert np.array_equal(both > 0, (left > 0) | (right > 0))

@@ -31,7 +31,7 @@ def agreement(
 
 def choose(
     samples: UInt8[np.ndarray, "n samples height width 3"],
-    refined: Float[Tensor, "_ draws tokens width"],
+    refined: Float[Tensor, "_ draws tokens features"],
     encode: Encode,
 ) -> Chosen:
     """The sample nearest to the brain's refined estimate, averaged over its S prior samples.

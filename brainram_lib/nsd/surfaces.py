@@ -81,8 +81,8 @@ def sample_volume(
         return result
     known = np.isfinite(volume)
     where = points[inside].T
-    weight = map_coordinates(known.astype(np.float64), where, order=1, mode="constant")
-    total = map_coordinates(np.where(known, volume, 0).astype(np.float64), where, order=1, mode="constant")
+    weight = map_coordinates(known.astype(np.float64), where, order=1, mode="grid-constant")
+    total = map_coordinates(np.where(known, volume, 0).astype(np.float64), where, order=1, mode="grid-constant")
     result[inside] = np.where(weight >= 0.25, total / np.maximum(weight, 0.25), np.nan)
     return result
 

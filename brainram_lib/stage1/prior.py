@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from diffusers import DDPMScheduler
+from diffusers import DDIMScheduler
 from jaxtyping import Float, Int64
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -30,11 +30,12 @@ class Prior(nn.Module):
         self.network = TokenUNet(settings.network, tokens, width)
         self.register_buffer("mean", torch.zeros(tokens, width))
         self.register_buffer("scale", torch.ones(tokens, width))
-        self.schedule = DDPMScheduler(
+        self.schedule = DDIMScheduler(
             settings.diffusion_steps,
             beta_schedule="squaredcos_cap_v2",
             prediction_type="sample",
             clip_sample=False,
+            timestep_spacing="trailing",
         )
 
     def fit_statistics(self, targets: Float[Tensor, "n tokens width"]) -> None:
@@ -73,14 +74,22 @@ class Prior(nn.Module):
         seed: int,
         steps: int | None = None,
     ) -> Float[Tensor, "batch tokens width"]:
-        """One sample p per stimulus by ancestral sampling over `steps` of the diffusion times."""
+        """One sample p per stimulus by ancestral sampling over `steps` of the diffusion times.
+
+        All noise is multiplied by the profile's `temperature`: 1 draws from the learned distribution, less draws nearer
+        to where it is densest.
+        """
         condition = self.condition(betas, linear)
         random = torch.Generator(condition.device).manual_seed(seed)
-        x = torch.randn(condition.shape, generator=random, device=condition.device)
+        def noise() -> Tensor:
+            drawn = torch.randn(condition.shape, generator=random, device=condition.device)
+            return drawn * self.settings.sample_temperature
+
+        x = noise()
         self.schedule.set_timesteps(steps or self.settings.sample_steps)
         for t in self.schedule.timesteps:
             x0 = self.network(x, t.expand(len(x)).to(x.device), condition)
-            x = self.schedule.step(x0, t, x, generator=random).prev_sample
+            x = self.schedule.step(x0, t, x, eta=1.0, variance_noise=noise()).prev_sample
         return self.restored(x)
 
     @torch.no_grad()

@@ -45,10 +45,14 @@ def one_cycle(step: int, steps: int, peak: float) -> float:
 
 
 def stage1_loss(prior: Prior, batch: Examples, random: torch.Generator) -> tuple[Float[Tensor, ""], Row]:
-    """Eq. 6: gamma InfoNCE + (1 - gamma) MSE + beta MixCo; MixCo's estimates start from pure noise, so that only the
-    mixed betas speak. Returns the loss and its parts."""
+    """Eq. 6: gamma InfoNCE + (1 - gamma) MSE + beta MixCo. Returns the loss and its parts.
+
+    MixCo's estimates start from pure noise, so that only the mixed betas speak. The squared error counts them too,
+    against the mixed targets: a contrastive loss alone leaves the length of an estimate free, and sampling begins there.
+    """
     settings = prior.settings
     x0 = prior.standardised(batch.targets)
+    batch = Examples(batch.betas, batch.linear, x0)
     t = torch.randint(settings.diffusion_steps, (len(x0),), generator=random)
     noise = torch.randn(x0.shape, generator=random)
     partner = torch.randperm(len(x0), generator=random)
@@ -61,7 +65,11 @@ def stage1_loss(prior: Prior, batch: Examples, random: torch.Generator) -> tuple
     target = flat_unit(x0)
     parts = {
         "info_nce": info_nce(flat_unit(estimate), target, settings.temperature),
-        "mse": weighted_mse(estimate, x0, settings.global_token_weight),
+        "mse": (
+            weighted_mse(estimate, x0, settings.global_token_weight)
+            + weighted_mse(estimate_mixed, mixed.targets, settings.global_token_weight)
+        )
+        / 2,
         "mixco": mixco(flat_unit(estimate_mixed), target, partner, share, settings.temperature),
     }
     loss = settings.gamma * parts["info_nce"] + (1 - settings.gamma) * parts["mse"] + settings.beta * parts["mixco"]
@@ -86,11 +94,13 @@ def _beta_draws(alpha: float, count: int, random: torch.Generator) -> Float[Tens
 
 
 def _mixed(batch: Examples, partner: Tensor, share: Tensor) -> Examples:
-    """Eq. 4 for betas; the ridge estimate is linear in the betas and mixes with them."""
-    betas = share[:, None] * batch.betas + (1 - share[:, None]) * batch.betas[partner]
-    weight = share[:, None, None]
-    linear = None if batch.linear is None else weight * batch.linear + (1 - weight) * batch.linear[partner]
-    return Examples(betas, linear, batch.targets)
+    """Eq. 4 for betas; the ridge estimate is linear in the betas and mixes with them, and so do the targets."""
+
+    def mix(rows: Tensor) -> Tensor:
+        weight = share.view(-1, *[1] * (rows.ndim - 1))
+        return weight * rows + (1 - weight) * rows[partner]
+
+    return Examples(mix(batch.betas), None if batch.linear is None else mix(batch.linear), mix(batch.targets))
 
 
 @torch.no_grad()

@@ -278,9 +278,7 @@ def _trace(axes: Axes, side: str, view: str, outlines: Mapping[str, Pair], colou
         axes.add_collection3d(lines, autolim=False)
 
 
-def _flat_panel(
-    axes: Axes, side: str, values: np.ndarray, cmap: Colormap, norm: Normalize, whole: bool
-) -> None:
+def _flat_panel(axes: Axes, side: str, values: np.ndarray, cmap: Colormap, norm: Normalize, whole: bool) -> None:
     points, faces = _mesh("flat", side)
     mesh = Triangulation(points[:, 0], points[:, 1], faces)
     axes.tripcolor(mesh, _folding(side), shading="gouraud", cmap="gray_r", vmin=0, vmax=1, rasterized=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
@@ -13,7 +12,8 @@ from matplotlib.figure import Figure
 def r2_plot(r2: Mapping[str, Float[np.ndarray, " tokens"]], title: str) -> Figure:
     """The r2 of every token, one panel a modality; 1 is perfect, 0 is the mean of the training targets."""
     size = (5 * len(r2), 2.8)
-    figure, axes = plt.subplots(1, len(r2), figsize=size, sharey=True, squeeze=False, layout="constrained")
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(1, len(r2), sharey=True, squeeze=False)
     for panel, (modality, values) in zip(axes[0], r2.items(), strict=True):
         panel.bar(np.arange(len(values)), values, color="#0072B2")
         panel.set(title=f"{modality} tokens", xlabel="token (0 is the global one of an image)", ylim=(0, 1))
@@ -29,7 +29,8 @@ def weight_plot(weights: Mapping[str, Float[np.ndarray, "n samples sources token
     Uniform weights would be 1 / (K + 1) everywhere; the colour scale is centred there.
     """
     size = (6 * len(weights), 2.8)
-    figure, axes = plt.subplots(1, len(weights), figsize=size, squeeze=False, layout="constrained")
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(1, len(weights), squeeze=False)
     for panel, (modality, values) in zip(axes[0], weights.items(), strict=True):
         mean = np.asarray(values, np.float64).mean((0, 1))
         middle = 1 / len(mean)
