@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from diffusers import DDIMScheduler
 
 from brainram_lib.generation import sampling
+from brainram_lib.generation.dual_unet import DualGuidedUNet
 from brainram_lib.generation.sampling import SCHEDULERS, denoise, denoise_reference, generate, generate_reference
 from brainram_lib.generation.versatile_diffusion import VersatileDiffusion
 
@@ -46,7 +48,7 @@ def tokens(count: int = 3) -> dict:
     return {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
 
 
-def in_latents(model, given, name, scale, batch=None):
+def in_latents(model, given, name, scale):
     """Latents by the fast path, one batch."""
     settings = sampling.Guidance(given["null_image_tokens"], given["null_text_tokens"], 0.3, scale, 4, name, 1.0)
     noise = sampling.noise_for(model, 5, range(len(given["image_tokens"])))
@@ -106,6 +108,37 @@ def test_strength_runs_from_the_start_image_to_the_tokens(model, name):
         for s in (0.25, 1.0)
     ]
     assert 0 < far[0].mean() < far[1].mean()
+
+
+class Oracle(torch.nn.Module):
+    """A denoiser that knows the one picture there is, so every right sampler must end at it. It predicts velocity."""
+
+    device, dtype = torch.device("cpu"), torch.float32
+
+    def __init__(self, replaced: DualGuidedUNet, schedule: dict, truth: torch.Tensor) -> None:
+        super().__init__()
+        self.unet, self.latent_channels, self.truth = replaced.unet, replaced.latent_channels, truth
+        self.signal = DDIMScheduler(**schedule).alphas_cumprod
+
+    def forward(self, latents, time, *_):
+        share, truth = self.signal[int(time)], torch.cat([self.truth] * 2)
+        noise = (latents - share.sqrt() * truth) / (1 - share).sqrt()
+        return share.sqrt() * noise - (1 - share).sqrt() * truth
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+@pytest.mark.parametrize("strength", [0.5, 1.0])
+def test_an_oracle_is_followed_to_the_truth(name, strength):
+    schedule = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+    schedule |= {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    model = VersatileDiffusion.random(IMAGE_TOKENS, TEXT_TOKENS, unet_config=UNET, vae_config=VAE)
+    truth = 2 * torch.randn(2, *model.latent_shape, generator=torch.Generator().manual_seed(3))
+    model.unet, model.scheduler_config = Oracle(model.unet, schedule, truth), schedule
+    given, noise = tokens(2), sampling.noise_for(model, 5, range(2))
+    start = None if strength == 1 else torch.zeros_like(truth)
+    stimuli = sampling.Stimuli(given["image_tokens"], given["text_tokens"], noise, start)
+    settings = sampling.Guidance(given["null_image_tokens"], given["null_text_tokens"], 0.3, 2.0, 5, name, strength)
+    torch.testing.assert_close(denoise(model, stimuli, settings), truth, atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -185,7 +185,8 @@ def make_scheduler(model: VersatileDiffusion, name: str) -> Any:
     """
     if name not in SCHEDULERS:
         raise ValueError(f"'scheduler' must be one of {', '.join(SCHEDULERS)}. '{name}' was provided.")
-    return SCHEDULERS[name].from_config(settings_of(model.scheduler_config))
+    # diffusers' DDIM clips its estimate to [-1, 1] unless told otherwise: right for pixels, wrong for latents
+    return SCHEDULERS[name].from_config({**settings_of(model.scheduler_config), "clip_sample": False})
 
 
 def noise_for(model: VersatileDiffusion, seed: Seeds, rows: range) -> Float[Tensor, "n channels h w"]:

@@ -23,7 +23,7 @@ METHODS = ("linear", "nearest")
 
 
 def to_volume(
-    values: Shaped[np.ndarray, " voxels"], voxel_index: Int[np.ndarray, " voxels"], shape: tuple[int, ...]
+    values: Shaped[np.ndarray, " values"], voxel_index: Int[np.ndarray, " voxels"], shape: tuple[int, ...]
 ) -> Float[np.ndarray, "x y z"]:
     """Voxels as a volume (X, Y, Z), NaN elsewhere; `voxel_index` is flat in C order, as `np.flatnonzero(mask)`.
 

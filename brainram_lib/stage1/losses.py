@@ -14,9 +14,12 @@ def flat_unit(tokens: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "bat
 
 
 def info_nce(
-    estimates: Float[Tensor, "batch features"], targets: Float[Tensor, "batch features"], temperature: float
+    estimates: Float[Tensor, "some features"], targets: Float[Tensor, "batch features"], temperature: float
 ) -> Float[Tensor, ""]:
-    """Eq. 3: -1/B sum_i log( exp(p_i . c_i / tau) / sum_j exp(p_i . c_j / tau) ), rows of unit length."""
+    """Eq. 3: -1/B sum_i log( exp(p_i . c_i / tau) / sum_j exp(p_i . c_j / tau) ), rows of unit length.
+
+    `estimates` may be of the first rows of the batch only; all of its targets compete.
+    """
     logits = estimates @ targets.T / temperature
     return functional.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
 
@@ -27,14 +30,16 @@ def mixco(
     partner: Int64[Tensor, " batch"],
     share: Float[Tensor, " batch"],
     temperature: float,
+    counted: slice = slice(None),
 ) -> Float[Tensor, ""]:
     """Eq. 5, averaged over the batch: estimates p* of mixed betas against both parents, weighted by their shares.
 
     Args:
         partner: k of S_mix = lambda_i S_i + (1 - lambda_i) S_k (eq. 4).
         share: lambda_i.
+        counted: the rows that enter the mean.
     """
     log_probability = functional.log_softmax(estimates @ targets.T / temperature, dim=-1)
     rows = torch.arange(len(estimates), device=estimates.device)
     own, other = log_probability[rows, rows], log_probability[rows, partner]
-    return -(share * own + (1 - share) * other).mean()
+    return -(share * own + (1 - share) * other)[counted].mean()

@@ -47,30 +47,29 @@ def one_cycle(step: int, steps: int, peak: float) -> float:
 def stage1_loss(prior: Prior, batch: Examples, random: torch.Generator) -> tuple[Float[Tensor, ""], Row]:
     """Eq. 6: gamma InfoNCE + (1 - gamma) MSE + beta MixCo. Returns the loss and its parts.
 
-    MixCo's estimates start from pure noise, so that only the mixed betas speak. The squared error counts them too,
-    against the mixed targets: a contrastive loss alone leaves the length of an estimate free, and sampling begins there.
+    The squared error is taken at every diffusion time. The contrastive terms are taken of estimates from pure noise,
+    where the betas alone speak: at other times x_t shows the target, and a contrastive term would only push the
+    prediction beyond it, which sampling then adds up. Half of those estimates are of betas as they are (eq. 3), half
+    of mixed betas (eq. 5).
     """
     settings = prior.settings
     x0 = prior.standardised(batch.targets)
-    batch = Examples(batch.betas, batch.linear, x0)
     t = torch.randint(settings.diffusion_steps, (len(x0),), generator=random)
     noise = torch.randn(x0.shape, generator=random)
     partner = torch.randperm(len(x0), generator=random)
     share = _beta_draws(settings.mixco_alpha, len(x0), random)
-    mixed = _mixed(batch, partner, share)
+    plain = len(x0) // 2
+    share[:plain] = 1
+    mixed = _mixed(Examples(batch.betas, batch.linear, x0), partner, share)
     last = torch.full_like(t, settings.diffusion_steps - 1)
     condition = torch.cat([prior.condition(batch.betas, batch.linear), prior.condition(mixed.betas, mixed.linear)])
     noisy = torch.cat([prior.noised(x0, t, noise), torch.randn(x0.shape, generator=random)])
-    estimate, estimate_mixed = prior.network(noisy, torch.cat([t, last]), condition).chunk(2)
-    target = flat_unit(x0)
+    estimates = prior.network(noisy, torch.cat([t, last]), condition)
+    goal, blind, target = torch.cat([x0, mixed.targets]), flat_unit(estimates[len(x0) :]), flat_unit(x0)
     parts = {
-        "info_nce": info_nce(flat_unit(estimate), target, settings.temperature),
-        "mse": (
-            weighted_mse(estimate, x0, settings.global_token_weight)
-            + weighted_mse(estimate_mixed, mixed.targets, settings.global_token_weight)
-        )
-        / 2,
-        "mixco": mixco(flat_unit(estimate_mixed), target, partner, share, settings.temperature),
+        "info_nce": info_nce(blind[:plain], target, settings.temperature),
+        "mse": weighted_mse(estimates, goal, settings.global_token_weight),
+        "mixco": mixco(blind, target, partner, share, settings.temperature, slice(plain, None)),
     }
     loss = settings.gamma * parts["info_nce"] + (1 - settings.gamma) * parts["mse"] + settings.beta * parts["mixco"]
     return loss, {"loss": loss.item()} | {name: part.item() for name, part in parts.items()}

@@ -24,6 +24,10 @@ from mpl_toolkits.mplot3d.art3d import Line3DCollection
 from nilearn import datasets, plotting, surface
 from nilearn.plotting.surface.html_surface import SurfaceView
 
+from brainram_lib.nsd.layout import NsdLayout
+from brainram_lib.nsd.prepared import PreparedSubject
+from brainram_lib.nsd.surfaces import FSAVERAGE5_VERTICES, voxels_to_fsaverage5
+
 Pair = tuple[Shaped[np.ndarray, " vertices"], Shaped[np.ndarray, " vertices"]]
 SIDES = ("left", "right")
 # The four panels of each hemisphere: (view name, elevation, azimuth of the left hemisphere in degrees).
@@ -51,6 +55,36 @@ def _folding(side: str) -> Float[np.ndarray, " vertices"]:
     """Sulcal depth squeezed to two soft tones: 0.15 a gyrus, 0.42 a sulcus, in shares of black."""
     depth = surface.load_surf_data(datasets.fetch_surf_fsaverage("fsaverage5")[f"sulc_{side}"])
     return 0.15 + 0.27 / (1 + np.exp(-depth / 2))
+
+
+def on_cortex(
+    layout: NsdLayout, data: PreparedSubject, values: Shaped[np.ndarray, " voxels"], method: str = "linear"
+) -> Pair:
+    """One value per voxel of a prepared subject, carried to fsaverage5 by the subject's own transform files.
+
+    `method` is 'linear' for data and 'nearest' for labels. Betas on fsaverage need no transform.
+
+    Raises:
+        NsdError: a transform file is missing or damaged.
+    """
+    shape = data.volume_shape
+    if len(shape) == 3:
+        return voxels_to_fsaverage5(layout, data.record["subject"], values, data.voxel_index, shape, method)
+    whole = np.full(shape[0], np.nan)
+    whole[data.voxel_index] = values
+    left, right = np.split(whole, 2)
+    return left[:FSAVERAGE5_VERTICES], right[:FSAVERAGE5_VERTICES]
+
+
+def regions_on_cortex(layout: NsdLayout, data: PreparedSubject, names: Sequence[str]) -> dict[str, Pair]:
+    """Masks on fsaverage5 of regions of a prepared subject, for outlines and `region_map`; absent ones are left out.
+
+    Raises:
+        NsdError: as `on_cortex`.
+    """
+    known = [name for name in names if name in data.roi_names and data.roi(name).any()]
+    masks = {name: on_cortex(layout, data, data.roi(name).astype(np.float64), "nearest") for name in known}
+    return {name: (left > 0, right > 0) for name, (left, right) in masks.items()}
 
 
 def value_range(values: Pair, symmetric: bool = False) -> tuple[float, float]:

@@ -36,6 +36,8 @@ from brainram_lib.world.vocabulary import COCO_CATEGORIES, LIGHTS, PLACES
 
 BETA_SCALE = 300
 REFERENCE_SCENES = 128
+# Share of the variance of a voxel's tuning that it has in common with its neighbours on the cortex.
+_SMOOTH = 0.7
 _BATCH = 32
 
 # Shares of the four parts of a voxel's signal, and the median ncsnr, by area.
@@ -44,37 +46,69 @@ SHARES: dict[str, tuple[float, float, float, float]] = {
     "V1": (1.0, 0.0, 0.0, 0.0),
     "V2": (0.95, 0.3, 0.0, 0.0),
     "V3": (0.8, 0.55, 0.1, 0.0),
-    "hV4": (0.5, 0.7, 0.3, 0.15),
-    "midventral": (0.35, 0.7, 0.5, 0.3),
-    "midlateral": (0.35, 0.7, 0.5, 0.3),
-    "midparietal": (0.45, 0.7, 0.4, 0.2),
-    "ventral": (0.1, 0.3, 0.7, 0.65),
-    "lateral": (0.05, 0.25, 0.7, 0.65),
-    "parietal": (0.2, 0.4, 0.7, 0.4),
-    "patch": (0.05, 0.15, 0.55, 0.85),
+    "hV4": (0.5, 0.7, 0.3, 0.1),
+    "midventral": (0.35, 0.7, 0.5, 0.2),
+    "midlateral": (0.35, 0.7, 0.5, 0.2),
+    "midparietal": (0.45, 0.7, 0.4, 0.15),
+    "ventral": (0.1, 0.3, 0.75, 0.5),
+    "lateral": (0.05, 0.25, 0.75, 0.5),
+    "parietal": (0.2, 0.4, 0.75, 0.3),
+    "patch": (0.05, 0.15, 0.65, 0.7),
 }
 RELIABILITY: dict[str, float] = {
     "V1": 0.60, "V2": 0.58, "V3": 0.55, "hV4": 0.58, "midventral": 0.55, "midlateral": 0.50, "midparietal": 0.45,
     "ventral": 0.50, "lateral": 0.42, "parietal": 0.36, "patch": 0.58,
 }  # fmt: skip
 
-_ANIMALS = ("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe", "teddy bear")
-_FOOD = ("banana", "apple", "sandwich", "orange", "broccoli", "carrot", "hot dog", "pizza", "donut", "cake")
+# COCO's supercategories: categories of one are alike to the late areas.
+SUPERCATEGORIES: dict[str, tuple[str, ...]] = {
+    "person": ("person",),
+    "vehicle": ("bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat"),
+    "outdoor": ("traffic light", "stop sign"),
+    "animal": ("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe", "teddy bear"),
+    "accessory": ("backpack", "umbrella", "handbag", "tie", "suitcase"),
+    "sports": (
+        "frisbee", "skis", "snowboard", "sports ball", "kite", "baseball bat", "skateboard", "surfboard",
+        "tennis racket",
+    ),
+    "kitchen": ("bottle", "wine glass", "cup", "fork", "knife", "spoon", "bowl"),
+    "food": (
+        "banana", "apple", "sandwich", "orange", "broccoli", "carrot", "hot dog", "pizza", "donut", "cake",
+    ),
+    "furniture": ("chair", "couch", "potted plant", "bed", "toilet", "sink"),
+    "electronic": ("tv", "laptop", "mouse", "keyboard", "cell phone"),
+    "indoor": ("book", "clock", "vase", "scissors", "toothbrush"),
+}  # fmt: skip
 _SIGNS = ("stop sign", "book", "keyboard", "clock", "tv", "laptop", "cell phone", "traffic light")
-# What the patches of each floc file prefer: (names, strength), besides their voxels' own random tuning.
+# What the patches of each floc file prefer: (names, strength), besides their voxels' own tuning.
 PREFERRED: dict[str, tuple[tuple[tuple[str, ...], float], ...]] = {
-    "floc-faces": ((("person",), 5.0), (_ANIMALS, 1.5)),
-    "floc-bodies": ((("person",), 5.0), (_ANIMALS, 2.5)),
+    "floc-faces": ((("person",), 4.0), (SUPERCATEGORIES["animal"], 1.2)),
+    "floc-bodies": ((("person",), 4.0), (SUPERCATEGORIES["animal"], 2.0)),
     "floc-places": (),
-    "floc-words": ((_SIGNS, 4.0),),
+    "floc-words": ((_SIGNS, 3.0),),
 }
-FOOD_STRENGTH = 1.5
+FOOD_STRENGTH = 1.0
 """Ventral voxels near the fusiform prefer food, as reported for NSD by Jain et al. (2023) and others."""
+SEMANTIC_DIMENSIONS, _ALIKE = 16, 0.5
 
 
 def semantic_names() -> tuple[str, ...]:
     """What the category tuning runs over: the object categories, then places, then lights."""
     return (*(c.name for c in COCO_CATEGORIES), *(f"place:{p.name}" for p in PLACES), *(f"light:{x}" for x in LIGHTS))
+
+
+@cache
+def semantic_space() -> Float[np.ndarray, "dimensions names"]:
+    """A unit vector for each name, the same in all brains: far fewer dimensions than names, as in the late areas.
+
+    Names of one supercategory (or two places, or two lights) have a cosine of about _ALIKE^2 / (1 + _ALIKE^2).
+    """
+    rng = stream("semantic space")
+    group = {name: kind for kind, members in SUPERCATEGORIES.items() for name in members}
+    kinds = [group.get(name, name.split(":")[0]) for name in semantic_names()]
+    centres = {kind: rng.standard_normal(SEMANTIC_DIMENSIONS) for kind in dict.fromkeys(kinds)}
+    vectors = np.stack([_ALIKE * centres[kind] + rng.standard_normal(SEMANTIC_DIMENSIONS) for kind in kinds], 1)
+    return (vectors / np.linalg.norm(vectors, axis=0)).astype(np.float32)
 
 
 def semantic_drive(scenes: Sequence[Scene]) -> Float[np.ndarray, "n names"]:
@@ -148,7 +182,7 @@ def make_tuning(sheet: VoxelSheet, rng: np.random.Generator, reliability: float 
 
     def weights(count: int) -> Float[np.ndarray, "voxels count"]:
         white = rng.standard_normal((2, len(areas), count)).astype(np.float32)
-        return (kernel @ white[0] + white[1]) / np.sqrt(2).astype(np.float32)
+        return np.float32(np.sqrt(_SMOOTH)) * (kernel @ white[0]) + np.float32(np.sqrt(1 - _SMOOTH)) * white[1]
 
     early = weights(EARLY_MAPS)
     # Energies excite; colours and luminance may excite or inhibit.
@@ -157,12 +191,12 @@ def make_tuning(sheet: VoxelSheet, rng: np.random.Generator, reliability: float 
     shares /= np.linalg.norm(shares, axis=1, keepdims=True)
     ncsnr = np.array([RELIABILITY[name] for name in areas]) * np.exp(0.38 * rng.standard_normal(len(areas)))
     ncsnr = np.clip(ncsnr, 0.05, 0.95) * reliability
-    categories = _category_tuning(sheet, areas, weights(len(semantic_names())))
+    categories = _category_tuning(sheet, areas, weights(SEMANTIC_DIMENSIONS) @ semantic_space())
     return Tuning(shares, early, weights(MIDDLE_MAPS), weights(LATE_FEATURES), categories, ncsnr)
 
 
 def _category_tuning(sheet: VoxelSheet, areas: list[str], weights: np.ndarray) -> Float[np.ndarray, "voxels names"]:
-    """Random tuning plus what each kind of patch prefers."""
+    """The voxels' own tuning plus what each kind of patch prefers."""
     column = {name: k for k, name in enumerate(semantic_names())}
     tuned = weights.copy()
     for file, preferences in PREFERRED.items():
@@ -173,7 +207,7 @@ def _category_tuning(sheet: VoxelSheet, areas: list[str], weights: np.ndarray) -
     places = [k for name, k in column.items() if name.startswith("place:")]
     tuned[np.ix_(sheet.labels["floc-places"] > 0, places)] *= 3
     ventral = np.array([area == "ventral" for area in areas])
-    tuned[np.ix_(ventral, [column[name] for name in _FOOD])] += FOOD_STRENGTH
+    tuned[np.ix_(ventral, [column[name] for name in SUPERCATEGORIES["food"]])] += FOOD_STRENGTH
     return tuned
 
 
@@ -269,7 +303,7 @@ class Scanner:
     silent: Int[np.ndarray, "silent 2"]
     seed: tuple[int, ...]
 
-    SHARED_NOISE = 0.15
+    SHARED_NOISE = 0.25
 
     def measure(self, signal: Float[np.ndarray, "trials voxels"], session: int) -> Int16[np.ndarray, "trials voxels"]:
         """Betas x 300 of the trials of one session (from 1), as NSD stores them."""

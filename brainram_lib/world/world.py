@@ -52,6 +52,8 @@ class WorldSettings:
         seed: of the design and the brains. The pictures are always the same.
         reliability: multiplies every voxel's ncsnr.
         nifti: write betas as .nii.gz too.
+        recipe: number of the simulation itself, raised whenever it changes, so that an older world is not taken for a
+            new one.
     """
 
     name: str = "mini"
@@ -64,6 +66,7 @@ class WorldSettings:
     seed: int = 0
     reliability: float = 1.0
     nifti: bool = False
+    recipe: int = 2
 
     def __post_init__(self) -> None:
         if len(self.subjects) != len(self.voxels):

@@ -1,0 +1,74 @@
+"""Looking at single trials and sessions of a prepared subject: repetitions of an image, mean betas."""
+
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+from jaxtyping import Float, Float32, Int
+from tqdm.auto import tqdm
+
+from brainram_lib.nsd.betas import read_files, session_files
+from brainram_lib.nsd.design import Design, Trials
+from brainram_lib.nsd.errors import MissingFileError, NsdError
+from brainram_lib.nsd.layout import DEFAULT_SPACE, NsdLayout
+from brainram_lib.nsd.noise import REPETITIONS
+from brainram_lib.nsd.normalise import session_z
+from brainram_lib.nsd.prepared import PreparedSubject
+
+
+def trials_of(layout: NsdLayout, data: PreparedSubject) -> Trials:
+    """The trials of the sessions that a subject was prepared from."""
+    return Design.read(layout).trials(data.record["subject"], data.record["sessions"])
+
+
+def read_repetitions(
+    layout: NsdLayout, data: PreparedSubject, split: str = "test"
+) -> tuple[Int[np.ndarray, " images"], Float32[np.ndarray, "images repetitions voxels"]]:
+    """The three trials of every image of a split that has three, for the prepared voxels.
+
+    Betas are z-scored per session and voxel (statistics from training trials). One session is in memory at a time.
+
+    Returns:
+        the 0-based nsdIds, ascending, and the betas, repetitions in the order in which they were shown.
+
+    Raises:
+        NsdError: no image of the split has three trials in these sessions, or a file is missing or damaged.
+    """
+    trials = trials_of(layout, data)
+    ids, counts = np.unique(trials.nsd_id[trials.is_test == (split == "test")], return_counts=True)
+    ids = ids[counts == REPETITIONS]
+    if not len(ids):
+        raise NsdError(f"no {split} image has {REPETITIONS} trials in sessions {data.record['sessions']}: read more.")
+    mask = np.zeros(int(np.prod(data.volume_shape)), bool)
+    mask[data.voxel_index] = True
+    betas = np.empty((len(ids), REPETITIONS, len(data.voxel_index)), np.float32)
+    seen = np.zeros(len(ids), int)
+    record = data.record
+    for session in tqdm(record["sessions"], desc="repetitions"):
+        here = trials.of_session(session)
+        files = session_files(layout, record["subject"], session, record["version"], record["space"])
+        z = session_z(read_files(files, mask.reshape(data.volume_shape)), here.is_test)
+        for trial in np.flatnonzero(np.isin(here.nsd_id, ids)):
+            row = np.searchsorted(ids, here.nsd_id[trial])
+            betas[row, seen[row]] = z[trial]
+            seen[row] += 1
+    return ids, betas
+
+
+def mean_beta(layout: NsdLayout, data: PreparedSubject) -> Float[np.ndarray, " voxels"]:
+    """The mean over sessions of NSD's meanbeta volumes, in percent signal change, for the prepared voxels.
+
+    Raises:
+        NsdError: the betas are on a surface, for which NSD has no mean volumes.
+        MissingFileError: a session's meanbeta volume is not there.
+    """
+    record = data.record
+    if record["space"] != DEFAULT_SPACE:
+        raise NsdError(f"mean betas are volumes in {DEFAULT_SPACE}. The subject was prepared in '{record['space']}'.")
+    total = np.zeros(len(data.voxel_index))
+    for session in record["sessions"]:
+        path = layout.mean_beta(record["subject"], session, record["version"])
+        if not path.exists():
+            raise MissingFileError(f"the mean betas '{path}' are not there. Fetch them.")
+        total += np.asarray(nib.load(path).dataobj, np.float64).reshape(-1)[data.voxel_index]
+    return total / len(record["sessions"])

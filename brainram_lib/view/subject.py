@@ -1,0 +1,106 @@
+"""Pictures and tables of one prepared subject: the design, the regions, how reliable the voxels are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Shaped
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from brainram_lib.nsd.design import Trials
+from brainram_lib.nsd.noise import noise_ceiling
+from brainram_lib.nsd.prepared import PreparedSubject
+from brainram_lib.nsd.rois import GROUPS, REGION_FILES
+from brainram_lib.view.gallery import PALETTE
+
+
+def _tidy(axes: Axes, xlabel: str, ylabel: str, title: str) -> None:
+    axes.set_xlabel(xlabel, fontsize=10)
+    axes.set_ylabel(ylabel, fontsize=10)
+    axes.set_title(title, fontsize=11, loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def design_plot(trials: Trials) -> Figure:
+    """When the first 60 test images were shown, and how many presentations the images have."""
+    figure = Figure(figsize=(11, 3.6), layout="constrained", facecolor="white")
+    left, right = figure.subplots(1, 2, width_ratios=(3, 1))
+    for row, nsd_id in enumerate(trials.test_ids[:60]):
+        shown = trials.index[trials.nsd_id == nsd_id]
+        left.plot(shown, np.full(len(shown), row), "-", color="0.85", linewidth=1, zorder=1)
+        left.scatter(shown, np.full(len(shown), row), c=[PALETTE[k % len(PALETTE)] for k in range(len(shown))], s=9)
+    for session in np.unique(trials.session):
+        left.axvline(trials.index[trials.session == session].min(), color="0.93", linewidth=0.8, zorder=0)
+    _tidy(left, "trial (a line where a session begins)", "test image", "When images come back")
+    bottom = np.zeros(0)
+    for split, colour in (("train", PALETTE[0]), ("test", PALETTE[1])):
+        ids = trials.nsd_id[trials.is_test == (split == "test")]
+        counts = np.bincount(np.unique(ids, return_counts=True)[1], minlength=max(4, len(bottom)))
+        bottom = np.pad(bottom, (0, len(counts) - len(bottom)))
+        right.bar(np.arange(len(counts)), counts, bottom=bottom, color=colour, label=f"{split} ({len(np.unique(ids))})")
+        bottom = bottom + counts
+    right.set_xticks(np.arange(1, len(bottom)))
+    right.set_xlim(0.4, len(bottom) - 0.4)
+    right.legend(frameon=False, fontsize=9, loc="upper left")
+    _tidy(right, "presentations", "images", "How often")
+    return figure
+
+
+def roi_table(data: PreparedSubject) -> pd.DataFrame:
+    """Voxels in every region that the source has, both hemispheres and each, with the median ncsnr."""
+    rows = []
+    for name in (name for name in data.roi_names if not name.startswith(("lh", "rh")) and data.roi(name).any()):
+        mask = data.roi(name)
+        file = next((file for file, labels in REGION_FILES.items() if name in (file, *labels)), "")
+        file = file or next((f for f, labels in REGION_FILES.items() if GROUPS.get(name, ("",))[0] in labels), "")
+        sides = {side: int((mask & data.roi(side)).sum()) for side in ("lh", "rh") if side in data.roi_names}
+        median = float(np.nanmedian(data.ncsnr[mask])) if np.isfinite(data.ncsnr[mask]).any() else np.nan
+        rows.append(
+            {"file": file, "region": name, "voxels": int(mask.sum()), **sides, "median ncsnr": round(median, 2)}
+        )
+    order = {file: position for position, file in enumerate(REGION_FILES)}
+    table = pd.DataFrame(rows)
+    return table.sort_values("file", key=lambda files: files.map(order), kind="stable").set_index(["file", "region"])
+
+
+def histogram(
+    values: Mapping[str, Float[np.ndarray, " _n"]], xlabel: str, title: str, chance: float | None = None
+) -> Figure:
+    """Overlaid histograms of voxels, one outline per name, medians marked; `chance` is a dotted line."""
+    figure = Figure(figsize=(6.4, 3.4), layout="constrained", facecolor="white")
+    axes = figure.subplots()
+    finite = {name: array[np.isfinite(array)] for name, array in values.items()}
+    edges = np.histogram_bin_edges(np.concatenate(list(finite.values())), 40)
+    for position, (name, array) in enumerate(finite.items()):
+        colour = PALETTE[position % len(PALETTE)]
+        weights = np.full(len(array), 100 / len(array))
+        axes.hist(array, edges, weights=weights, histtype="stepfilled", color=colour, alpha=0.15)
+        axes.hist(array, edges, weights=weights, histtype="step", color=colour, linewidth=1.8, label=name)
+        axes.axvline(np.median(array), color=colour, linewidth=1.2, linestyle="--")
+    if chance is not None:
+        axes.axvline(chance, color="0.3", linewidth=1, linestyle=":")
+    axes.legend(frameon=False, fontsize=9)
+    _tidy(axes, xlabel, "voxels (%)", title)
+    return figure
+
+
+def by_area(data: PreparedSubject, values: Shaped[np.ndarray, " voxels"]) -> dict[str, np.ndarray]:
+    """Values of the voxels of early, middle and high areas (NSD's streams), for `histogram`."""
+    groups = {
+        "early": ("early",),
+        "middle": ("midventral", "midlateral", "midparietal"),
+        "high": ("ventral", "lateral", "parietal"),
+    }
+    masks = {
+        name: np.logical_or.reduce([data.roi(part) for part in parts if part in data.roi_names] or [np.zeros(1, bool)])
+        for name, parts in groups.items()
+    }
+    return {name: np.asarray(values)[mask] for name, mask in masks.items() if mask.any()} or {"all": np.asarray(values)}
+
+
+def ceiling(data: PreparedSubject, split: str = "test") -> Float[np.ndarray, " voxels"]:
+    """Noise ceiling of each voxel in percent of variance, for as many repetitions as the rows of a split average."""
+    return 100 * noise_ceiling(data.ncsnr, data.n_averaged(split))
