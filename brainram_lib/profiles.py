@@ -62,7 +62,6 @@ class Stage1Settings:
     diffusion_steps: int = 100  # not given; the authors' code
     sample_steps: int = 100
     samples: int = 4  # S, 4.2
-    sample_temperature: float = 1.0  # of the noise in sampling
     global_token_weight: float = 1.0  # weight of token 0 in the squared error, as one of T
 
 
@@ -147,12 +146,12 @@ MINI = Profile(
     stage1=Stage1Settings(
         projector=ProjectorSettings(hidden=256, width=64, blocks=2, dropout=0.3, voxel_dropout=0.3, linear_path=True),
         network=NetworkSettings(width=128, depth=1, heads=4),
-        epochs=10,
+        epochs=8,
         batch=64,
         gamma=0.5,
         temperature=0.1,
         peak_rate=1e-3,
-        sample_steps=12,
+        sample_steps=2,
         global_token_weight=4.0,
     ),
     retrieval=RetrievalSettings(cross_weight=0.5),

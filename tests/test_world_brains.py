@@ -50,7 +50,7 @@ def test_a_flat_picture_has_no_energy():
     assert maps[:, 3:].abs().max() < 1e-3 and maps[:, 1:3].abs().max() < 1e-6
 
 
-def test_the_networks_halves_are_left_and_right():
+def test_the_networks_sides_are_left_and_right():
     pictures = torch.from_numpy(np.stack([render(scene_of("brain-test", k)) for k in range(6)])).permute(0, 3, 1, 2)
     changed = pictures.clone()
     changed[..., 32:] = pictures.roll(1, 0)[..., 32:]

@@ -76,14 +76,13 @@ class Prior(nn.Module):
     ) -> Float[Tensor, "batch tokens width"]:
         """One sample p per stimulus by ancestral sampling over `steps` of the diffusion times.
 
-        All noise is multiplied by the profile's `temperature`: 1 draws from the learned distribution, less draws nearer
-        to where it is densest.
+        One step gives the posterior mean; the more steps, the nearer a draw from the posterior, which lies further
+        from the truth than its mean does.
         """
         condition = self.condition(betas, linear)
         random = torch.Generator(condition.device).manual_seed(seed)
         def noise() -> Tensor:
-            drawn = torch.randn(condition.shape, generator=random, device=condition.device)
-            return drawn * self.settings.sample_temperature
+            return torch.randn(condition.shape, generator=random, device=condition.device)
 
         x = noise()
         self.schedule.set_timesteps(steps or self.settings.sample_steps)

@@ -56,8 +56,8 @@ SHARES: dict[str, tuple[float, float, float, float]] = {
     "patch": (0.05, 0.15, 0.65, 0.7),
 }
 RELIABILITY: dict[str, float] = {
-    "V1": 0.60, "V2": 0.58, "V3": 0.55, "hV4": 0.58, "midventral": 0.55, "midlateral": 0.50, "midparietal": 0.45,
-    "ventral": 0.50, "lateral": 0.42, "parietal": 0.36, "patch": 0.58,
+    "V1": 0.55, "V2": 0.54, "V3": 0.52, "hV4": 0.54, "midventral": 0.50, "midlateral": 0.46, "midparietal": 0.42,
+    "ventral": 0.46, "lateral": 0.40, "parietal": 0.34, "patch": 0.54,
 }  # fmt: skip
 
 # COCO's supercategories: categories of one are alike to the late areas.
@@ -245,7 +245,7 @@ class Responder:
         self._middle = torch.from_numpy(tuning.middle)[self._uses[1]] / middle_std
         self._late = torch.from_numpy(tuning.late) / late_std
         self._categories = torch.from_numpy(tuning.categories)
-        # The right half of the picture comes first into the left hemisphere, and the other way round.
+        # The right side of the picture comes first into the left hemisphere, and the other way round.
         self._contralateral = torch.from_numpy(sheet.hemi == 0).float() * 0.4 + 0.3
 
     @torch.no_grad()
@@ -261,8 +261,8 @@ class Responder:
         ):
             centred = (maps - self._means[k][:, None, None]).flatten(2)
             out[k][:, self._uses[k]] = ((centred @ field.T) * weights.T).sum(1)
-        halves = [(late[..., side] - self._means[2]) @ self._late.T for side in (0, 1)]
-        out[2] = halves[1] * self._contralateral + halves[0] * (1 - self._contralateral)
+        sides = [(late[..., side] - self._means[2]) @ self._late.T for side in (0, 1)]
+        out[2] = sides[1] * self._contralateral + sides[0] * (1 - self._contralateral)
         out[3] = torch.from_numpy(semantic_drive(scenes)) @ self._categories.T
         return out
 

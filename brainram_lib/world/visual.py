@@ -81,9 +81,9 @@ def _lite1() -> EfficientNet:
 def network_maps(
     pictures: UInt8[Tensor, "n 3 height width"],
 ) -> tuple[Float[Tensor, "n channels grid grid"], Float[Tensor, "n features 2"]]:
-    """EfficientNet-Lite1's middle maps (stride 16, on 6 x 6) and its head's, averaged over each half of the field.
+    """EfficientNet-Lite1's middle maps (stride 16, on 6 x 6) and its head's, averaged over each side of the field.
 
-    The halves are the left and the right half of the picture, in this order.
+    The sides are the left and the right one, in this order; weights fall linearly to zero at the other side.
     """
     network = _lite1()
     size = (NETWORK_SIZE, NETWORK_SIZE)
@@ -96,5 +96,6 @@ def network_maps(
         if x.shape[-1] == MIDDLE_GRID:
             middle = x
     head = network._swish(network._bn1(network._conv_head(x)))
-    width = head.shape[-1] // 2
-    return middle, torch.stack([head[..., :width].mean((2, 3)), head[..., width:].mean((2, 3))], -1)
+    leftward = torch.linspace(1, 0, head.shape[-1])
+    columns = head.mean(2) * 2 / head.shape[-1]
+    return middle, torch.stack([columns @ leftward, columns @ (1 - leftward)], -1)
