@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from brainram_lib.baselines.ridge import Ridge, fit_ridge
+from brainram_lib.baselines.ridge import fit_ridge
+from brainram_lib.generation.selection import choose
 from brainram_lib.profiles import Profile
 from brainram_lib.stage1.linear import cross_fitted
 from brainram_lib.stage1.prior import Prior
@@ -124,21 +126,13 @@ def make_ram(
     fit, held = (torch.from_numpy(rows) for rows in validation_rows(len(goal), profile.data.validation_images))
     parts = [RamExamples(p[rows], ids[rows], goal[rows]) for rows in (fit, held)]
     ram, history = train_ram(profile.stage2, *parts, tokens_of, folder, seed, label)
-    torch_weights(ram, folder / "ram.safetensors")
+    weights = {name: weight.contiguous() for name, weight in ram.state_dict().items()}
+    save_file(weights, folder / "ram.safetensors")
     write_json(folder / "history.json", history)
-
-
-def torch_weights(module: torch.nn.Module, path: Path) -> None:
-    """A module's weights as safetensors."""
-    from safetensors.torch import save_file
-
-    save_file({name: weight.contiguous() for name, weight in module.state_dict().items()}, path)
 
 
 def load_ram(folder: Path, profile: Profile, neighbours: int, tokens: int, width: int) -> Ram:
     """The RAM that `make_ram` wrote."""
-    from safetensors.torch import load_file
-
     ram = Ram(profile.stage2, neighbours, tokens, width)
     ram.load_state_dict(load_file(folder / "ram.safetensors"))
     return ram.eval()
@@ -159,28 +153,22 @@ def make_reconstructions(
     image_tokens: Float[np.ndarray, "n samples image_tokens width"],
     text_tokens: Float[np.ndarray, "n samples text_tokens width"],
     paint: Callable[[np.ndarray, np.ndarray, str], UInt8[np.ndarray, "m height width 3"]],
-    agreement: Callable[[np.ndarray, np.ndarray], Float[np.ndarray, " m"]],
+    encode: Callable[[np.ndarray], Tensor],
     label: str,
 ) -> None:
     """One picture for each sample, and the one of each stimulus that agrees best with the brain's own estimate.
 
-    `paint(image_tokens, text_tokens, label)` generates; `agreement(pictures, image_tokens)` compares a picture's CLIP
-    tokens with the estimate that it was painted from. Neither sees the stimulus.
+    `paint(image_tokens, text_tokens, label)` generates and `encode` gives a picture's image tokens. Neither sees the
+    stimulus.
     """
     n, samples = image_tokens.shape[:2]
     flat = [np.asarray(one, np.float32).reshape(-1, *one.shape[2:]) for one in (image_tokens, text_tokens)]
     pictures = paint(*flat, label)
-    goal = np.asarray(image_tokens, np.float32).mean(1).repeat(samples, 0)
-    score = agreement(pictures, goal).reshape(n, samples)
     every = pictures.reshape(n, samples, *pictures.shape[1:])
+    chosen = choose(every, as_tensor(image_tokens), encode)
     write_array(folder / "samples.npy", every)
-    write_array(folder / "agreement.npy", score)
-    write_array(folder / "chosen.npy", every[np.arange(n), score.argmax(1)])
-
-
-def ridge_of(folder: Path) -> Ridge:
-    """The ridge that `make_ridge` wrote."""
-    return Ridge.load(folder / "ridge.safetensors")
+    write_array(folder / "agreement.npy", chosen.agreement)
+    write_array(folder / "chosen.npy", chosen.images)
 
 
 def encode_targets(

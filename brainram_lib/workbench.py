@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, UInt8
 
 from brainram_lib import stages
@@ -370,17 +369,16 @@ class Workbench:
         def make(folder: Path) -> None:
             tokens = self.tokens_of_system(system)
             stages.make_reconstructions(
-                folder, tokens["image"], tokens["text"], self.generator.paint, self._agreement, f"reconstruct, {system}"
+                folder,
+                tokens["image"],
+                tokens["text"],
+                self.generator.paint,
+                self.encoder.image_tokens,
+                f"reconstruct, {system}",
             )
 
         settings = {"generation": self.profile.generation, "generator": self.generator.fingerprint}
         return self.store.result(f"reconstructions-{system}", settings, inputs, make)
-
-    def _agreement(self, pictures: np.ndarray, goal: np.ndarray) -> Float[np.ndarray, " n"]:
-        """Cosine of each picture's CLIP tokens with the brain's estimate: how samples are chosen, without the truth."""
-        with torch.no_grad():
-            made = self.encoder.image_tokens(pictures)
-        return torch.nn.functional.cosine_similarity(made.flatten(1), torch.from_numpy(goal).flatten(1)).numpy()
 
     def reconstructions(self, system: str = "brainram") -> UInt8[np.ndarray, "n height width 3"]:
         """One picture for each test stimulus.

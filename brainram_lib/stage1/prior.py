@@ -81,6 +81,7 @@ class Prior(nn.Module):
         """
         condition = self.condition(betas, linear)
         random = torch.Generator(condition.device).manual_seed(seed)
+
         def noise() -> Tensor:
             return torch.randn(condition.shape, generator=random, device=condition.device)
 

@@ -66,7 +66,7 @@ class WorldSettings:
     seed: int = 0
     reliability: float = 1.0
     nifti: bool = False
-    recipe: int = 2
+    recipe: int = 3
 
     def __post_init__(self) -> None:
         if len(self.subjects) != len(self.voxels):
