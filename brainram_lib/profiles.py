@@ -157,7 +157,7 @@ MINI = Profile(
     retrieval=RetrievalSettings(cross_weight=0.5),
     stage2=Stage2Settings(heads=4, fusion_hidden=32, epochs=30, batch=256, temperature=0.03, rate=1e-3),
     generation=GenerationSettings(
-        steps=15, guidance_scale=2.0, text_mix=0.4, batch=64, checkpoint="world/assets/mini_generator"
+        steps=8, guidance_scale=1.0, text_mix=0.4, batch=64, checkpoint="world/assets/mini_generator"
     ),
     encoder="mini",
     metrics="mini",
