@@ -31,7 +31,7 @@ from brainram_lib.scoring import PROBE, estimate_records, make_scores
 from brainram_lib.search import fit_readout, search_neighbours
 from brainram_lib.stage1.prior import Prior
 from brainram_lib.stage2.ram import Ram
-from brainram_lib.store import Result, Store, file_fingerprint
+from brainram_lib.store import Result, Store, file_fingerprint, fingerprint
 from brainram_lib.view.browser import BrowserData
 from brainram_lib.world.corpus import make_mini_corpus
 from brainram_lib.world.world import WorldSettings, make_world
@@ -94,7 +94,7 @@ class Workbench:
         """NSD's files. The embedded world is written on first use."""
         if self._nsd_root is not None:
             return NsdLayout(self._nsd_root)
-        return make_world(self.root / "nsd", self.world, [self.subject])
+        return make_world(self.root / "nsd" / fingerprint(self.world), self.world, [self.subject])
 
     @cached_property
     def _subject_result(self) -> Result:

@@ -25,7 +25,7 @@ FLOORS = (
     ("store", "checkpoints", "profiles", "errors", "environment", "notebooks", "notebook_engine"),
 )
 # What the workbench's methods call; one room with it.
-WORKBENCH = {"stages", "search", "painting", "scoring"}
+WORKBENCH = {"stages", "search", "painting", "scoring", "figures", "report"}
 FLOOR = {room: len(FLOORS) - depth for depth, rooms in enumerate(FLOORS) for room in rooms}
 # The ground's own order: these lean on each other, and only so.
 WITHIN_THE_GROUND = {

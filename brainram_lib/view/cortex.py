@@ -264,7 +264,8 @@ def _panels(figure: Figure, views: Sequence[str]) -> list[tuple[Axes, str, str]]
         for column, view in enumerate(views):
             box = (column * wide - 0.02, 0.5 - 0.43 * row, wide + 0.04, 0.44)
             axes = figure.add_axes(box, projection="3d", computed_zorder=False)
-            axes.text2D(0.5, 0.02, f"{side} {view}", transform=axes.transAxes, ha="center", fontsize=9, color="0.35")
+            axes.patch.set_visible(False)
+            axes.text2D(0.5, 0.05, f"{side} {view}", transform=axes.transAxes, ha="center", fontsize=9, color="0.35")
             panels.append((axes, side, view))
     return panels
 
@@ -293,6 +294,8 @@ def _paint(
         figure=axes.get_figure(),
     )
     axes.set_box_aspect(np.ptp(_mesh("infl", side)[0], axis=0), zoom=1.22)
+    for drawn in axes.collections:
+        drawn.set_clip_on(False)
 
 
 def _trace(axes: Axes, side: str, view: str, outlines: Mapping[str, Pair], colour: str | None = None) -> None:
@@ -307,7 +310,9 @@ def _trace(axes: Axes, side: str, view: str, outlines: Mapping[str, Pair], colou
         crossed, edges = boundary(faces, masks[SIDES.index(side)])
         seen = normals[crossed] @ towards > 0.1
         segments = points[edges[seen]].mean(2) + 0.6 * normals[crossed[seen]][:, None]
-        lines = Line3DCollection(segments, colors=colour or _region_colour(position), linewidths=1.4, zorder=5)
+        lines = Line3DCollection(
+            segments, colors=colour or _region_colour(position), linewidths=0.8 if colour else 1.4, zorder=5
+        )
         lines.set_capstyle("round")
         axes.add_collection3d(lines, autolim=False)
 
