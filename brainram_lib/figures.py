@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 
 from brainram_lib.evaluation.catalogue import PROBE, metric_set
 from brainram_lib.store import write_whole
+from brainram_lib.view.cortex import inflated_map, on_cortex, regions_on_cortex
 from brainram_lib.view.curves import loss_curves
 from brainram_lib.view.gallery import gallery, score_plot
 from brainram_lib.view.tokens import weight_plot
@@ -27,6 +28,14 @@ def scenes(workbench: Workbench) -> Figure:
     """The first test stimuli with a caption each."""
     captions = [group[0] for group in workbench.captions("test")[:SHOWN]]
     return gallery({"stimulus": workbench.stimuli("test")[:SHOWN]}, captions=captions, title="Test stimuli")
+
+
+def cortex(workbench: Workbench) -> Figure:
+    """How much of the betas is signal, on the inflated cortex."""
+    layout, data = workbench.layout, workbench.subject_data()
+    outlines = regions_on_cortex(layout, data, ["nsdgeneral"])
+    title = f"Signal and noise, subject {workbench.subject}"
+    return inflated_map(on_cortex(layout, data, data.ncsnr), title, "ncsnr", outlines=outlines)
 
 
 def ceilings(workbench: Workbench) -> Figure:
@@ -80,6 +89,7 @@ def ram_weights(workbench: Workbench) -> Figure:
 
 FIGURES: dict[str, Callable[[Workbench], Figure]] = {
     "scenes": scenes,
+    "cortex": cortex,
     "ceilings": ceilings,
     "reconstructions": reconstructions,
     "table1": table_one,

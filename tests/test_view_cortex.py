@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from brainram_lib.view import cortex
 from brainram_lib.view.cortex import boundary, flat_map, inflated_map, interactive_map, region_map, value_range
 from brainram_lib.view.subject import histogram
 
@@ -78,3 +79,12 @@ def test_bad_maps_and_views_are_refused(values):
 def test_histograms_leave_voxels_without_a_value_out():
     figure = histogram({"early": np.array([0.1, np.nan, 0.4]), "high": np.array([0.2, 0.3])}, "x", "title", chance=0)
     assert figure.axes[0].get_legend() is not None
+
+
+def test_a_hemisphere_keeps_the_proportions_of_its_mesh():
+    values = tuple(np.linspace(0, 1, 10_242) for _ in range(2))
+    figure = inflated_map(values, "ramp", "none", views=("ventral",))
+    mesh = cortex._mesh("infl", "left")[0]
+    axes = figure.axes[0]
+    for limits, column in zip((axes.get_xlim(), axes.get_ylim(), axes.get_zlim()), mesh.T, strict=True):
+        assert limits == pytest.approx((column.min(), column.max()))

@@ -293,9 +293,16 @@ def _paint(
         axes=axes,
         figure=axes.get_figure(),
     )
-    axes.set_box_aspect(np.ptp(_mesh("infl", side)[0], axis=0), zoom=1.22)
+    points = _mesh("infl", side)[0]
+    # nilearn leaves the limits of the three axes unequal to the mesh's; the box must have the mesh's proportions
+    axes.set(xlim=_ends(points[:, 0]), ylim=_ends(points[:, 1]), zlim=_ends(points[:, 2]))
+    axes.set_box_aspect(np.ptp(points, axis=0), zoom=1.22)
     for drawn in axes.collections:
         drawn.set_clip_on(False)
+
+
+def _ends(values: Float[np.ndarray, " vertices"]) -> tuple[float, float]:
+    return float(values.min()), float(values.max())
 
 
 def _trace(axes: Axes, side: str, view: str, outlines: Mapping[str, Pair], colour: str | None = None) -> None:
