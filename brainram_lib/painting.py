@@ -43,8 +43,8 @@ class Painter:
 
     def paint(
         self,
-        image_tokens: Float[np.ndarray, "n image_tokens width"],
-        text_tokens: Float[np.ndarray, "n text_tokens width"],
+        image_tokens: Float[np.ndarray, "n image_tokens features"],
+        text_tokens: Float[np.ndarray, "n text_tokens features"],
         label: str = "generate",
         text_mix: float | None = None,
     ) -> UInt8[np.ndarray, "n height width 3"]:

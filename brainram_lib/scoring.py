@@ -57,9 +57,7 @@ def _judge(workbench: Workbench) -> tuple[Judge, dict]:
     names = dict.fromkeys(metric.backbone for metric in metrics if metric.backbone)
     encoder = workbench.encoder
     backbones = {
-        name: one_layer(lambda images: encoder.pooled_images(images).numpy())
-        if name == "clip"
-        else load_network(name)
+        name: one_layer(lambda images: encoder.pooled_images(images).numpy()) if name == "clip" else load_network(name)
         for name in names
     }
     return Judge(workbench.stimuli("test"), metrics, backbones), backbones

@@ -56,10 +56,11 @@ def as_tensor(array: np.ndarray) -> Tensor:
     return torch.from_numpy(np.array(array, dtype=np.float32))
 
 
-def examples(profile: Profile, betas: np.ndarray, linear: np.ndarray, targets: np.ndarray | None) -> Examples:
-    """The rows a prior learns from or estimates; the ridge estimate only where the profile has a linear path."""
-    path = as_tensor(linear) if profile.stage1.projector.linear_path else None
-    return Examples(as_tensor(betas), path, torch.empty(len(betas), 0) if targets is None else as_tensor(targets))
+def brain_inputs(
+    profile: Profile, betas: Float[np.ndarray, "n voxels"], linear: Float[np.ndarray, "n tokens width"]
+) -> tuple[Float[Tensor, "n voxels"], Float[Tensor, "n tokens width"] | None]:
+    """What a prior sees of brains: betas, and the ridge estimate only where the profile has a linear path."""
+    return as_tensor(betas), as_tensor(linear) if profile.stage1.projector.linear_path else None
 
 
 def make_prior(
@@ -67,7 +68,7 @@ def make_prior(
 ) -> None:
     """Stage I for one modality: train on the fitting images, watch the validation slice."""
     fit, held = (torch.from_numpy(rows) for rows in validation_rows(len(targets), profile.data.validation_images))
-    every = examples(profile, betas, linear, targets)
+    every = Examples(*brain_inputs(profile, betas, linear), as_tensor(targets))
     prior, history = train_prior(profile.stage1, every.rows(fit), every.rows(held), folder, seed, label)
     prior.save(folder / "prior.safetensors")
     write_json(folder / "history.json", history)
@@ -81,29 +82,34 @@ def load_prior(folder: Path, profile: Profile, voxels: int, tokens: int, width: 
 def make_estimates(folder: Path, profile: Profile, prior: Prior, betas: Arrays, linear: Arrays, seed: int) -> None:
     """S samples of the prior for every stimulus of both splits, (n, S, T, D), kept as float16."""
     for split in SPLITS:
-        rows = examples(profile, betas[split], linear[split], None)
+        inputs = brain_inputs(profile, betas[split], linear[split])
         seeds = range(seed * 1000, seed * 1000 + profile.stage1.samples)
-        samples = [sampled(prior, rows, one, f"prior samples, {split}") for one in seeds]
+        samples = [sampled(prior, *inputs, one, f"prior samples, {split}") for one in seeds]
         write_array(folder / f"{split}.npy", torch.stack(samples, 1).half().numpy())
 
 
-def sampled(prior: Prior, rows: Examples, seed: int, label: str) -> Float[Tensor, "n tokens width"]:
+def sampled(
+    prior: Prior,
+    betas: Float[Tensor, "n voxels"],
+    linear: Float[Tensor, "n tokens width"] | None,
+    seed: int,
+    label: str,
+) -> Float[Tensor, "n tokens width"]:
     """One sample of the prior for every row."""
-    starts = range(0, len(rows), SAMPLE_CHUNK)
     parts = []
-    for start in tqdm(starts, desc=label, unit="batch"):
-        part = rows.rows(torch.arange(start, min(start + SAMPLE_CHUNK, len(rows))))
-        parts.append(prior.sample(part.betas, part.linear, seed + start))
+    for start in tqdm(range(0, len(betas), SAMPLE_CHUNK), desc=label, unit="batch"):
+        rows = slice(start, start + SAMPLE_CHUNK)
+        parts.append(prior.sample(betas[rows], None if linear is None else linear[rows], seed + start))
     return torch.cat(parts)
 
 
 class CorpusTokens:
     """Rows of the corpus -> their tokens in the prior's standardised units, held in memory once."""
 
-    def __init__(self, ids: Int[np.ndarray, " m"], tokens: Float[np.ndarray, "m tokens width"], prior: Prior) -> None:
+    def __init__(self, ids: Int[np.ndarray, " m"], tokens: Float[Tensor, "m tokens width"], prior: Prior) -> None:
         self._place = torch.full((int(ids.max()) + 1,), -1, dtype=torch.int64)
         self._place[torch.from_numpy(ids)] = torch.arange(len(ids))
-        self._tokens = prior.standardised(as_tensor(tokens))
+        self._tokens = prior.standardised(tokens.float())
 
     def __call__(self, rows: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape tokens width"]:
         return self._tokens[self._place[rows]]

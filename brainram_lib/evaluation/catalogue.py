@@ -25,6 +25,7 @@ class Metric:
         backbone: the network whose features are compared, None for pixels.
         layer: which of its layers.
         percent: printed in percent (the value is a share).
+        decimals: printed where it is not percent.
         chance: the score of an unrelated output where it is known without measuring, else None.
     """
 
@@ -36,6 +37,7 @@ class Metric:
     layer: str | None = None
     percent: bool = False
     chance: float | None = None
+    decimals: int = 3
 
     @property
     def heading(self) -> str:
@@ -77,9 +79,9 @@ PROBE = (
     Metric("probe_place", "Place named", "up", percent=True),
 )
 ESTIMATES = (
-    Metric("image_mse", "Image tokens MSE", "down"),
+    Metric("image_mse", "Image tokens MSE", "down", decimals=5),
     Metric("image_cosine", "Image tokens cosine", "up"),
-    Metric("text_mse", "Text tokens MSE", "down"),
+    Metric("text_mse", "Text tokens MSE", "down", decimals=5),
     Metric("text_cosine", "Text tokens cosine", "up"),
 )
 ALL = tuple(dict.fromkeys(MINI + PAPER + IDENTIFICATION + PROBE + ESTIMATES))

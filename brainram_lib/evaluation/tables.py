@@ -145,7 +145,7 @@ def _section(heading, records, titles, columns, bounds, shown) -> Section:
         metric = by_name[record.metric]
         cells.loc[title, metric.heading] = shown(record, metric)
         # rounded as shown, so that equal entries are both best
-        values.loc[title, metric.heading] = round(record.value, 3)
+        values.loc[title, metric.heading] = round(record.value, metric.decimals)
     competing = values.drop(index=[title for title in index if title in bounds])
     ends = [competing[m.heading].max() if m.direction == "up" else competing[m.heading].min() for m in columns]
     best = values.eq(pandas.Series(ends, headings)) & ~values.index.isin(bounds)[:, None]
@@ -165,7 +165,8 @@ def _row_title(record: Record, several: bool) -> str:
 def _number(value: float, metric: Metric) -> str:
     if metric.percent:
         return f"{100 * value:.1f}"
-    return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3f}"
+    text = f"{value:.{metric.decimals}f}"
+    return text.replace("0.", ".", 1) if abs(value) < 1 else text
 
 
 def _with_interval(record: Record, metric: Metric) -> str:
