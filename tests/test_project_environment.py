@@ -20,6 +20,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # Needed without being imported: what each is for.
 NOT_IMPORTED = {
     "accelerate": "diffusers loads weights with little memory through it",
+    "plotly": "nilearn draws the surface that one turns with the mouse through it",
     "transformers": "diffusers' text encoders and open_clip's Hugging Face tokenizers",
     "ipykernel": "the notebooks' kernel",
     "jupyterlab": "`make lab`",
