@@ -73,8 +73,3 @@ class Projector(nn.Module):
         if linear is None:
             return self.out(self.blocks(hidden))
         return linear + self.out(self.blocks(hidden + self.linear_in(linear)))
-
-
-def count_parameters(module: nn.Module) -> int:
-    """Number of trainable weights."""
-    return sum(weight.numel() for weight in module.parameters() if weight.requires_grad)

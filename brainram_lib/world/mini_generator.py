@@ -47,7 +47,7 @@ NULLED = 0.08
 
 @dataclass(frozen=True)
 class Material:
-    """What the denoiser trains on: scaled latents and both kinds of tokens of the same scenes, and the null tokens."""
+    """What the denoiser trains on: scaled latents and both kinds of tokens of the same scenes."""
 
     latents: Float[np.ndarray, "n channels height width"]
     image_tokens: Float[np.ndarray, "n image_tokens width"]
