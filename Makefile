@@ -11,15 +11,18 @@ DEMO := $(sort $(wildcard notebooks/0[1-5]_*.ipynb))
 # PyTorch's threads spin at their barriers; two busy cores then stand still. The hub is never needed by these targets.
 export OMP_WAIT_POLICY ?= passive
 export GOMP_SPINCOUNT ?= 0
-demo test test-all: export HF_HUB_OFFLINE ?= 1
+demo rehearsal test test-all: export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help demo test test-all lab lint format lock mend clean
+.PHONY: help demo rehearsal test test-all lab lint format lock mend clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 demo: .venv/ready  ## notebooks 01 to 05 on the embedded world (SUBJECT=1); executed copies in runs/notebooks/
 	$(BIN)/python -m brainram_lib notebook run $(DEMO) --out runs/notebooks -p subject $(SUBJECT)
+
+rehearsal: .venv/ready  ## the paper's profile at full size with random weights and betas (20 GiB of disk); runs/rehearsal/
+	$(BIN)/python -m brainram_lib rehearsal --out runs/rehearsal
 
 test: .venv/ready  ## the tests, with the network denied
 	$(BIN)/python -m pytest -m "not slow"

@@ -147,11 +147,20 @@ def scores(chosen: Arguments) -> None:
 
 
 def doctor(chosen: Arguments) -> int:
-    """Check the environment: Python, memory, disk, packages against the tested set, accelerator."""
+    """Check the environment, or with `--profile paper` all that real NSD needs: GPU, disk, files, weights, corpus."""
     from brainram_lib.environment import report
+    from brainram_lib.profiles import profile_of
 
+    profile = profile_of(chosen.profile)
+    if profile.embedded_world:
+        lines = report()
+    else:
+        from brainram_lib.paper_needs import Needs, paper_report
+
+        given = Needs(chosen.nsd_root, chosen.corpus_root, chosen.subject, chosen.checkpoint, chosen.runs)
+        lines = paper_report(profile, given)
     bad = False
-    for well, sentence in report():
+    for well, sentence in lines:
         print(f"{'ok ' if well else 'NOT'} {sentence}", flush=True)
         bad |= not well
     return FAILED if bad else 0
@@ -165,6 +174,13 @@ def notebook_run(chosen: Arguments) -> None:
     for path, parameters in zip(chosen.notebooks, parsed, strict=True):
         run_notebook(path, chosen.out / path.name, parameters)
     print(f"Executed: {', '.join(str(chosen.out / path.name) for path in chosen.notebooks)}")
+
+
+def rehearsal(chosen: Arguments) -> None:
+    """Rehearse the paper's profile on files of the true sizes with random contents; stopped, it goes on."""
+    from brainram_lib.rehearsal.run import main as run
+
+    run(chosen.out.absolute(), chosen.sizes, chosen.step)
 
 
 def table(records: Sequence[dict[str, Any]]) -> str:
@@ -209,7 +225,12 @@ def _parser() -> argparse.ArgumentParser:
     _stage(commands, "scores", scores).add_argument("--json", action="store_true", help="print the records as JSON")
     drawn = _stage(commands, "figures", figures)
     drawn.add_argument("--out", type=Path, metavar="FOLDER", help="default: figures/")
-    _command(commands, "doctor", doctor)
+    checked = _stage(commands, "doctor", doctor)
+    checked.add_argument("--checkpoint", type=Path, metavar="FOLDER", help="generator; default: in the hub's cache")
+    rehearsed = _command(commands, "rehearsal", rehearsal)
+    rehearsed.add_argument("--out", type=Path, default=Path("runs/rehearsal"), help="default: runs/rehearsal")
+    rehearsed.add_argument("--sizes", choices=("full", "small"), default="full", help="default: full (20 GiB of disk)")
+    rehearsed.add_argument("--step", choices=("subject", "weights", "corpus"), help="write these files alone")
     notebook = commands.add_parser("notebook", help="notebooks without a browser").add_subparsers(required=True)
     _add_notebook_run(_command(notebook, "run", notebook_run))
     return parser

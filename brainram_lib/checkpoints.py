@@ -17,6 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from brainram_lib.devices import seeded
 from brainram_lib.store import write_whole
 
 Row = dict[str, float]
@@ -35,14 +36,17 @@ def save_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     state = optimizer.state_dict()
     tensors = {f"model/{name}": value.contiguous() for name, value in model.state_dict().items()}
     for index, values in state["state"].items():
-        tensors |= {f"optimizer/{index}/{name}": torch.as_tensor(value) for name, value in values.items()}
+        tensors |= {f"optimizer/{index}/{name}": torch.as_tensor(value).contiguous() for name, value in values.items()}
     notes = {"epoch": progress.epoch, "history": progress.history, "groups": state["param_groups"]}
     with write_whole(path) as partial:
         save_file(tensors, partial, metadata={"progress": json.dumps(notes)})
 
 
 def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
-    """Put a checkpoint's state into `model` and `optimizer`; an absent file is a training that has not begun."""
+    """Put a checkpoint's state into `model` and `optimizer`, wherever they are and wherever it was written.
+
+    An absent file is a training that has not begun.
+    """
     if not path.exists():
         return Progress()
     weights: dict[str, torch.Tensor] = {}
@@ -57,6 +61,13 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
                 index, moment = rest.split("/", 1)
                 moments.setdefault(int(index), {})[moment] = stored.get_tensor(name)
     model.load_state_dict(weights)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for index, values in moments.items():
+        # stored in plain order; an optimizer wants its moments in the parameter's own (channels last, perhaps) and
+        # on its device; its count of steps stays on the processor
+        values |= {
+            name: torch.empty_like(parameters[index]).copy_(value) for name, value in values.items() if value.ndim
+        }
     optimizer.load_state_dict({"state": moments, "param_groups": notes["groups"]})
     return Progress(notes["epoch"], notes["history"])
 
@@ -64,8 +75,7 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
 @contextmanager
 def epoch_randomness(seed: int, epoch: int) -> Iterator[torch.Generator]:
     """All randomness of one epoch, dropout included, from (seed, epoch); the global state is put back afterwards."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed * 100_003 + epoch)
+    with seeded(seed * 100_003 + epoch):
         yield torch.Generator().manual_seed(seed * 100_003 + epoch)
 
 

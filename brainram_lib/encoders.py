@@ -25,6 +25,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import CLIPTokenizer
 
+from brainram_lib.devices import accelerator
+from brainram_lib.published import PUBLISHED
 from brainram_lib.store import write_whole
 from brainram_lib.world import mini_clip
 
@@ -44,7 +46,7 @@ def load_encoder(name: str, pretrained: str | Path | None = "openai") -> ClipTok
     """
     if name == "mini":
         return ClipTokens.mini()
-    return ClipTokens.from_open_clip(name, pretrained, "cuda" if torch.cuda.is_available() else "cpu")
+    return ClipTokens.from_open_clip(name, pretrained, accelerator().type)
 
 
 class ClipTokens:
@@ -75,10 +77,12 @@ class ClipTokens:
 
         Args:
             name: the architecture, e.g. 'ViT-L-14-quickgelu' (the openai weights need the quick GELU).
-            pretrained: open_clip's tag (fetched once), a file of weights, or None for random weights.
+            pretrained: 'openai' (the pinned revision in the hub's cache where `published` has one), another of
+                open_clip's tags (fetched once), a file of weights, or None for random weights.
             device: where it runs.
 
         Raises:
+            FileNotFoundError: the pinned weights are not in the hub's cache; the message says how to fetch them.
             ValueError: the name is not one of open_clip's, or pairs the openai weights with the wrong activation.
         """
         if name not in open_clip.list_models():
@@ -86,6 +90,9 @@ class ClipTokens:
         if pretrained == "openai" and "quickgelu" not in name:
             raise ValueError(f"the openai weights need the quick GELU: use '{name}-quickgelu' instead of '{name}'.")
         weights = None if pretrained is None else str(pretrained)
+        if pretrained == "openai" and name in PUBLISHED:
+            pinned = PUBLISHED[name]
+            weights = str(pinned.require() / pinned.files[0])
         # open_clip reads files through torch's weights-only loader or safetensors
         model = open_clip.create_model(name, pretrained=weights, device=device, weights_only=True)
         tokenise = HuggingFaceTokeniser(model.context_length)

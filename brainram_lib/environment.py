@@ -135,6 +135,12 @@ def _report_accelerator() -> Iterator[tuple[bool, str]]:
     yield True, f"torch {torch.__version__}; accelerator: {name}."
 
 
+def installed_version(name: str) -> str | None:
+    """The version of a distribution that is installed here, or None."""
+    found = _distribution(name)
+    return None if found is None else found.version
+
+
 def _marker(name: str) -> str:
     return ' ; platform_system == "Linux"' if LINUX_ONLY.match(name) else ""
 

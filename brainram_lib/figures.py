@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 
 from brainram_lib.evaluation.catalogue import PROBE, metric_set
 from brainram_lib.store import write_whole
+from brainram_lib.view.attribution import attribution_figure
 from brainram_lib.view.cortex import inflated_map, on_cortex, regions_on_cortex
 from brainram_lib.view.curves import loss_curves
 from brainram_lib.view.gallery import gallery, score_plot
@@ -78,7 +79,14 @@ def training(workbench: Workbench) -> Figure:
     """Losses of both stages."""
     histories = {f"{m} prior": workbench.prior_history(m) for m in ("image", "text")}
     histories |= {f"{m} RAM": workbench.ram_history(m) for m in ("image", "text")}
-    return loss_curves(histories, keys=("mse", "val_mse", "val_mse_p"), title="Squared error, standardised tokens")
+    return loss_curves(histories, keys=("mse", "val_mse", "val_mse_p"), title="Squared error, whitened tokens")
+
+
+def attribution(workbench: Workbench) -> Figure:
+    """Which voxels drive the priors' estimates."""
+    found = {f"{modality} tokens": workbench.attribution(modality) for modality in ("image", "text")}
+    title = f"Which voxels drive the estimate, subject {workbench.subject}, test images"
+    return attribution_figure(workbench.layout, workbench.subject_data(), found, title)
 
 
 def ram_weights(workbench: Workbench) -> Figure:
@@ -94,6 +102,7 @@ FIGURES: dict[str, Callable[[Workbench], Figure]] = {
     "reconstructions": reconstructions,
     "table1": table_one,
     "training": training,
+    "attribution": attribution,
     "ram_weights": ram_weights,
 }
 

@@ -16,6 +16,7 @@ from brainram_lib.encoders import ClipTokens
 from brainram_lib.generation.sampling import generate
 from brainram_lib.generation.versatile_diffusion import VersatileDiffusion, load_generator
 from brainram_lib.profiles import Profile
+from brainram_lib.published import PUBLISHED
 
 if TYPE_CHECKING:
     from brainram_lib.workbench import Workbench
@@ -72,14 +73,16 @@ def load_painter(profile: Profile, encoder: ClipTokens) -> Painter:
 
 
 def checkpoint_folder(name: str) -> Path:
-    """Where a profile's generator lies: inside this package, or a folder of the user's.
+    """Where a profile's generator lies: inside this package, a folder of the user's, or pinned in the hub's cache.
 
     Raises:
-        FileNotFoundError: in neither place.
+        FileNotFoundError: in none of these places.
     """
     for folder in (Path(__file__).parent / name, Path(name)):
         if (folder / "scheduler").is_dir():
             return folder
+    if name in PUBLISHED:
+        return PUBLISHED[name].require()
     raise FileNotFoundError(
         f"no generator is at '{name}'. Fetch the checkpoint and set generation.checkpoint to its folder, which holds "
         "image_unet, text_unet, vae and scheduler; `python -m brainram_lib doctor --profile paper` says how."

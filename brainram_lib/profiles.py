@@ -6,6 +6,7 @@ embedded world. No code asks which profile it runs: it reads these numbers.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -70,7 +71,9 @@ class RetrievalSettings:
     """Neighbours (section 3.3, 4.2)."""
 
     neighbours: int = 4  # K per prior sample, 4.2
-    cross_weight: float = 0.0  # share of the other modality in the query; the paper queries each modality alone
+    # the text estimate's share where both estimates ask together; None: each modality asks alone, as in the paper
+    text_weight: float | None = None
+    query_whitening: float = 0.0  # floor of the whitening of queries over the corpus; 0: plain cosines, as in the paper
     index: str = "Flat"
 
 
@@ -86,6 +89,7 @@ class Stage2Settings:
     temperature: float = 0.006
     rate: float = 2.5e-4  # 4.2, constant
     weight_decay: float = 1e-2
+    dropout: float = 0.0  # not given
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,7 @@ class Profile:
     metrics: str
     embedded_world: bool
     corpus_pairs: int  # of the embedded world's corpus
+    images: tuple[int, int] | None = None  # training and test images used, the first by nsdId; None: all of them
 
 
 PAPER = Profile(
@@ -146,7 +151,7 @@ MINI = Profile(
     stage1=Stage1Settings(
         projector=ProjectorSettings(hidden=256, width=64, blocks=2, dropout=0.3, voxel_dropout=0.3, linear_path=True),
         network=NetworkSettings(width=128, depth=1, heads=4),
-        epochs=8,
+        epochs=4,
         batch=64,
         gamma=0.5,
         temperature=0.1,
@@ -154,8 +159,10 @@ MINI = Profile(
         sample_steps=2,
         global_token_weight=4.0,
     ),
-    retrieval=RetrievalSettings(cross_weight=0.5),
-    stage2=Stage2Settings(heads=4, fusion_hidden=32, epochs=30, batch=256, temperature=0.03, rate=1e-3),
+    retrieval=RetrievalSettings(text_weight=0.8, query_whitening=0.03),
+    stage2=Stage2Settings(
+        heads=4, fusion_hidden=32, epochs=12, batch=256, gamma=0.1, temperature=0.1, rate=1e-3, dropout=0.3
+    ),
     generation=GenerationSettings(
         steps=8, guidance_scale=1.0, text_mix=0.4, batch=64, checkpoint="world/assets/mini_generator"
     ),
@@ -169,14 +176,33 @@ PROFILES = {profile.name: profile for profile in (MINI, PAPER)}
 
 
 def profile_of(name: str) -> Profile:
-    """The profile called `name`.
+    """The profile called `name`, or the one in the JSON file `name`: {"base": "paper", "stage1__epochs": 2, ...}.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: there is none of that name, or the file names no base or a setting that profiles do not have.
+        FileNotFoundError: there is no such file.
     """
+    if name.endswith(".json"):
+        return _from_file(Path(name))
     if name not in PROFILES:
-        raise ValueError(f"'profile' must be one of {sorted(PROFILES)}. '{name}' was provided.")
+        raise ValueError(
+            f"'profile' must be one of {sorted(PROFILES)}, or a JSON file of changes to one. '{name}' was provided."
+        )
     return PROFILES[name]
+
+
+def _from_file(path: Path) -> Profile:
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no profile file '{path}'. It holds a base and changes to it, as JSON.")
+    try:
+        settings = dict(json.loads(path.read_text()))
+        base = PROFILES[settings.pop("base")]
+    except (ValueError, TypeError, KeyError) as problem:
+        raise ValueError(
+            f"'{path}' must hold a JSON object whose 'base' is one of {sorted(PROFILES)} ({problem!r})."
+        ) from problem
+    settings = {"name": path.stem} | settings
+    return changed(base, **{key: tuple(v) if isinstance(v, list) else v for key, v in settings.items()})
 
 
 def default_runs() -> Path:

@@ -28,9 +28,10 @@ CHUNK = 500
 
 
 def fit_readout(folder: Path, corpus: Corpus, encoder: ClipTokens) -> None:
-    """Fit the pooled text embedding on captions of the corpus: half of them alone, half averaged in fives.
+    """Fit the pooled text embedding on single captions of the corpus, the first READOUT_CAPTIONS.
 
-    The targets average an image's captions, so the readout must serve averaged tokens as well.
+    The targets average an image's captions, and the readout serves them too: it is linear up to the length of what it
+    gives, so that of averaged tokens it reads the average.
     """
     count = min(READOUT_CAPTIONS, len(corpus))
     captions = [corpus.caption(item) for item in range(count)]
@@ -57,10 +58,10 @@ def search_neighbours(
 ) -> None:
     """K neighbours of every sample for one modality, written as `<split>_ids.npy` and `<split>_similarity.npy`.
 
-    With `settings.cross_weight` 0 this is the paper's search, by cosine in the modality's own index. Otherwise the
-    other modality's query has that share, each part's cosines z-scored over the corpus.
+    Without `settings.text_weight` this is the paper's search, by cosine in the modality's own index. Otherwise both
+    estimates ask together for both modalities, each part's similarities z-scored over the corpus.
     """
-    search = _alone if settings.cross_weight == 0 else _by_both
+    search = _alone if settings.text_weight is None else _by_both
     found = search(settings, modality, estimates, corpus, readout)
     write_array(folder / f"{split}_ids.npy", found.ids)
     write_array(folder / f"{split}_similarity.npy", found.similarity)
@@ -78,11 +79,8 @@ def _alone(
 def _by_both(
     settings: RetrievalSettings, modality: str, estimates: Estimates, corpus: Corpus, readout: PooledTextReadout
 ) -> Neighbours:
-    return find_cross_modality_neighbours(
-        CombinedIndex.of(corpus),
-        image_query(estimates["image"]),
-        text_query(estimates["text"], readout),
-        settings.neighbours,
-        settings.cross_weight if modality == "image" else 1 - settings.cross_weight,
-        z_scored=True,
-    )
+    index = CombinedIndex.of(corpus)
+    queries = [image_query(estimates["image"]), text_query(estimates["text"], readout)]
+    if settings.query_whitening:
+        queries = [index.whitened(part, asked, settings.query_whitening) for part, asked in enumerate(queries)]
+    return find_cross_modality_neighbours(index, *queries, settings.neighbours, settings.text_weight, z_scored=True)

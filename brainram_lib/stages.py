@@ -5,25 +5,31 @@ Every function takes a folder that may hold what an interrupted run left, and re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Float16, Int, UInt8
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from brainram_lib.attribution.decoders import Decoder
+from brainram_lib.attribution.gradients import integrated_gradients
+from brainram_lib.attribution.scores import Score
 from brainram_lib.baselines.ridge import fit_ridge
+from brainram_lib.devices import accelerator
 from brainram_lib.generation.selection import choose
 from brainram_lib.profiles import Profile
+from brainram_lib.rows import Rows
 from brainram_lib.stage1.linear import cross_fitted
 from brainram_lib.stage1.prior import Prior
 from brainram_lib.stage1.training import Examples, train_prior
 from brainram_lib.stage2.ram import Ram
-from brainram_lib.stage2.training import RamExamples, refine, train_ram
-from brainram_lib.store import write_array, write_json
+from brainram_lib.stage2.training import RamExamples, refined_blocks, train_ram
+from brainram_lib.store import write_array, write_blocks, write_json
+from brainram_lib.whitening import TokenWhitening
 
 SPLITS = ("train", "test")
 SAMPLE_CHUNK = 256
@@ -43,12 +49,20 @@ def make_ridge(folder: Path, betas: Arrays, targets: Float[np.ndarray, "n tokens
     parts = betas["train"][fit], tokens[fit], betas["train"][held], tokens[held]
     ridge = fit_ridge(*parts)
     ridge.save(folder / "ridge.safetensors")
-    train = np.empty(tokens.shape, np.float32)
-    train[held] = ridge.predict(betas["train"][held])
-    train[fit] = cross_fitted(*parts)
-    write_array(folder / "train.npy", train)
     write_array(folder / "test.npy", ridge.predict(betas["test"]))
     write_json(folder / "fit.json", {"alphas": ridge.alphas.tolist(), "validation_r2": ridge.r2.tolist()})
+    estimates = ridge.predict(betas["train"][held])
+    # its maps are as large as the tokens, and the cross-fitted ridges have their own
+    del ridge
+    crossed = cross_fitted(*parts)
+    write_blocks(folder / "train.npy", len(tokens), _interleaved(fit, crossed, held, estimates))
+
+
+def _interleaved(fit: np.ndarray, crossed: np.ndarray, held: np.ndarray, plain: np.ndarray) -> Iterator[np.ndarray]:
+    """Rows of two arrays in the order of the images that they are of."""
+    place = np.argsort(np.concatenate([fit, held]))
+    for row in place:
+        yield (crossed[row] if row < len(fit) else plain[row - len(fit)])[None]
 
 
 def as_tensor(array: np.ndarray) -> Tensor:
@@ -57,68 +71,95 @@ def as_tensor(array: np.ndarray) -> Tensor:
 
 
 def brain_inputs(
-    profile: Profile, betas: Float[np.ndarray, "n voxels"], linear: Float[np.ndarray, "n tokens width"]
-) -> tuple[Float[Tensor, "n voxels"], Float[Tensor, "n tokens width"] | None]:
+    profile: Profile,
+    betas: Float[np.ndarray, "n voxels"],
+    linear: Float[np.ndarray, "n tokens width"],
+    chosen: Int[np.ndarray, " rows"] | None = None,
+) -> tuple[Rows, Rows | None]:
     """What a prior sees of brains: betas, and the ridge estimate only where the profile has a linear path."""
-    return as_tensor(betas), as_tensor(linear) if profile.stage1.projector.linear_path else None
+    return Rows(betas, chosen), Rows(linear, chosen) if profile.stage1.projector.linear_path else None
 
 
 def make_prior(
     folder: Path, profile: Profile, betas: np.ndarray, linear: np.ndarray, targets: np.ndarray, seed: int, label: str
 ) -> None:
     """Stage I for one modality: train on the fitting images, watch the validation slice."""
-    fit, held = (torch.from_numpy(rows) for rows in validation_rows(len(targets), profile.data.validation_images))
-    every = Examples(*brain_inputs(profile, betas, linear), as_tensor(targets))
-    prior, history = train_prior(profile.stage1, every.rows(fit), every.rows(held), folder, seed, label)
+    fit, held = (
+        Examples(*brain_inputs(profile, betas, linear, chosen), Rows(targets, chosen))
+        for chosen in validation_rows(len(targets), profile.data.validation_images)
+    )
+    prior, history = train_prior(profile.stage1, fit, held, folder, seed, label)
     prior.save(folder / "prior.safetensors")
     write_json(folder / "history.json", history)
 
 
 def load_prior(folder: Path, profile: Profile, voxels: int, tokens: int, width: int) -> Prior:
-    """The prior that `make_prior` wrote."""
-    return Prior(profile.stage1, voxels, tokens, width).load(folder / "prior.safetensors")
+    """The prior that `make_prior` wrote, on a GPU where there is one."""
+    return Prior(profile.stage1, voxels, tokens, width).load(folder / "prior.safetensors").to(accelerator())
 
 
 def make_estimates(folder: Path, profile: Profile, prior: Prior, betas: Arrays, linear: Arrays, seed: int) -> None:
     """S samples of the prior for every stimulus of both splits, (n, S, T, D), kept as float16."""
+    seeds = range(seed * 1000, seed * 1000 + profile.stage1.samples)
     for split in SPLITS:
-        inputs = brain_inputs(profile, betas[split], linear[split])
-        seeds = range(seed * 1000, seed * 1000 + profile.stage1.samples)
-        samples = [sampled(prior, *inputs, one, f"prior samples, {split}") for one in seeds]
-        write_array(folder / f"{split}.npy", torch.stack(samples, 1).half().numpy())
+        blocks = sampled(prior, *brain_inputs(profile, betas[split], linear[split]), seeds, f"prior samples, {split}")
+        write_blocks(folder / f"{split}.npy", len(betas[split]), blocks)
+
+
+def make_attribution(folder: Path, decoder: Decoder, score: Score, betas: Arrays, batch: int) -> None:
+    """Which voxels move a score of the test images' estimates away from that of the mean pattern."""
+    baseline = as_tensor(betas["train"]).mean(0)
+    found = integrated_gradients(decoder, score, as_tensor(betas["test"]), baseline, batch=batch)
+    write_array(folder / "values.npy", found.values)
+    write_array(folder / "gained.npy", found.gained)
 
 
 def sampled(
     prior: Prior,
-    betas: Float[Tensor, "n voxels"],
-    linear: Float[Tensor, "n tokens width"] | None,
-    seed: int,
+    betas: Float[Tensor, "n voxels"] | Rows,
+    linear: Float[Tensor, "n tokens width"] | Rows | None,
+    seeds: Sequence[int],
     label: str,
-) -> Float[Tensor, "n tokens width"]:
-    """One sample of the prior for every row."""
-    parts = []
-    for start in tqdm(range(0, len(betas), SAMPLE_CHUNK), desc=label, unit="batch"):
-        rows = slice(start, start + SAMPLE_CHUNK)
-        parts.append(prior.sample(betas[rows], None if linear is None else linear[rows], seed + start))
-    return torch.cat(parts)
+) -> Iterator[Float16[np.ndarray, "rows samples tokens width"]]:
+    """One sample of the prior for every seed, for SAMPLE_CHUNK stimuli after the other."""
+    starts = range(0, len(betas), SAMPLE_CHUNK)
+    with tqdm(total=len(starts) * len(seeds), desc=label, unit="batch") as bar:
+        for start in starts:
+            rows = slice(start, start + SAMPLE_CHUNK)
+            inputs = betas[rows], None if linear is None else linear[rows]
+            samples = []
+            for seed in seeds:
+                samples.append(prior.sample(*inputs, seed + start).half())
+                bar.update()
+            yield torch.stack(samples, 1).numpy()
+
+
+def whitened_by(whitening: TokenWhitening) -> Callable[[Tensor], Tensor]:
+    """Tokens in CLIP's units, of any precision and from any device -> whitened ones, where the whitening is."""
+    return lambda tokens: whitening(tokens.to(whitening.mean.device).float())
 
 
 class CorpusTokens:
-    """Rows of the corpus -> their tokens in the prior's standardised units, held in memory once."""
+    """Rows of the corpus -> their tokens in a prior's whitened units.
 
-    def __init__(self, ids: Int[np.ndarray, " m"], tokens: Float[Tensor, "m tokens width"], prior: Prior) -> None:
+    Tokens are held as they come, in half precision if they come so, and whitened when they are asked for.
+    """
+
+    def __init__(
+        self, ids: Int[np.ndarray, " m"], tokens: Float[Tensor, "m tokens width"], whitening: TokenWhitening
+    ) -> None:
         self._place = torch.full((int(ids.max()) + 1,), -1, dtype=torch.int64)
         self._place[torch.from_numpy(ids)] = torch.arange(len(ids))
-        self._tokens = prior.standardised(tokens.float())
+        self._tokens, self._whitened = tokens, whitened_by(whitening)
 
     def __call__(self, rows: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape tokens width"]:
-        return self._tokens[self._place[rows]]
+        return self._whitened(self._tokens[self._place[rows]])
 
 
 def make_ram(
     folder: Path,
     profile: Profile,
-    prior: Prior,
+    whitening: TokenWhitening,
     estimates: np.ndarray,
     neighbours: np.ndarray,
     targets: np.ndarray,
@@ -127,31 +168,45 @@ def make_ram(
     label: str,
 ) -> None:
     """Stage II for one modality: train on the fitting images, watch the validation slice."""
-    p, goal = prior.standardised(as_tensor(estimates)), prior.standardised(as_tensor(targets))
-    ids = torch.from_numpy(np.array(neighbours))
-    fit, held = (torch.from_numpy(rows) for rows in validation_rows(len(goal), profile.data.validation_images))
-    parts = [RamExamples(p[rows], ids[rows], goal[rows]) for rows in (fit, held)]
-    ram, history = train_ram(profile.stage2, *parts, tokens_of, folder, seed, label)
+    whitened = whitened_by(whitening)
+    fit, held = (
+        RamExamples(
+            Rows(estimates, chosen, whitened), torch.from_numpy(neighbours[chosen]), Rows(targets, chosen, whitened)
+        )
+        for chosen in validation_rows(len(targets), profile.data.validation_images)
+    )
+    ram, history = train_ram(profile.stage2, fit, held, tokens_of, folder, seed, label)
     weights = {name: weight.contiguous() for name, weight in ram.state_dict().items()}
     save_file(weights, folder / "ram.safetensors")
     write_json(folder / "history.json", history)
 
 
 def load_ram(folder: Path, profile: Profile, neighbours: int, tokens: int, width: int) -> Ram:
-    """The RAM that `make_ram` wrote."""
+    """The RAM that `make_ram` wrote, on a GPU where there is one."""
     ram = Ram(profile.stage2, neighbours, tokens, width)
     ram.load_state_dict(load_file(folder / "ram.safetensors"))
-    return ram.eval()
+    return ram.eval().to(accelerator())
 
 
 def make_refined(
-    folder: Path, ram: Ram, prior: Prior, estimates: np.ndarray, neighbours: np.ndarray, tokens_of: CorpusTokens
+    folder: Path,
+    ram: Ram,
+    whitening: TokenWhitening,
+    estimates: np.ndarray,
+    neighbours: np.ndarray,
+    tokens_of: CorpusTokens,
 ) -> None:
     """p + q for every sample of every test stimulus, in CLIP's units, and the weights that the RAM gave."""
-    p = prior.standardised(as_tensor(estimates))
-    refined, weights = refine(ram, p, torch.from_numpy(np.array(neighbours)), tokens_of)
-    write_array(folder / "test.npy", prior.restored(refined).half().numpy())
-    write_array(folder / "weights.npy", weights.numpy())
+    p, ids = Rows(estimates, mapped=whitened_by(whitening)), torch.from_numpy(np.array(neighbours))
+    weights = []
+
+    def blocks() -> Iterator[np.ndarray]:
+        for refined, weight in refined_blocks(ram, p, ids, tokens_of):
+            weights.append(weight.cpu())
+            yield whitening.restored(refined).half().cpu().numpy()
+
+    write_blocks(folder / "test.npy", len(ids), blocks())
+    write_array(folder / "weights.npy", torch.cat(weights).numpy())
 
 
 def make_reconstructions(
@@ -186,6 +241,6 @@ def encode_targets(
 ) -> None:
     """Tokens of both splits' stimuli (or of their captions), float32."""
     for split in SPLITS:
-        starts = range(0, len(items[split]), chunk)
-        parts = [encode(items[split][start : start + chunk]) for start in tqdm(starts, desc=f"{label}, {split}")]
-        write_array(folder / f"{split}.npy", torch.cat(parts).numpy())
+        starts = tqdm(range(0, len(items[split]), chunk), desc=f"{label}, {split}")
+        blocks = (encode(items[split][start : start + chunk]).numpy() for start in starts)
+        write_blocks(folder / f"{split}.npy", len(items[split]), blocks)

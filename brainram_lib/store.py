@@ -14,13 +14,15 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from brainram_lib.measure import Peak, peak_memory
 
 RECORD = "result.json"
 _VERSIONS = ("torch", "numpy", "open_clip_torch", "diffusers", "faiss-cpu")
@@ -118,6 +120,32 @@ def write_array(path: Path, array: np.ndarray) -> None:
         np.lib.format.write_array(stream, np.ascontiguousarray(array), allow_pickle=False)
 
 
+def write_blocks(path: Path, count: int, blocks: Iterable[np.ndarray]) -> None:
+    """Write one array as .npy, whole, from blocks of its rows; only one block is held at a time.
+
+    Args:
+        path: of the array.
+        count: how many rows the blocks have together.
+        blocks: all of one type and of one shape behind the rows.
+
+    Raises:
+        ValueError: the blocks have another number of rows, or differ in type or shape.
+    """
+    written, kind = 0, None
+    with write_whole(path) as partial, partial.open("wb") as stream:
+        for block in blocks:
+            if kind is None:
+                kind = block.dtype, block.shape[1:]
+                header = np.lib.format.header_data_from_array_1_0(block) | {"fortran_order": False}
+                np.lib.format.write_array_header_1_0(stream, header | {"shape": (count, *block.shape[1:])})
+            if (block.dtype, block.shape[1:]) != kind:
+                raise ValueError(f"'{path}' is made of {kind} blocks, and {block.dtype} {block.shape} came.")
+            stream.write(np.ascontiguousarray(block).data)
+            written += len(block)
+        if kind is None or written != count:
+            raise ValueError(f"'{path}' is to have {count} rows, and its blocks have {written}.")
+
+
 class Store:
     """The results under one root, e.g. `runs/mini/subj01`."""
 
@@ -144,9 +172,10 @@ class Store:
         partial = self.root / stage / f".{mark}.partial"
         partial.mkdir(parents=True, exist_ok=True)
         with _locked(partial, stage):
-            started = time.time()
-            _guarded(make, partial, stage)
-            write_json(partial / RECORD, {**described, **_circumstances(started)})
+            started, worked = time.time(), time.process_time()
+            with peak_memory() as peak:
+                _guarded(make, partial, stage)
+            write_json(partial / RECORD, {**described, **_circumstances(started, worked, peak)})
             (partial / "lock").unlink(missing_ok=True)
             shutil.rmtree(final, ignore_errors=True)
             partial.replace(final)
@@ -165,9 +194,12 @@ def _guarded(make: Callable[[Path], None], partial: Path, stage: str) -> None:
         raise
 
 
-def _circumstances(started: float) -> dict[str, Any]:
+def _circumstances(started: float, worked: float, peak: Peak) -> dict[str, Any]:
     return {
         "wall_seconds": round(time.time() - started, 1),
+        "processor_seconds": round(time.process_time() - worked, 1),
+        "peak_memory_gib": round(peak.memory, 2),
+        "peak_gpu_gib": None if peak.gpu is None else round(peak.gpu, 2),
         "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in _VERSIONS},

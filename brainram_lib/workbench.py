@@ -12,152 +12,34 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float, UInt8
 
 from brainram_lib import stages
+from brainram_lib.attribution.decoders import PriorDecoder
+from brainram_lib.attribution.gradients import STEPS, Attribution
+from brainram_lib.attribution.scores import NeighbourSimilarity, Score, TokenAgreement, global_token
+from brainram_lib.baselines.ridge import Ridge
 from brainram_lib.checkpoints import Row
-from brainram_lib.encoders import ClipTokens, PooledTextReadout, load_encoder
 from brainram_lib.evaluation.records import Record
-from brainram_lib.nsd.captions import Captions
-from brainram_lib.nsd.layout import NsdLayout
-from brainram_lib.nsd.prepare import prepare_subject
-from brainram_lib.nsd.prepared import PreparedSubject
-from brainram_lib.nsd.stimuli import read_stimuli
-from brainram_lib.profiles import MODALITIES, Profile, default_runs, profile_of
-from brainram_lib.retrieval.corpus import Corpus
+from brainram_lib.profiles import MODALITIES
 from brainram_lib.retrieval.index import Neighbours
-from brainram_lib.retrieval.tokens import TokenCache
 from brainram_lib.scoring import PROBE, estimate_records, make_scores
-from brainram_lib.search import fit_readout, search_neighbours
+from brainram_lib.search import search_neighbours
+from brainram_lib.sources import Sources
 from brainram_lib.stage1.prior import Prior
 from brainram_lib.stage2.ram import Ram
-from brainram_lib.store import Result, Store, file_fingerprint, fingerprint
+from brainram_lib.store import Result, file_fingerprint
 from brainram_lib.view.browser import BrowserData
-from brainram_lib.world.corpus import make_mini_corpus
-from brainram_lib.world.world import WorldSettings, make_world
+from brainram_lib.whitening import TokenWhitening
 
-ENCODE_CHUNK = 250
 # Systems that paint pictures, and where their tokens come from.
 PAINTED = ("brainram", "brainram-no-ram", "ridge", "ceiling")
 SHOWN = ("nearest-neighbour", "nearest-train", "shuffled")
 
 
-class Workbench:
-    """The whole method for one subject.
-
-    Args:
-        profile: 'mini', 'paper', or a `Profile` of your own (see `profiles.changed`).
-        subject: NSD's number of the subject.
-        seed: of everything that is random in training and sampling.
-        runs: folder of saved results; `runs` at the top of the checkout by default.
-        nsd_root: the folder that holds `nsddata`; the embedded world makes its own.
-        corpus_root: a corpus folder in clip-retrieval's format; the embedded world makes its own.
-        world: the embedded world's sizes, where they are not the default.
-
-    Raises:
-        ValueError: an unknown profile or subject, or a profile without an embedded world and no `nsd_root`.
-    """
-
-    def __init__(
-        self,
-        profile: str | Profile = "mini",
-        subject: int = 1,
-        seed: int = 0,
-        runs: str | Path | None = None,
-        nsd_root: str | Path | None = None,
-        corpus_root: str | Path | None = None,
-        world: WorldSettings | None = None,
-    ) -> None:
-        self.profile = profile if isinstance(profile, Profile) else profile_of(profile)
-        if subject not in self.profile.subjects:
-            raise ValueError(
-                f"'subject' must be one of {list(self.profile.subjects)} on the profile '{self.profile.name}'. "
-                f"'{subject}' was provided."
-            )
-        if not self.profile.embedded_world and nsd_root is None:
-            raise ValueError(
-                f"the profile '{self.profile.name}' reads real NSD files: give nsd_root, the folder that holds "
-                "'nsddata' and 'nsddata_betas'. `python -m brainram_lib nsd check` lists what to fetch."
-            )
-        self.subject, self.seed = subject, seed
-        self.root = Path(runs or default_runs()) / self.profile.name
-        self.world = world or WorldSettings()
-        self._nsd_root = Path(nsd_root) if nsd_root else None
-        self._corpus_root = Path(corpus_root) if corpus_root else None
-        self.store = Store(self.root / f"subj{subject:02d}")
-        self.shared = Store(self.root / "shared")
-
-    # --- data ---------------------------------------------------------------------------------------------------------
-
-    @cached_property
-    def layout(self) -> NsdLayout:
-        """NSD's files. The embedded world is written on first use."""
-        if self._nsd_root is not None:
-            return NsdLayout(self._nsd_root)
-        return make_world(self.root / "nsd" / fingerprint(self.world), self.world, [self.subject])
-
-    @cached_property
-    def _subject_result(self) -> Result:
-        data, layout = self.profile.data, self.layout
-        settings = {"data": data, "subject": self.subject, "root": str(layout.root), "world": self.world}
-
-        def make(folder: Path) -> None:
-            prepare_subject(
-                layout,
-                self.subject,
-                folder,
-                sessions=data.sessions,
-                version=data.beta_version,
-                roi=data.roi,
-                normalisation=data.normalisation,
-            )
-
-        return self.store.result("subject", settings, {}, make)
-
-    def subject_data(self) -> PreparedSubject:
-        """The subject's betas: normalised, averaged over repetitions, split, rows in the order of nsdId."""
-        return PreparedSubject.load(self._subject_result.folder)
-
-    def betas(self) -> dict[str, np.ndarray]:
-        """{'train': (n, voxels), 'test': (n, voxels)}."""
-        data = self.subject_data()
-        return {split: np.asarray(data.betas(split), np.float32) for split in stages.SPLITS}
-
-    def nsd_ids(self, split: str) -> np.ndarray:
-        """The nsdIds of a split, the order of every array here."""
-        data = self.subject_data()
-        return np.asarray({"train": data.train_ids, "test": data.test_ids}[split])
-
-    def stimuli(self, split: str) -> UInt8[np.ndarray, "n height width 3"]:
-        """The pictures that the subject saw."""
-        return read_stimuli(self.layout, self.nsd_ids(split))
-
-    def captions(self, split: str) -> list[list[str]]:
-        """Their captions."""
-        return Captions(self.layout).of_all(self.nsd_ids(split).tolist())
-
-    # --- targets ------------------------------------------------------------------------------------------------------
-
-    @cached_property
-    def encoder(self) -> ClipTokens:
-        """CLIP."""
-        return load_encoder(self.profile.encoder)
-
-    def _targets(self, modality: str) -> Result:
-        check_modality(modality)
-
-        def make(folder: Path) -> None:
-            pictures, words = (self.stimuli, self.encoder.image_tokens), (self.captions, self.encoder.text_tokens)
-            source, encode = pictures if modality == "image" else words
-            items = {split: source(split) for split in stages.SPLITS}
-            stages.encode_targets(folder, encode, items, ENCODE_CHUNK, f"{modality} targets")
-
-        settings = {"encoder": self.encoder.fingerprint, "modality": modality}
-        return self.store.result(f"targets-{modality}", settings, {"subject": self._subject_result}, make)
-
-    def targets(self, modality: str, split: str) -> Float[np.ndarray, "n tokens width"]:
-        """CLIP's tokens of the stimuli, or of their captions (averaged over captions)."""
-        return self._targets(modality).array(split)
+class Workbench(Sources):
+    """The whole method for one subject; see `Sources` for its parameters."""
 
     # --- ridge --------------------------------------------------------------------------------------------------------
 
@@ -223,38 +105,43 @@ class Workbench:
         """S samples p of the prior for every stimulus."""
         return self._estimates(modality).array(split)
 
+    # --- attribution --------------------------------------------------------------------------------------------------
+
+    def decoder(self, modality: str) -> PriorDecoder:
+        """The trained prior's estimate as a differentiable function of the betas alone."""
+        linear = self.profile.stage1.projector.linear_path
+        ridge = Ridge.load(self._ridge(modality).folder / "ridge.safetensors") if linear else None
+        return PriorDecoder(self.prior(modality), ridge, [self.seed])
+
+    def attribution(self, modality: str, token: int | None = None, neighbour: int | None = None) -> Attribution:
+        """Which voxels drive the prior's estimates of the test images towards their targets.
+
+        `token`: in that token alone. `neighbour`: which voxels made the neighbour of that rank (0 the first, of the
+        first sample) be found, instead: they move the query of this modality towards it.
+        """
+
+        def make(folder: Path) -> None:
+            decoder, batch = self.decoder(modality), self.profile.stage1.batch
+            stages.make_attribution(folder, decoder, self._score(modality, token, neighbour), self.betas(), batch)
+
+        settings = {"token": token, "neighbour": neighbour, "steps": STEPS, "seed": self.seed}
+        inputs = {"prior": self._prior(modality)}
+        if neighbour is not None:
+            inputs["neighbours"] = self._neighbours(modality)
+        result = self.store.result(f"attribution-{modality}", settings, inputs, make)
+        return Attribution(np.array(result.array("values")), np.array(result.array("gained")))
+
+    def _score(self, modality: str, token: int | None, neighbour: int | None) -> Score:
+        if neighbour is None:
+            tokens = {split: stages.as_tensor(self.targets(modality, split)) for split in stages.SPLITS}
+            return TokenAgreement.of(tokens["test"], tokens["train"].mean(0), token)
+        if token is not None:
+            raise ValueError(f"give 'token' or 'neighbour', not both. {token} and {neighbour} were provided.")
+        found = self.neighbours(modality, "test").ids[:, 0, neighbour]
+        query = global_token if modality == "image" else self.readout
+        return NeighbourSimilarity(stages.as_tensor(self.corpus.embedding_rows(modality, found)), query)
+
     # --- retrieval ----------------------------------------------------------------------------------------------------
-
-    @cached_property
-    def corpus(self) -> Corpus:
-        """The image-text corpus. The embedded world's is written on first use."""
-        size = self.encoder.image_size
-        if self._corpus_root is not None:
-            return Corpus(self._corpus_root, size)
-        if not self.profile.embedded_world:
-            raise ValueError(
-                f"the profile '{self.profile.name}' needs a corpus of your own: give corpus_root, a folder in "
-                "clip-retrieval's format (img_emb, text_emb, metadata) with its pictures."
-            )
-        folder = self.root / "corpus" / self.encoder.fingerprint
-        make_mini_corpus(folder, self.encoder, self.profile.corpus_pairs)
-        return Corpus(folder, size)
-
-    @cached_property
-    def corpus_tokens(self) -> TokenCache:
-        """The corpus's pictures and captions as tokens, encoded once."""
-        return TokenCache(self.corpus, self.encoder, self.root / "corpus_tokens" / self.encoder.fingerprint)
-
-    @cached_property
-    def readout(self) -> PooledTextReadout:
-        """The pooled text embedding read out of text tokens, fitted on captions of the corpus."""
-        result = self.shared.result(
-            "readout",
-            {"corpus": self.corpus.fingerprint, "encoder": self.encoder.fingerprint},
-            {},
-            lambda folder: fit_readout(folder, self.corpus, self.encoder),
-        )
-        return PooledTextReadout.load(result.folder / "readout.safetensors")
 
     def _neighbours(self, modality: str) -> Result:
         inputs = {other: self._estimates(other) for other in MODALITIES}
@@ -272,10 +159,10 @@ class Workbench:
         result = self._neighbours(modality)
         return Neighbours(np.array(result.array(f"{split}_ids")), np.array(result.array(f"{split}_similarity")))
 
-    def _tokens_of_neighbours(self, modality: str, prior: Prior) -> stages.CorpusTokens:
+    def _tokens_of_neighbours(self, modality: str, whitening: TokenWhitening) -> stages.CorpusTokens:
         found = self._neighbours(modality)
         ids = np.unique(np.concatenate([found.array(f"{split}_ids").ravel() for split in stages.SPLITS]))
-        return stages.CorpusTokens(ids, self.corpus_tokens.tokens_of(ids, modality), prior)
+        return stages.CorpusTokens(ids, self.corpus_tokens.tokens_of(ids, modality, torch.float16), whitening)
 
     # --- Stage II -----------------------------------------------------------------------------------------------------
 
@@ -283,15 +170,15 @@ class Workbench:
         inputs = {"estimates": self._estimates(modality), "neighbours": self._neighbours(modality)}
 
         def make(folder: Path) -> None:
-            prior = self.prior(modality)
+            whitening = self.prior(modality).whitening
             stages.make_ram(
                 folder,
                 self.profile,
-                prior,
+                whitening,
                 inputs["estimates"].array("train"),
                 inputs["neighbours"].array("train_ids"),
                 self.targets(modality, "train"),
-                self._tokens_of_neighbours(modality, prior),
+                self._tokens_of_neighbours(modality, whitening),
                 self.seed,
                 f"Stage II, {modality} RAM",
             )
@@ -312,14 +199,14 @@ class Workbench:
         inputs = {"ram": self._ram(modality), "estimates": self._estimates(modality)}
 
         def make(folder: Path) -> None:
-            prior = self.prior(modality)
+            whitening = self.prior(modality).whitening
             stages.make_refined(
                 folder,
                 self.ram(modality),
-                prior,
+                whitening,
                 self.estimates(modality, "test"),
                 self._neighbours(modality).array("test_ids"),
-                self._tokens_of_neighbours(modality, prior),
+                self._tokens_of_neighbours(modality, whitening),
             )
 
         return self.store.result(f"refined-{modality}", {}, inputs, make)
@@ -431,12 +318,6 @@ class Workbench:
         if self.profile.embedded_world:
             settings["probe"] = file_fingerprint(self.probe)
         return self.store.result("scores", settings, inputs, lambda folder: make_scores(folder, self)).json("records")
-
-
-def check_modality(modality: str) -> None:
-    """Refuse anything but 'image' and 'text'."""
-    if modality not in MODALITIES:
-        raise ValueError(f"'modality' must be one of {MODALITIES}. '{modality}' was provided.")
 
 
 def all_systems() -> Sequence[str]:

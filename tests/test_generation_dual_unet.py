@@ -87,10 +87,32 @@ def test_a_site_adds_both_residuals_by_their_share():
 
 
 def test_both_routes_and_the_trunk_learn():
-    network = build(coordinate_channels=True, position_codes=True, unit_tokens=True).train()
+    network = build(coordinate_channels=True, position_codes=True, whitened_tokens=True, fold=2).train()
     latents, times, image, text = inputs()
     network(latents, times, image, text, torch.tensor([0.0, 0.6])).square().mean().backward()
     assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in network.parameters())
+
+
+@torch.no_grad()
+def test_folded_latents_are_the_same_network_on_a_quarter_of_the_positions():
+    network, (latents, times, image, text) = build(fold=2), inputs()
+    folded = latents.unfold(2, 2, 2).unfold(3, 2, 2).permute(0, 1, 4, 5, 2, 3).reshape(2, 12, 4, 3)
+    routes = {"text_tokens": text, "text_mix": 0.4}
+    inside = network.unet(folded, times, image, cross_attention_kwargs=routes).sample
+    unfolded = inside.reshape(2, 3, 2, 2, 4, 3).permute(0, 1, 4, 2, 5, 3).reshape(2, 3, 8, 6)
+    torch.testing.assert_close(network(latents, times, image, text, 0.4), unfolded)
+    with pytest.raises(ValueError, match="multiples of 2"):
+        network(latents[..., :5], times, image, text, 0.4)
+
+
+@torch.no_grad()
+def test_whitened_tokens_reach_the_transformers():
+    network, (latents, times, image, text) = build(whitened_tokens=True), inputs()
+    fresh = network(latents, times, image, text, 0.4)
+    torch.testing.assert_close(fresh, build()(latents, times, image, text, 0.4))
+    network.whitening["text"].fit(torch.randn(50, *TEXT_TOKENS) * 3 + 1)
+    by_hand = build()(latents, times, image, network.whitening["text"](text), 0.4)
+    torch.testing.assert_close(network(latents, times, image, text, 0.4), by_hand)
 
 
 def test_gradient_checkpointing_keeps_the_gradients():

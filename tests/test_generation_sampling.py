@@ -117,7 +117,8 @@ class Oracle(torch.nn.Module):
 
     def __init__(self, replaced: DualGuidedUNet, schedule: dict, truth: torch.Tensor) -> None:
         super().__init__()
-        self.unet, self.latent_channels, self.truth = replaced.unet, replaced.latent_channels, truth
+        self.unet, self.config, self.latent_channels = replaced.unet, replaced.config, replaced.latent_channels
+        self.truth = truth
         self.signal = DDIMScheduler(**schedule).alphas_cumprod
 
     def forward(self, latents, time, *_):

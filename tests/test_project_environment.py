@@ -32,6 +32,7 @@ DISTRIBUTION = {
     "faiss": "faiss-cpu",
     "mpl_toolkits": "matplotlib",
     "open_clip": "open-clip-torch",
+    "selective_scan_cuda": "mamba-ssm",
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",
     "yaml": "pyyaml",

@@ -12,26 +12,40 @@ PACKAGE = Path(__file__).parent.parent / "brainram_lib"
 # From the top down. Rooms on one line do not import each other.
 FLOORS = (
     ("__main__",),
-    ("workbench",),
+    ("workbench", "rehearsal"),
     ("view",),
-    ("evaluation", "generation"),
+    ("evaluation", "generation", "attribution"),
     ("stage2",),
     ("retrieval",),
     ("stage1",),
     ("baselines",),
-    ("encoders",),
+    ("encoders", "whitening"),
     ("nsd",),
     ("world",),
-    ("store", "checkpoints", "profiles", "errors", "environment", "notebooks", "notebook_engine"),
+    (
+        "store",
+        "checkpoints",
+        "profiles",
+        "published",
+        "errors",
+        "environment",
+        "notebooks",
+        "notebook_engine",
+        "measure",
+        "devices",
+        "rows",
+    ),
 )
 # What the workbench's methods call; one room with it.
-WORKBENCH = {"stages", "search", "painting", "scoring", "figures", "report"}
+WORKBENCH = {"sources", "paper_needs", "stages", "search", "painting", "scoring", "figures", "report"}
 FLOOR = {room: len(FLOORS) - depth for depth, rooms in enumerate(FLOORS) for room in rooms}
 # The ground's own order: these lean on each other, and only so.
 WITHIN_THE_GROUND = {
     ("notebooks", "notebook_engine"),
     ("checkpoints", "store"),
+    ("checkpoints", "devices"),
     ("store", "errors"),
+    ("store", "measure"),
     ("profiles", "errors"),
 }
 # File formats: the simulated world writes its sessions and corpus where and as the rooms that own the formats say.

@@ -188,6 +188,19 @@ def test_cross_modality_search_is_the_naive_one(weight, z_scored):
     np.testing.assert_allclose(found.similarity, expected.similarity, atol=1e-4)
 
 
+def test_whitened_queries_score_items_by_whitened_inner_products():
+    image, text = units(ITEMS, 5), units(ITEMS, 3, seed=1)
+    index, queries = CombinedIndex.build([blocks(image), blocks(text)]), units(QUERIES, 5, seed=2)
+    asked = index.whitened(0, queries, 0.05)
+    covariance = np.cov(image.T, bias=True)
+    scaled = covariance / np.linalg.eigvalsh(covariance).mean() + 0.05 * np.eye(5)
+    expected = (queries - image.mean(0)) @ np.linalg.inv(scaled)
+    np.testing.assert_allclose(asked, expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-4)
+    np.testing.assert_array_equal(index.whitened(0, queries.reshape(1, QUERIES, 5), 0.05)[0], asked)
+    with pytest.raises(ValueError, match="'floor' must be above zero"):
+        index.whitened(0, queries, 0.0)
+
+
 def test_weights_0_and_1_are_the_single_modalities(corpus):
     image, text = units(6, 6, seed=2), units(6, 6, seed=3)
     index = CombinedIndex.of(corpus)

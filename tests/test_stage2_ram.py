@@ -78,3 +78,13 @@ def test_a_permutation_of_stimuli_permutes_the_refined_estimates():
     again, weights_again = refine(ram, rows.p[order], rows.neighbours[order], tokens_of)
     torch.testing.assert_close(refined[order], again)
     torch.testing.assert_close(weights[order], weights_again)
+
+
+def test_a_share_of_the_way_to_the_neighbours_is_one_linear_map():
+    ram = Ram(SETTINGS, K, TOKENS, WIDTH).eval()
+    with torch.no_grad():
+        ram.divide.last.weight[:, -WIDTH:] = 0.4 * torch.eye(WIDTH)
+        ram.fuse.outer.zero_()
+    p, c = torch.randn(4, TOKENS, WIDTH), torch.randn(4, K, TOKENS, WIDTH)
+    # p stands among the K + 1 sources, with difference zero
+    torch.testing.assert_close(ram(p, c)[0], 0.4 * (c.sum(1) - K * p) / (K + 1))

@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from brainram_lib.store import Store, StoreError, fingerprint, write_array, write_json, write_whole
+from brainram_lib.store import Store, StoreError, fingerprint, write_array, write_blocks, write_json, write_whole
 
 
 def counted(calls, value=1):
@@ -90,3 +90,35 @@ def test_a_truncated_array_is_a_sentence(tmp_path):
     (result.folder / "x.npy").write_bytes(b"\x93NUMPY")
     with pytest.raises(StoreError, match="cannot be read as an array"):
         result.array("x")
+
+
+def test_an_array_of_blocks_is_the_array_written_at_once(tmp_path):
+    array = np.arange(42, dtype=np.float16).reshape(7, 2, 3)
+    write_blocks(tmp_path / "blocks.npy", 7, (array[start : start + 3] for start in range(0, 7, 3)))
+    write_array(tmp_path / "whole.npy", array)
+    assert (tmp_path / "blocks.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("blocks", "message"),
+    [
+        ([np.zeros((2, 3))], "to have 4 rows, and its blocks have 2"),
+        ([], "its blocks have 0"),
+        ([np.zeros((2, 3)), np.zeros((2, 4))], r"made of .* blocks, and float64 \(2, 4\) came"),
+        ([np.zeros((2, 3)), np.zeros((2, 3), np.float32)], "float32"),
+    ],
+)
+def test_blocks_that_make_no_array_leave_nothing(tmp_path, blocks, message):
+    with pytest.raises(ValueError, match=message):
+        write_blocks(tmp_path / "x.npy", 4, blocks)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_stops_blocks_with_a_sentence_and_leaves_nothing(tmp_path):
+    def blocks():
+        yield np.zeros((2, 3))
+        raise OSError(errno.ENOSPC, "full")
+
+    with pytest.raises(StoreError, match="no room on the disk"):
+        write_blocks(tmp_path / "x.npy", 4, blocks())
+    assert not list(tmp_path.iterdir())

@@ -104,6 +104,15 @@ def test_what_cannot_be_is_named(arguments, message):
         Workbench(**arguments)
 
 
+def test_attributions_of_tokens_and_neighbours_add_up_to_what_was_gained(workbench):
+    voxels = workbench.betas()["test"].shape[1]
+    for asked in ({}, {"token": 2}, {"neighbour": 1}):
+        found = workbench.attribution("text", **asked)
+        assert found.values.shape == (10, voxels) and found.shortfall < 0.05
+    with pytest.raises(ValueError, match="give 'token' or 'neighbour', not both"):
+        workbench.attribution("text", token=0, neighbour=0)
+
+
 def test_an_unknown_system_or_modality_is_named(workbench):
     with pytest.raises(ValueError, match="'system' must be one of"):
         workbench.reconstructions("dream")

@@ -9,7 +9,7 @@ from brainram_lib.evaluation.identification import BRAINS, IMAGES, found_first
 from brainram_lib.world import mini_autoencoder, mini_clip
 from brainram_lib.world.captions import captions_of
 from brainram_lib.world.degrade import Faults, spoilt
-from brainram_lib.world.mini_generator import route
+from brainram_lib.world.mini_generator import noise_times, route
 from brainram_lib.world.scenes import render, scene_of
 from brainram_lib.world.training import Budget, run, scheduled_rate
 
@@ -49,12 +49,29 @@ def test_the_tokeniser_keeps_what_is_in_use_and_pads_with_the_end():
 def test_spoilt_tokens_shrink_and_a_share_stays_clean():
     random = torch.Generator().manual_seed(0)
     tokens = torch.randn(400, 5, 6, generator=random) + 3
-    mean, scale = tokens.mean(0), tokens.std(0)
-    bad = spoilt(tokens, mean, scale, random, Faults(clean=0.3))
+    mean = tokens.mean(0)
+    bad = spoilt(tokens, mean, random, Faults(clean=0.3))
     same = (bad == tokens).all(dim=(1, 2))
     assert 0.2 < same.float().mean() < 0.4
     kept = torch.nn.functional.cosine_similarity((bad - mean)[~same].flatten(1), (tokens - mean)[~same].flatten(1))
     assert 0.3 < kept.mean() < 0.95
+
+
+def test_the_crowd_has_the_tokens_own_covariance():
+    random = torch.Generator().manual_seed(0)
+    spread = torch.tensor([3.0, 1.0, 0.1, 0.01])
+    tokens = torch.randn(600, 5, 4, generator=random) * spread
+    none = (0.0, 0.0)
+    only = Faults(clean=0, shrink=none, stranger=none, crowd=(1.0, 1.0), missing=none)
+    noise = spoilt(tokens, torch.zeros(5, 4), random, only)
+    torch.testing.assert_close(noise.std((0, 1)), spread, rtol=0.1, atol=0)
+    assert abs(torch.corrcoef(torch.stack([noise[..., 0].flatten(), tokens[..., 0].flatten()]))[0, 1]) < 0.1
+
+
+def test_the_noisy_times_are_trained_most():
+    times = noise_times(4000, torch.Generator().manual_seed(0))
+    assert times.min() >= 0 and times.max() == 999
+    assert 0.65 < (times > 500).float().mean() < 0.77
 
 
 def test_every_route_is_trained():

@@ -21,6 +21,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from brainram_lib.devices import accelerator
 from brainram_lib.evaluation.images import CHUNK, MINDEYE, Resizing, chunks
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -122,7 +123,7 @@ class FeatureNetwork:
     def __call__(self, images: UInt8[np.ndarray, "n height width 3"]) -> dict[str, Float[np.ndarray, "n _features"]]:
         """{layer: (n, features)} of uint8 pictures, on the module's device."""
         device = next(self.module.parameters()).device
-        mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (self.network.mean, self.network.std))
+        mean, std = (torch.tensor(v).to(device).view(1, 3, 1, 1) for v in (self.network.mean, self.network.std))
         side = self.resizing.network or self.network.side
         steps = -(-len(images) // CHUNK)
         parts: dict[str, list[np.ndarray]] = {layer: [] for layer in self.network.layers}
@@ -154,7 +155,7 @@ class FeatureNetwork:
 
 
 def load_network(name: str, weights: Path | None = None, resizing: Resizing = MINDEYE) -> FeatureNetwork:
-    """A backbone with its trained weights, by the name that metrics use.
+    """A backbone with its trained weights, by the name that metrics use, on a GPU where there is one.
 
     Args:
         name: 'lite0', 'alexnet', 'inception', 'efficientnet_b1' or 'swav'.
@@ -177,7 +178,7 @@ def load_network(name: str, weights: Path | None = None, resizing: Resizing = MI
         )
     module = network.build()
     _fill(module, torch.load(path, map_location="cpu", weights_only=True), network, path)
-    return FeatureNetwork(network, module, resizing)
+    return FeatureNetwork(network, module.to(accelerator()), resizing)
 
 
 def weights_path(network: Network, weights: Path | None = None) -> Path:

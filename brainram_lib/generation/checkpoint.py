@@ -2,7 +2,8 @@
 
 The checkpoint's text_unet is a `UNetFlatConditionModel`, which diffusers can no longer load; only its cross-attention
 transformers matter here, and they bear the names of the image U-Net's sites (`down_blocks.i.attentions.j`). What this
-library saves has the same layout, holds only those of the text U-Net, and adds `dual_guided.json`.
+library saves has the same layout, holds only those of the text U-Net, and adds `dual_guided.json` and, where tokens are
+whitened, token_maps/.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from brainram_lib.store import write_json, write_whole
 
 WEIGHTS = "diffusion_pytorch_model"
 EXTRAS = "dual_guided.json"
+TOKEN_MAPS = "token_maps"
 
 # The published checkpoint's two configurations (shi-labs/versatile-diffusion, image_unet and vae); not stated there:
 # diffusers' defaults. In `attention_head_dim` diffusers reads the number of heads.
@@ -117,11 +119,16 @@ def load_dual_unet(
     extras = json.loads((folder / EXTRAS).read_text()) if (folder / EXTRAS).exists() else {}
     extras["image_tokens"] = tuple(image_tokens or extras.get("image_tokens") or _image_shape(folder))
     extras["text_tokens"] = tuple(text_tokens or extras.get("text_tokens") or _text_shape(folder))
-    coordinates = 2 * extras.get("coordinate_channels", False)
+    # what lies on disk counts the channels of folded latents
+    config["in_channels"] = config["out_channels"] // extras.get("fold", 1) ** 2
     with torch.device("meta"):
-        network = DualGuidedUNet({**settings_of(config), "in_channels": config["in_channels"] - coordinates}, **extras)
+        network = DualGuidedUNet(settings_of(config), **extras)
     weights = _joined(network, read_weights(folder / "image_unet"), read_weights(folder / "text_unet"), folder)
-    network.load_state_dict({f"unet.{name}": weight.to(dtype) for name, weight in weights.items()}, assign=True)
+    state = {f"unet.{name}": weight.to(dtype) for name, weight in weights.items()}
+    if network.config.whitened_tokens:
+        maps = read_weights(folder / TOKEN_MAPS)
+        state |= {f"whitening.{name}": value.to(dtype) for name, value in maps.items()}
+    network.load_state_dict(state, assign=True)
     return network.requires_grad_(False).eval()
 
 
@@ -188,6 +195,8 @@ def save_dual_unet(network: DualGuidedUNet, folder: Path, dtype: torch.dtype = t
     write_json(folder / EXTRAS, asdict(network.config))
     for part, weights in parts.items():
         write_weights(folder / part, weights, dtype)
+    if network.config.whitened_tokens:
+        write_weights(folder / TOKEN_MAPS, network.whitening.state_dict(), torch.float32)
 
 
 def write_weights(folder: Path, weights: dict[str, Tensor], dtype: torch.dtype) -> None:

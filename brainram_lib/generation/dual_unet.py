@@ -16,6 +16,9 @@ import torch
 from diffusers import Transformer2DModel, UNet2DConditionModel
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
+
+from brainram_lib.whitening import TokenWhitening
 
 TokenShape = tuple[int, int]
 
@@ -24,15 +27,17 @@ TokenShape = tuple[int, int]
 class DualGuidedConfig:
     """What the network is told beyond diffusers' own U-Net configuration.
 
-    image_tokens and text_tokens are (count, width). The last three flags are off in Versatile Diffusion; small models
-    need them, because standard cross-attention alone learns colours but not places in a small training budget.
+    image_tokens and text_tokens are (count, width). The others are off in Versatile Diffusion; small models need them,
+    because standard cross-attention alone learns colours but not places in a small training budget, and because folded
+    latents meet the tokens at the tokens' own resolution.
     """
 
     image_tokens: TokenShape
     text_tokens: TokenShape
     coordinate_channels: bool = False
     position_codes: bool = False
-    unit_tokens: bool = False
+    whitened_tokens: bool = False
+    fold: int = 1
 
 
 def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,7 +84,9 @@ class DualGuidedUNet(nn.Module):
         text_tokens: (count, width) of the text tokens.
         coordinate_channels: concatenate every position's (row, column) in [-1, 1] to the latents.
         position_codes: add fixed sine-cosine codes to the tokens (a grid's for image tokens after token 0).
-        unit_tokens: multiply tokens by sqrt(width), so that a token of norm 1 has entries of about 1.
+        whitened_tokens: the transformers see whitened tokens; the maps are fitted once (`whiten`) and saved with it.
+        fold: squares of fold x fold latents become one position with fold^2 times the channels (the patches of Peebles
+            and Xie 2023, section 3.2): a quarter of the work for fold 2. `sample_size` counts positions, not latents.
     """
 
     def __init__(
@@ -90,19 +97,26 @@ class DualGuidedUNet(nn.Module):
         text_tokens: TokenShape,
         coordinate_channels: bool = False,
         position_codes: bool = False,
-        unit_tokens: bool = False,
+        whitened_tokens: bool = False,
+        fold: int = 1,
     ) -> None:
         super().__init__()
-        self.config = DualGuidedConfig(image_tokens, text_tokens, coordinate_channels, position_codes, unit_tokens)
+        flags = (coordinate_channels, position_codes, whitened_tokens)
+        self.config = DualGuidedConfig(image_tokens, text_tokens, *flags, fold)
         self.latent_channels = int(image_config["in_channels"])
         self.unet = UNet2DConditionModel.from_config(
             {
                 **settings_of(image_config),
-                "in_channels": self.latent_channels + 2 * coordinate_channels,
+                "in_channels": fold**2 * self.latent_channels + 2 * coordinate_channels,
+                "out_channels": fold**2 * self.latent_channels,
                 "cross_attention_dim": image_tokens[1],
             }
         )
         _place_text_transformers(self.unet, text_tokens[1])
+        if whitened_tokens:
+            self.whitening = nn.ModuleDict(
+                {"image": TokenWhitening(*image_tokens), "text": TokenWhitening(*text_tokens)}
+            )
         if position_codes:
             self.register_buffer("image_codes", image_position_codes(*image_tokens), persistent=False)
             self.register_buffer("text_codes", sequence_position_codes(*text_tokens), persistent=False)
@@ -137,11 +151,13 @@ class DualGuidedUNet(nn.Module):
             ValueError: a count, width, batch or mix that is not what the network was built for.
         """
         self._check(latents, image_tokens, text_tokens, text_mix)
+        latents = pixel_unshuffle(latents, self.config.fold)
         if self.config.coordinate_channels:
             latents = torch.cat([latents, coordinates_like(latents)], dim=1)
         routes = {"text_tokens": self._prepared(text_tokens, "text"), "text_mix": text_mix}
         image_tokens = self._prepared(image_tokens, "image")
-        return self.unet(latents, timesteps, image_tokens, cross_attention_kwargs=routes, return_dict=False)[0]
+        predicted = self.unet(latents, timesteps, image_tokens, cross_attention_kwargs=routes, return_dict=False)[0]
+        return pixel_shuffle(predicted, self.config.fold)
 
     def use_attention_slicing(self, slice_size: int | None = 1) -> None:
         """Compute attention in slices of so many heads: less memory, slower, equal results. None turns it off."""
@@ -156,14 +172,20 @@ class DualGuidedUNet(nn.Module):
         self.unet.enable_gradient_checkpointing()
 
     def _prepared(self, tokens: Tensor, kind: str) -> Tensor:
-        if self.config.unit_tokens:
-            tokens = tokens * math.sqrt(tokens.shape[-1])
+        if self.config.whitened_tokens:
+            # in full precision: whitening enlarges the small differences that halves would round away
+            with torch.autocast(tokens.device.type, enabled=False):
+                tokens = self.whitening[kind](tokens)
         return tokens + getattr(self, f"{kind}_codes").to(tokens.dtype) if self.config.position_codes else tokens
 
     def _check(self, latents: Tensor, image_tokens: Tensor, text_tokens: Tensor, text_mix: float | Tensor) -> None:
         if latents.ndim != 4 or latents.shape[1] != self.latent_channels:
             raise ValueError(
                 f"latents must be (batch, {self.latent_channels}, height, width), got {tuple(latents.shape)}."
+            )
+        if latents.shape[2] % self.config.fold or latents.shape[3] % self.config.fold:
+            raise ValueError(
+                f"height and width of latents must be multiples of {self.config.fold}, got {tuple(latents.shape)}."
             )
         batch = len(latents)
         for name, tokens in (("image", image_tokens), ("text", text_tokens)):

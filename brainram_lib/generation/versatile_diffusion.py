@@ -14,6 +14,7 @@ from diffusers import AutoencoderKL
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from brainram_lib.devices import accelerator
 from brainram_lib.generation.checkpoint import (
     AUTOENCODER,
     IMAGE_UNET,
@@ -59,7 +60,8 @@ class VersatileDiffusion(nn.Module):
         """(channels, height, width) of the latents that the network was made for."""
         size = self.unet.unet.config.sample_size
         height, width = (size, size) if isinstance(size, int) else size
-        return self.unet.latent_channels, height, width
+        fold = self.unet.config.fold
+        return self.unet.latent_channels, fold * height, fold * width
 
     @cached_property
     def fingerprint(self) -> str:
@@ -149,6 +151,6 @@ def load_generator(checkpoint: str | Path, dtype: torch.dtype | None = None) -> 
         checkpoint: a folder in the hub's layout.
         dtype: of the weights; where left out, float16 on a GPU and float32 on a CPU.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    chosen = dtype or (torch.float16 if device == "cuda" else torch.float32)
+    device = accelerator()
+    chosen = dtype or (torch.float16 if device.type == "cuda" else torch.float32)
     return VersatileDiffusion.load(Path(checkpoint), chosen).to(device)

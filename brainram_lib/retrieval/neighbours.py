@@ -169,6 +169,25 @@ class CombinedIndex:
         shift = np.broadcast_to(np.asarray(offset, np.float32).reshape(-1, 1), (len(scaled[0]), 1))
         return Neighbours(found.ids, found.similarity - shift)
 
+    def whitened(
+        self, part: int, queries: Float32[np.ndarray, "*rows width"], floor: float
+    ) -> Float32[np.ndarray, "*rows width"]:
+        """Queries to ask instead of `queries`: (C / v + floor)^-1 (q - mean), L2-normalised.
+
+        C is the covariance of the part's embeddings and v its mean eigenvalue. Items then score by their whitened inner
+        product with q, which weighs every direction of the corpus alike, while the index stays as it is.
+
+        Raises:
+            ValueError: `floor` is not above zero, or a query has another width.
+        """
+        if not floor > 0:
+            raise ValueError(f"'floor' must be above zero, it keeps directions without variance out. {floor} came.")
+        covariance, width = self.covariances[part], self.widths[part]
+        scaled = covariance * (width / np.trace(covariance)) + floor * np.eye(width)
+        centred = checked_width(queries.reshape(-1, queries.shape[-1]), width, f"part {part}") - self.means[part]
+        asked = np.linalg.solve(scaled, centred.T).T.astype(np.float32)
+        return unit(asked, f"whitened queries of part {part}").reshape(queries.shape)
+
     def _spread(self, part: int, queries: Float32[np.ndarray, "n width"]) -> Float[np.ndarray, " n"]:
         """Standard deviation over the corpus of q . e_j, from the covariance of e: sqrt(q' C q)."""
         variance = np.einsum("nd,de,ne->n", queries, self.covariances[part], queries, optimize=True)

@@ -29,4 +29,6 @@ def cross_fitted(
         rest = fold != held_out
         ridge = fit_ridge(betas[rest], tokens[rest], betas_val, tokens_val)
         estimates[~rest] = ridge.predict(betas[~rest])
+        # its maps are nearly as large as the tokens: away before the next fold's
+        del ridge
     return estimates

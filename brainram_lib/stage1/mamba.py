@@ -1,12 +1,14 @@
 """The Mamba block (selective state space model), in plain PyTorch, over the token axis (paper, section 3.2).
 
 Parameters carry the names and shapes of `mamba_ssm.Mamba`, so its weights load here and ours load there; on a GPU
-with mamba-ssm installed the same weights run through its kernels.
+with mamba-ssm's compiled part installed the scan runs through its kernel.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import cache
 
 import torch
 from jaxtyping import Float
@@ -58,6 +60,25 @@ def selective_scan(
     return torch.stack(outputs, dim=2) + d[:, None] * u
 
 
+@cache
+def fused_scan() -> Callable[..., Tensor] | None:
+    """mamba-ssm's kernel with the signature of `selective_scan`, or None where it is not installed.
+
+    Newer mamba-ssm imports without its compiled part, so that is asked for itself.
+    """
+    try:
+        import selective_scan_cuda  # noqa: F401  the compiled part
+        from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
+    except ImportError:
+        return None
+    return selective_scan_fn
+
+
+def scan_for(device: str) -> Callable[..., Tensor]:
+    """The scan for a type of device: the kernel on 'cuda' where there is one, else plain PyTorch."""
+    return (fused_scan() if device == "cuda" else None) or selective_scan
+
+
 class Mamba(nn.Module):
     """One Mamba mixer: (batch, length, width) -> (batch, length, width), causal along the length.
 
@@ -95,7 +116,8 @@ class Mamba(nn.Module):
         u = functional.silu(self.conv1d(u)[..., :length])
         step, b, c = self.x_proj(u.transpose(1, 2)).split([self.rank, self.state, self.state], dim=-1)
         delta = functional.softplus(self.dt_proj(step)).transpose(1, 2)
-        y = selective_scan(u, delta, -torch.exp(self.A_log), b.transpose(1, 2), c.transpose(1, 2), self.D)
+        scan = scan_for(x.device.type)
+        y = scan(u, delta, -torch.exp(self.A_log), b.transpose(1, 2), c.transpose(1, 2), self.D)
         return self.out_proj((y * functional.silu(gate)).transpose(1, 2))
 
 

@@ -1,4 +1,4 @@
-"""The diffusion prior: projector and network together, in standardised token units (paper, section 3.2, eq. 1)."""
+"""The diffusion prior: projector and network together, on whitened tokens (paper, section 3.2, eq. 1)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,19 @@ from torch import Tensor, nn
 from brainram_lib.profiles import Stage1Settings
 from brainram_lib.stage1.network import TokenUNet
 from brainram_lib.stage1.projector import Projector
+from brainram_lib.whitening import TokenWhitening
+
+# Rows that go through the network at a time where nothing is learned, so that their activations fit on a device.
+CHUNK = 64
 
 
 class Prior(nn.Module):
     """betas -> samples p of one modality's tokens (batch, tokens, width).
 
-    The network works on (token - mean) / scale, statistics of the training targets: CLIP's tokens differ widely in
-    size from one dimension to another, and the forward process (eq. 1) assumes unit variance. `sample` and `predict`
-    return tokens in CLIP's own units.
+    The network works on whitened tokens, fitted on the training targets: the forward process (eq. 1) adds the same
+    noise to every direction, and where CLIP's tokens vary little, which is where they tell objects apart, it would
+    drown them. `sample` and `predict` take brains from any device, compute where the prior is, and return tokens in
+    CLIP's own units where the brains were.
     """
 
     def __init__(self, settings: Stage1Settings, voxels: int, tokens: int, width: int) -> None:
@@ -28,8 +33,7 @@ class Prior(nn.Module):
         self.settings = settings
         self.projector = Projector(settings.projector, voxels, tokens, width)
         self.network = TokenUNet(settings.network, tokens, width)
-        self.register_buffer("mean", torch.zeros(tokens, width))
-        self.register_buffer("scale", torch.ones(tokens, width))
+        self.whitening = TokenWhitening(tokens, width)
         self.schedule = DDIMScheduler(
             settings.diffusion_steps,
             beta_schedule="squaredcos_cap_v2",
@@ -38,18 +42,10 @@ class Prior(nn.Module):
             timestep_spacing="trailing",
         )
 
-    def fit_statistics(self, targets: Float[Tensor, "n tokens width"]) -> None:
-        """Take mean and scale from training targets."""
-        self.mean.copy_(targets.mean(0))
-        self.scale.copy_(targets.std(0).clamp_min(1e-6))
-
-    def standardised(self, tokens: Float[Tensor, "*n tokens width"]) -> Float[Tensor, "*n tokens width"]:
-        """CLIP's units -> the network's."""
-        return (tokens - self.mean) / self.scale
-
-    def restored(self, tokens: Float[Tensor, "*n tokens width"]) -> Float[Tensor, "*n tokens width"]:
-        """The network's units -> CLIP's."""
-        return tokens * self.scale + self.mean
+    @property
+    def device(self) -> torch.device:
+        """Where the prior is."""
+        return self.whitening.mean.device
 
     def noised(
         self,
@@ -64,7 +60,7 @@ class Prior(nn.Module):
         self, betas: Float[Tensor, "batch voxels"], linear: Float[Tensor, "batch tokens width"] | None
     ) -> Float[Tensor, "batch tokens width"]:
         """Phi_proj(S), from betas and, where the profile has a linear path, the ridge estimate in CLIP's units."""
-        return self.projector(betas, None if linear is None else self.standardised(linear))
+        return self.projector(betas, None if linear is None else self.whitening(linear))
 
     @torch.no_grad()
     def sample(
@@ -76,30 +72,47 @@ class Prior(nn.Module):
     ) -> Float[Tensor, "batch tokens width"]:
         """One sample p per stimulus by ancestral sampling over `steps` of the diffusion times.
 
+        The noise is drawn on the processor: the same samples, to rounding, on every device.
         One step gives the posterior mean; the more steps, the nearer a draw from the posterior, which lies further
         from the truth than its mean does.
         """
-        condition = self.condition(betas, linear)
-        random = torch.Generator(condition.device).manual_seed(seed)
+        condition = self._conditions(betas, linear)
+        random = torch.Generator().manual_seed(seed)
 
         def noise() -> Tensor:
-            return torch.randn(condition.shape, generator=random, device=condition.device)
+            return torch.randn(condition.shape, generator=random).to(self.device)
 
         x = noise()
+        # the scheduler reads single numbers from its table, and `noised` may have left that on a GPU
+        self.schedule.alphas_cumprod = self.schedule.alphas_cumprod.cpu()
         self.schedule.set_timesteps(steps or self.settings.sample_steps)
         for t in self.schedule.timesteps:
-            x0 = self.network(x, t.expand(len(x)).to(x.device), condition)
+            x0 = self._denoised(x, int(t), condition)
             x = self.schedule.step(x0, t, x, eta=1.0, variance_noise=noise()).prev_sample
-        return self.restored(x)
+        return self.whitening.restored(x).to(betas.device)
 
     @torch.no_grad()
     def predict(
         self, betas: Float[Tensor, "batch voxels"], linear: Float[Tensor, "batch tokens width"] | None
     ) -> Float[Tensor, "batch tokens width"]:
         """The posterior mean: x_0 predicted at the last diffusion time, where x_t holds nothing but noise."""
-        condition = self.condition(betas, linear)
-        last = torch.full((len(condition),), self.settings.diffusion_steps - 1, device=condition.device)
-        return self.restored(self.network(torch.zeros_like(condition), last, condition))
+        condition = self._conditions(betas, linear)
+        estimate = self._denoised(torch.zeros_like(condition), self.settings.diffusion_steps - 1, condition)
+        return self.whitening.restored(estimate).to(betas.device)
+
+    def _conditions(self, betas: Tensor, linear: Tensor | None) -> Float[Tensor, "batch tokens width"]:
+        """`condition` of brains from any device, CHUNK rows at a time."""
+        parts = []
+        for start in range(0, len(betas), CHUNK):
+            rows = slice(start, start + CHUNK)
+            known = None if linear is None else linear[rows].to(self.device)
+            parts.append(self.condition(betas[rows].to(self.device), known))
+        return torch.cat(parts)
+
+    def _denoised(self, x: Tensor, t: int, condition: Tensor) -> Float[Tensor, "batch tokens width"]:
+        """The network's x_0 at one diffusion time, CHUNK rows at a time."""
+        parts = zip(x.split(CHUNK), condition.split(CHUNK), strict=True)
+        return torch.cat([self.network(part, torch.full((len(part),), t, device=x.device), c) for part, c in parts])
 
     def save(self, path: Path) -> None:
         """Write the weights as safetensors."""

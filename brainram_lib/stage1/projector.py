@@ -27,7 +27,7 @@ BACKBONES = {"mamba": MambaBlock, "mlp": MlpBlock}
 
 
 class Projector(nn.Module):
-    """Phi_proj of eq. 2: betas S (batch, voxels) -> condition (batch, tokens, width), in standardised token units.
+    """Phi_proj of eq. 2: betas S (batch, voxels) -> condition (batch, tokens, width), in whitened token units.
 
     With a linear path, the ridge estimate of the tokens is handed in beside the betas and the network learns what to
     add to it: condition = linear + blocks(mlp(betas)), the last layer starting at zero. 3,000 images are few for a

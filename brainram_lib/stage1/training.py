@@ -12,7 +12,9 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from brainram_lib.checkpoints import Row, epoch_randomness, epochs_left
+from brainram_lib.devices import accelerator, seeded
 from brainram_lib.profiles import Stage1Settings
+from brainram_lib.rows import Rows
 from brainram_lib.stage1.losses import flat_unit, info_nce, mixco
 from brainram_lib.stage1.prior import Prior
 
@@ -21,18 +23,22 @@ CHECKPOINT = "checkpoint.safetensors"
 
 @dataclass(frozen=True)
 class Examples:
-    """Betas with their ridge estimates (None without a linear path) and the tokens to predict, row by row."""
+    """Betas with their ridge estimates (None without a linear path) and the tokens to predict, row by row.
 
-    betas: Float[Tensor, "n voxels"]
-    linear: Float[Tensor, "n tokens width"] | None
-    targets: Float[Tensor, "n tokens width"]
+    Each is a tensor, or rows that are read when a batch wants them.
+    """
+
+    betas: Float[Tensor, "n voxels"] | Rows
+    linear: Float[Tensor, "n tokens width"] | Rows | None
+    targets: Float[Tensor, "n tokens width"] | Rows
 
     def __len__(self) -> int:
         return len(self.betas)
 
-    def rows(self, rows: Tensor) -> Examples:
-        """Some of the examples."""
-        return Examples(self.betas[rows], None if self.linear is None else self.linear[rows], self.targets[rows])
+    def on(self, device: torch.device, rows: Tensor | slice = slice(None)) -> Examples:
+        """Some of the examples as tensors on a device."""
+        parts = (self.betas, self.linear, self.targets)
+        return Examples(*(None if part is None else part[rows].to(device) for part in parts))
 
 
 def one_cycle(step: int, steps: int, peak: float) -> float:
@@ -51,19 +57,17 @@ def stage1_loss(prior: Prior, batch: Examples, random: torch.Generator) -> tuple
     where the betas alone speak: at other times x_t shows the target, and a contrastive term would only push the
     prediction beyond it, which sampling then adds up. Half of those estimates are of betas as they are (eq. 3), half
     of mixed betas (eq. 5).
+
+    The batch lies where the prior is; `random` is the processor's.
     """
     settings = prior.settings
-    x0 = prior.standardised(batch.targets)
-    t = torch.randint(settings.diffusion_steps, (len(x0),), generator=random)
-    noise = torch.randn(x0.shape, generator=random)
-    partner = torch.randperm(len(x0), generator=random)
-    share = _beta_draws(settings.mixco_alpha, len(x0), random)
+    x0 = prior.whitening(batch.targets)
     plain = len(x0) // 2
-    share[:plain] = 1
+    t, noise, partner, share, blind_noise = (drawn.to(x0.device) for drawn in _draws(settings, x0.shape, plain, random))
     mixed = _mixed(Examples(batch.betas, batch.linear, x0), partner, share)
     last = torch.full_like(t, settings.diffusion_steps - 1)
     condition = torch.cat([prior.condition(batch.betas, batch.linear), prior.condition(mixed.betas, mixed.linear)])
-    noisy = torch.cat([prior.noised(x0, t, noise), torch.randn(x0.shape, generator=random)])
+    noisy = torch.cat([prior.noised(x0, t, noise), blind_noise])
     estimates = prior.network(noisy, torch.cat([t, last]), condition)
     goal, blind, target = torch.cat([x0, mixed.targets]), flat_unit(estimates[len(x0) :]), flat_unit(x0)
     parts = {
@@ -85,10 +89,22 @@ def weighted_mse(
     return (per_token * weight).sum() / weight.sum()
 
 
+def _draws(settings: Stage1Settings, shape: torch.Size, plain: int, random: torch.Generator) -> tuple[Tensor, ...]:
+    """All that is random in one step: times, noise, MixCo's partners and shares, and the noise of blind estimates.
+
+    The first `plain` rows are not mixed.
+    """
+    count = shape[0]
+    t = torch.randint(settings.diffusion_steps, (count,), generator=random)
+    noise = torch.randn(shape, generator=random)
+    partner = torch.randperm(count, generator=random)
+    share = _beta_draws(settings.mixco_alpha, count, random)
+    share[:plain] = 1
+    return t, noise, partner, share, torch.randn(shape, generator=random)
+
+
 def _beta_draws(alpha: float, count: int, random: torch.Generator) -> Float[Tensor, " count"]:
-    seed = int(torch.randint(2**31, (1,), generator=random))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(int(torch.randint(2**31, (1,), generator=random))):
         return torch.distributions.Beta(alpha, alpha).sample((count,))
 
 
@@ -104,11 +120,12 @@ def _mixed(batch: Examples, partner: Tensor, share: Tensor) -> Examples:
 
 @torch.no_grad()
 def validation_row(prior: Prior, examples: Examples) -> Row:
-    """How the posterior mean and one sample do on validation images: mse (standardised units) and top-1 retrieval."""
+    """How the posterior mean and one sample do on validation images: mse (whitened units) and top-1 retrieval."""
     prior.eval()
-    target = prior.standardised(examples.targets)
-    mean = prior.standardised(prior.predict(examples.betas, examples.linear))
-    sample = prior.standardised(prior.sample(examples.betas, examples.linear, seed=0))
+    every = examples.on(prior.device)
+    target = prior.whitening(every.targets)
+    mean = prior.whitening(prior.predict(every.betas, every.linear))
+    sample = prior.whitening(prior.sample(every.betas, every.linear, seed=0))
     prior.train()
     return {
         "val_mse": (mean - target).square().mean().item(),
@@ -120,21 +137,23 @@ def validation_row(prior: Prior, examples: Examples) -> Row:
 
 def _top1(estimates: Tensor, targets: Tensor) -> float:
     similarity = flat_unit(estimates) @ flat_unit(targets).T
-    return (similarity.argmax(1) == torch.arange(len(similarity))).float().mean().item()
+    own = torch.arange(len(similarity), device=similarity.device)
+    return (similarity.argmax(1) == own).float().mean().item()
 
 
 def train_prior(
     settings: Stage1Settings, training: Examples, validation: Examples, folder: Path, seed: int, label: str
 ) -> tuple[Prior, list[Row]]:
-    """Train one prior; `folder` keeps a checkpoint of every epoch, from which an interrupted training goes on.
+    """Train one prior, on a GPU where there is one; `folder` keeps a checkpoint of every epoch, from which an
+    interrupted training goes on.
 
     Returns:
-        The prior in evaluation mode, and the history: one row of losses an epoch.
+        The prior in evaluation mode, where it was trained, and the history: one row of losses an epoch.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         prior = Prior(settings, training.betas.shape[1], *training.targets.shape[1:])
-    prior.fit_statistics(training.targets)
+    prior.to(accelerator())
+    prior.whitening.fit(training.targets)
     optimizer = torch.optim.AdamW(prior.parameters(), lr=settings.peak_rate, weight_decay=settings.weight_decay)
     steps = len(training) // settings.batch
     progress, epochs, close = epochs_left(folder / CHECKPOINT, prior, optimizer, settings.epochs)
@@ -167,7 +186,7 @@ def _epoch(
         rate = one_cycle(epoch * steps + step, settings.epochs * steps, settings.peak_rate)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        batch = training.rows(order[step * settings.batch : (step + 1) * settings.batch])
+        batch = training.on(prior.device, order[step * settings.batch : (step + 1) * settings.batch])
         loss, parts = stage1_loss(prior, batch, random)
         if not math.isfinite(parts["loss"]):
             raise ValueError(

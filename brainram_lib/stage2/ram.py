@@ -13,18 +13,19 @@ from brainram_lib.stage1.network import Attention
 class Divide(nn.Module):
     """Eq. 7: one attention module for p itself and for every neighbour; query from p, key and value from the source.
 
-    Behind the attention the module sees the query beside what was attended, so that u can be a difference between a
-    neighbour and p: q is a residual, and a weighted average of positive maps of p and c alone could not shrink p. Its
-    last linear layer starts at zero, so that q = 0 before training.
+    Behind the attention the module sees p and the source as they are, and its last linear layer their difference:
+    q is a residual, and the plainest good one is a share of the way from p to the neighbours. From normalised tokens
+    alone, whose lengths are lost, that had to be learned, and 3,000 images did not suffice. The last layer is
+    zero-initialised, so that q = 0 before training.
     """
 
-    def __init__(self, tokens: int, width: int, heads: int) -> None:
+    def __init__(self, tokens: int, width: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.position = nn.Parameter(torch.randn(tokens, width) * 0.02)
         self.attention = Attention(width, heads)
-        self.mix = nn.Sequential(nn.Linear(3 * width, 2 * width), nn.GELU())
-        self.last = nn.Linear(2 * width, width)
+        self.mix = nn.Sequential(nn.Linear(3 * width, 2 * width), nn.GELU(), nn.Dropout(dropout))
+        self.last = nn.Linear(3 * width, width)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
@@ -33,11 +34,10 @@ class Divide(nn.Module):
     ) -> Float[Tensor, "batch sources tokens width"]:
         """u for every source."""
         count = sources.shape[1]
-        query = self.norm(p + self.position).repeat_interleave(count, 0)
-        source = self.norm(sources.flatten(0, 1) + self.position)
-        attended = self.attention(query, source)
-        joined = torch.cat([attended, query, source], dim=-1)
-        return self.last(self.mix(joined)).unflatten(0, (-1, count))
+        query, source = p.repeat_interleave(count, 0), sources.flatten(0, 1)
+        attended = self.attention(self.norm(query + self.position), self.norm(source + self.position))
+        mixed = self.mix(torch.cat([attended, query, source], dim=-1))
+        return self.last(torch.cat([mixed, source - query], dim=-1)).unflatten(0, (-1, count))
 
 
 class Fuse(nn.Module):
@@ -62,14 +62,19 @@ class Fuse(nn.Module):
 class Ram(nn.Module):
     """p and its K neighbours -> the residual q; the refined estimate is p + q.
 
-    Works in the prior's standardised token units, as the prior's network does.
+    Works in the prior's whitened token units, as the prior's network does.
     """
 
     def __init__(self, settings: Stage2Settings, neighbours: int, tokens: int, width: int) -> None:
         super().__init__()
         self.neighbours = neighbours
-        self.divide = Divide(tokens, width, settings.heads)
+        self.divide = Divide(tokens, width, settings.heads, settings.dropout)
         self.fuse = Fuse(neighbours + 1, width, settings.fusion_hidden)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the module is."""
+        return self.divide.position.device
 
     def forward(
         self, p: Float[Tensor, "batch tokens width"], c: Float[Tensor, "batch neighbours tokens width"]

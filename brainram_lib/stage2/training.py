@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,26 +12,33 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from brainram_lib.checkpoints import Row, epoch_randomness, epochs_left
+from brainram_lib.devices import accelerator, seeded
 from brainram_lib.profiles import Stage2Settings
+from brainram_lib.rows import Rows
 from brainram_lib.stage1.losses import flat_unit, info_nce
 from brainram_lib.stage2.ram import Ram
 
 CHECKPOINT = "checkpoint.safetensors"
+# Stimuli that are refined at a time, so that their neighbours' tokens fit on a device.
+CHUNK = 128
 
 
 @dataclass(frozen=True)
 class RamExamples:
-    """Prior samples, their neighbours (rows of the corpus) and the tokens to reach, in standardised units."""
+    """Prior samples, their neighbours (rows of the corpus) and the tokens to reach, in whitened units.
 
-    p: Float[Tensor, "n samples tokens width"]
+    Samples and targets are tensors, or rows that are read and whitened when a batch wants them.
+    """
+
+    p: Float[Tensor, "n samples tokens width"] | Rows
     neighbours: Int64[Tensor, "n samples k"]
-    targets: Float[Tensor, "n tokens width"]
+    targets: Float[Tensor, "n tokens width"] | Rows
 
     def __len__(self) -> int:
         return len(self.p)
 
 
-# Rows of the corpus -> their tokens, standardised, with the shape of the rows in front.
+# Rows of the corpus -> their tokens, whitened, with the shape of the rows in front; on any device.
 TokensOf = Callable[[Tensor], Tensor]
 
 
@@ -47,17 +54,38 @@ def ram_loss(
     return loss, {"loss": loss.item(), "info_nce": contrast.item(), "mse": error.item()}
 
 
-@torch.no_grad()
-def refine(
-    ram: Ram, p: Float[Tensor, "n samples tokens width"], neighbours: Int64[Tensor, "n samples k"], tokens_of: TokensOf
-) -> tuple[Float[Tensor, "n samples tokens width"], Float[Tensor, "n samples sources tokens"]]:
-    """p + q and the weights of every sample, one sample index at a time to bound memory."""
+def refined_blocks(
+    ram: Ram,
+    p: Float[Tensor, "n samples tokens width"] | Rows,
+    neighbours: Int64[Tensor, "n samples k"],
+    tokens_of: TokensOf,
+) -> Iterator[tuple[Float[Tensor, "rows samples tokens width"], Float[Tensor, "rows samples sources tokens"]]]:
+    """p + q and the weights of every sample, for CHUNK stimuli after the other, where the RAM is."""
+    for start in range(0, len(neighbours), CHUNK):
+        rows = slice(start, start + CHUNK)
+        with torch.no_grad():
+            yield _refined(ram, p[rows].to(ram.device), neighbours[rows], tokens_of)
+
+
+def _refined(ram: Ram, p: Tensor, neighbours: Tensor, tokens_of: TokensOf) -> tuple[Tensor, Tensor]:
+    """One sample index at a time to bound memory."""
     refined, weights = [], []
     for sample in range(p.shape[1]):
-        q, weight = ram(p[:, sample], tokens_of(neighbours[:, sample]))
+        q, weight = ram(p[:, sample], tokens_of(neighbours[:, sample]).to(ram.device))
         refined.append(p[:, sample] + q)
         weights.append(weight)
     return torch.stack(refined, 1), torch.stack(weights, 1)
+
+
+def refine(
+    ram: Ram,
+    p: Float[Tensor, "n samples tokens width"] | Rows,
+    neighbours: Int64[Tensor, "n samples k"],
+    tokens_of: TokensOf,
+) -> tuple[Float[Tensor, "n samples tokens width"], Float[Tensor, "n samples sources tokens"]]:
+    """p + q and the weights of every sample, where the RAM is."""
+    refined, weights = zip(*refined_blocks(ram, p, neighbours, tokens_of), strict=True)
+    return torch.cat(refined), torch.cat(weights)
 
 
 @torch.no_grad()
@@ -66,12 +94,13 @@ def validation_row(ram: Ram, examples: RamExamples, tokens_of: TokensOf) -> Row:
     ram.eval()
     refined, _ = refine(ram, examples.p, examples.neighbours, tokens_of)
     ram.train()
-    target = examples.targets[:, None]
-    similarity = flat_unit(refined[:, 0]) @ flat_unit(examples.targets).T
+    p, targets = (part[:].to(ram.device) for part in (examples.p, examples.targets))
+    similarity = flat_unit(refined[:, 0]) @ flat_unit(targets).T
+    own = torch.arange(len(similarity), device=similarity.device)
     return {
-        "val_mse_p": (examples.p - target).square().mean().item(),
-        "val_mse": (refined - target).square().mean().item(),
-        "val_top1": (similarity.argmax(1) == torch.arange(len(similarity))).float().mean().item(),
+        "val_mse_p": (p - targets[:, None]).square().mean().item(),
+        "val_mse": (refined - targets[:, None]).square().mean().item(),
+        "val_top1": (similarity.argmax(1) == own).float().mean().item(),
     }
 
 
@@ -84,14 +113,15 @@ def train_ram(
     seed: int,
     label: str,
 ) -> tuple[Ram, list[Row]]:
-    """Train one RAM; every epoch shows each stimulus once, through one of its S prior samples drawn anew.
+    """Train one RAM, on a GPU where there is one; every epoch shows each stimulus once, through one of its S prior
+    samples drawn anew.
 
     Returns:
-        The RAM in evaluation mode, and the history: one row of losses an epoch.
+        The RAM in evaluation mode, where it was trained, and the history: one row of losses an epoch.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         ram = Ram(settings, training.neighbours.shape[-1], *training.targets.shape[1:])
+    ram.to(accelerator())
     optimizer = torch.optim.AdamW(ram.parameters(), lr=settings.rate, weight_decay=settings.weight_decay)
     progress, epochs, close = epochs_left(folder / CHECKPOINT, ram, optimizer, settings.epochs)
     with tqdm(total=settings.epochs, initial=progress.epoch, desc=label, unit="epoch") as bar:
@@ -117,15 +147,15 @@ def _epoch(
     """One pass over the training images; returns the mean losses."""
     order = torch.randperm(len(training), generator=random)
     sample = torch.randint(training.p.shape[1], (len(training),), generator=random)
-    parts = order.split(settings.batch)
+    batches = order.split(settings.batch)
     totals: Row = {}
     ram.train()
-    for rows in parts:
+    for rows in batches:
         which = sample[rows]
-        neighbours = tokens_of(training.neighbours[rows, which])
-        loss, values = ram_loss(ram, settings, training.p[rows, which], neighbours, training.targets[rows])
+        parts = training.p[rows, which], tokens_of(training.neighbours[rows, which]), training.targets[rows]
+        loss, values = ram_loss(ram, settings, *(part.to(ram.device) for part in parts))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        totals = {name: totals.get(name, 0.0) + value / len(parts) for name, value in values.items()}
+        totals = {name: totals.get(name, 0.0) + value / len(batches) for name, value in values.items()}
     return totals

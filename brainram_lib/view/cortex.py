@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Colormap, ListedColormap, Normalize
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from matplotlib.tri import Triangulation
@@ -122,16 +122,33 @@ def inflated_map(
     Raises:
         ValueError: the map has no finite value, another number of vertices, or a view is not known.
     """
+    figure = _canvas(title, len(views))
+    draw_inflated(figure, values, unit, cmap, limits, outlines, views)
+    return figure
+
+
+def draw_inflated(
+    figure: FigureBase,
+    values: Pair,
+    unit: str,
+    cmap: str | Colormap = SEQUENTIAL,
+    limits: tuple[float, float] | None = None,
+    outlines: Mapping[str, Pair] | None = None,
+    views: Sequence[str] = tuple(VIEWS),
+) -> None:
+    """`inflated_map` in a figure, or a part of one, that is already there.
+
+    Raises:
+        ValueError: as `inflated_map`.
+    """
     _check(values, views)
     low, high = limits or value_range(values)
     norm, colours = Normalize(low, high), colormaps[cmap] if isinstance(cmap, str) else cmap
-    figure = _canvas(title, len(views))
     for axes, side, view in _panels(figure, views):
         _paint(axes, side, view, values[SIDES.index(side)], colours, norm)
         _trace(axes, side, view, outlines or {})
     _colour_bar(figure, norm, colours, unit)
     _legend(figure, list(outlines or {}), filled=False)
-    return figure
 
 
 def region_map(regions: Mapping[str, Pair], title: str, views: Sequence[str] = tuple(VIEWS)) -> Figure:
@@ -256,7 +273,7 @@ def _canvas(title: str, columns: int) -> Figure:
     return figure
 
 
-def _panels(figure: Figure, views: Sequence[str]) -> list[tuple[Axes, str, str]]:
+def _panels(figure: FigureBase, views: Sequence[str]) -> list[tuple[Axes, str, str]]:
     """3D axes, the left hemisphere above the right one."""
     panels = []
     wide = 0.92 / len(views)
@@ -349,12 +366,12 @@ def _flat_outline(axes: Axes, side: str, name: str, mask: np.ndarray) -> None:
     text.set_path_effects([withStroke(linewidth=2, foreground="0.15")])
 
 
-def _colour_bar(figure: Figure, norm: Normalize, cmap: Colormap, unit: str) -> None:
+def _colour_bar(figure: FigureBase, norm: Normalize, cmap: Colormap, unit: str) -> None:
     bar = figure.add_axes((0.935, 0.28, 0.012, 0.44))
     figure.colorbar(ScalarMappable(norm, cmap), cax=bar, label=unit, extend="both")
 
 
-def _legend(figure: Figure, names: Sequence[str], filled: bool) -> None:
+def _legend(figure: FigureBase, names: Sequence[str], filled: bool) -> None:
     if not names:
         return
     handles = [

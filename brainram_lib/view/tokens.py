@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Float
+from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
 
@@ -26,7 +27,7 @@ def r2_plot(r2: Mapping[str, Float[np.ndarray, " tokens"]], title: str) -> Figur
 def weight_plot(weights: Mapping[str, Float[np.ndarray, "n samples sources tokens"]], title: str) -> Figure:
     """Mean weight of p and of each neighbour (rows) for every token (columns), one panel a modality.
 
-    Uniform weights would be 1 / (K + 1) everywhere; the colour scale is centred there.
+    Uniform weights would be 1 / (K + 1) everywhere; the colour scale is centred there and starts at 0.
     """
     size = (6 * len(weights), 2.8)
     figure = Figure(figsize=size, layout="constrained")
@@ -34,8 +35,8 @@ def weight_plot(weights: Mapping[str, Float[np.ndarray, "n samples sources token
     for panel, (modality, values) in zip(axes[0], weights.items(), strict=True):
         mean = np.asarray(values, np.float64).mean((0, 1))
         middle = 1 / len(mean)
-        spread = max(np.abs(mean - middle).max(), 1e-6)
-        drawn = panel.imshow(mean, cmap="PuOr_r", vmin=middle - spread, vmax=middle + spread, aspect="auto")
+        norm = TwoSlopeNorm(middle, vmin=0, vmax=max(mean.max(), middle + 1e-6))
+        drawn = panel.imshow(mean, cmap="PuOr_r", norm=norm, aspect="auto")
         names = ["p", *[f"neighbour {k + 1}" for k in range(len(mean) - 1)]]
         panel.set(title=f"{modality} tokens", xlabel="token", yticks=range(len(mean)), yticklabels=names)
         figure.colorbar(drawn, ax=panel, label="mean weight")

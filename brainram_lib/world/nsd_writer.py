@@ -270,7 +270,7 @@ def write_transforms(
     subject: int,
     hemi: str,
     layers: Mapping[str, Float[np.ndarray, "vertices 3"]],
-    to_fsaverage: Int[np.ndarray, " vertices"],
+    to_fsaverage: Int[np.ndarray, " fsaverage_vertices"],
 ) -> None:
     """{hemi}.func1pt8-to-<layer>.mgz and {hemi}.white-to-fsaverage.mgz; arguments are 0-based, files count from 1.
 

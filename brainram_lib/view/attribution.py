@@ -1,0 +1,121 @@
+"""Which voxels drive a decoder, drawn: on the inflated cortex, modality beside modality, and by region."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from brainram_lib.attribution.gradients import Attribution
+from brainram_lib.evaluation.intervals import bootstrap_interval
+from brainram_lib.nsd.layout import NsdLayout
+from brainram_lib.nsd.prepared import PreparedSubject
+from brainram_lib.view.cortex import DIVERGING, Pair, draw_inflated, on_cortex, regions_on_cortex
+from brainram_lib.view.gallery import PALETTE
+
+# Name of a bar -> the regions that it joins.
+BARS: dict[str, tuple[str, ...]] = {
+    "V1": ("V1",),
+    "V2": ("V2",),
+    "V3": ("V3",),
+    "hV4": ("hV4",),
+    "middle": ("midventral", "midlateral", "midparietal"),
+    "ventral": ("ventral",),
+    "lateral": ("lateral",),
+    "parietal": ("parietal",),
+    "faces": ("floc-faces",),
+    "bodies": ("floc-bodies",),
+    "places": ("floc-places",),
+    "words": ("floc-words",),
+}
+PATCHES = ("faces", "bodies", "places", "words")
+OUTLINED = ("early", "ventral", "lateral", "parietal")
+VIEWS = ("medial", "ventral", "lateral")
+
+
+def by_region(
+    data: PreparedSubject, values: Float[np.ndarray, "n voxels"], bars: Mapping[str, Sequence[str]] = BARS
+) -> dict[str, Float[np.ndarray, " n"]]:
+    """Each image's mean over the voxels of a group of regions; groups that the subject lacks are left out.
+
+    Raises:
+        ValueError: the values are of another number of voxels than the subject has.
+    """
+    if values.shape[1] != len(data.voxel_index):
+        raise ValueError(
+            f"'values' must have {len(data.voxel_index)} voxels, as the prepared subject has. {values.shape[1]} were "
+            "provided."
+        )
+    known = {bar: [data.roi(name) for name in names if name in data.roi_names] for bar, names in bars.items()}
+    masks = {bar: np.logical_or.reduce(parts) for bar, parts in known.items() if parts}
+    return {bar: values[:, mask].mean(1) for bar, mask in masks.items() if mask.any()}
+
+
+def attribution_figure(
+    layout: NsdLayout, data: PreparedSubject, found: Mapping[str, Attribution], title: str
+) -> Figure:
+    """What every voxel adds to the score, one map for each entry of `found` (its name is shown) and bars by region.
+
+    All in multiples of the average voxel of the same map. Bars are means over the images with 95 % bootstrap
+    intervals; a dash is the mean |A|, how much is listened to whether or not it is true.
+
+    Raises:
+        ValueError: nothing to draw, or attributions of another subject.
+        NsdError: as `view.cortex.on_cortex`.
+    """
+    if not found:
+        raise ValueError("'found' must hold one attribution or more. None was provided.")
+    figure = Figure(figsize=(9.6 * len(found), 10), facecolor="white")
+    above, below = figure.subfigures(2, 1, height_ratios=(6.2, 3.8))
+    maps = {name: on_cortex(layout, data, one.contribution / _average(one)) for name, one in found.items()}
+    most = max(_reach(pair) for pair in maps.values())
+    outlines = regions_on_cortex(layout, data, OUTLINED)
+    for part, (name, pair) in zip(above.subfigures(1, len(found), squeeze=False)[0], maps.items(), strict=True):
+        part.suptitle(name, fontsize=14, y=0.92)
+        draw_inflated(part, pair, "1 = average voxel", DIVERGING, (-most, most), outlines, VIEWS)
+    _bars(below.add_axes((0.06, 0.17, 0.92, 0.68)), data, found)
+    figure.suptitle(title, fontsize=16, y=0.985)
+    return figure
+
+
+def _reach(values: Pair) -> float:
+    """The 95th percentile of the size: a few voxels beyond it would leave the rest pale."""
+    return float(np.nanpercentile(np.abs(np.concatenate(values)), 95))
+
+
+def _average(found: Attribution) -> float:
+    """The mean contribution of a voxel, by which all are divided."""
+    return float(found.gained.mean() / found.values.shape[1])
+
+
+def _bars(axes: Axes, data: PreparedSubject, found: Mapping[str, Attribution]) -> None:
+    wide, shown = 0.8 / len(found), {}
+    for k, (name, one) in enumerate(found.items()):
+        groups = by_region(data, one.values / _average(one))
+        heard = [values.mean() for values in by_region(data, np.abs(one.values) / one.strength.mean()).values()]
+        at = np.arange(len(groups)) + (k - (len(found) - 1) / 2) * wide
+        spread = [bootstrap_interval(values) for values in groups.values()]
+        mean, low, high = (np.array(column) for column in zip(*spread, strict=True))
+        ends, colour = np.stack([mean - low, high - mean]), PALETTE[k]
+        shown[name] = axes.bar(at, mean, wide * 0.92, color=colour, yerr=ends, error_kw={"linewidth": 1.2})
+        dash = axes.scatter(at, heard, s=260, marker="_", color="black", linewidths=2, zorder=3)
+        axes.set_xticks(np.arange(len(groups)), list(groups), fontsize=12)
+        patches = [position for position, group in enumerate(groups) if group in PATCHES]
+    shown["mean size of the attribution, true or not"] = dash
+    axes.legend(list(shown.values()), list(shown), frameon=False, fontsize=11, ncols=len(shown), loc="upper left")
+    if patches:
+        axes.axvline(patches[0] - 0.5, color="0.6", linewidth=1)
+        axes.text(patches[0] - 0.4, 0.97, "patches within these", transform=axes.get_xaxis_transform(), va="top")
+    _finish(axes)
+
+
+def _finish(axes: Axes) -> None:
+    axes.axhline(1, color="0.5", linewidth=1, linestyle=":", zorder=0)
+    axes.axhline(0, color="0.2", linewidth=1)
+    axes.set_ylabel("contribution of a voxel\n(1 = average voxel)", fontsize=12)
+    axes.set_title("By region: mean over the images, 95 % interval", fontsize=13, loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(x=0.01, y=0.22)

@@ -1,0 +1,89 @@
+"""What is known of the simulated brains comes back as attributions: text from high areas, a place from its own voxels.
+
+Voxels of V1 to V3 see pixels around their receptive field, the high areas see what things are (world/brains.py). Betas
+here have little noise, so that a ridge of a few hundred images finds it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from brainram_lib.attribution.decoders import RidgeDecoder
+from brainram_lib.attribution.gradients import integrated_gradients
+from brainram_lib.attribution.scores import TokenAgreement
+from brainram_lib.baselines.ridge import fit_ridge
+from brainram_lib.encoders import ClipTokens
+from brainram_lib.world.brains import area_names, brain_of
+from brainram_lib.world.captions import captions_of
+from brainram_lib.world.cortex import voxel_sheet
+from brainram_lib.world.scenes import render, scene_of
+
+FIT, HELD, SEEN = 400, 50, 110
+VOXELS = 420
+EARLY, HIGH = ("V1", "V2", "V3"), ("ventral", "lateral", "parietal", "patch")
+
+
+@pytest.fixture(scope="module")
+def sheet():
+    return voxel_sheet(1, VOXELS)
+
+
+@pytest.fixture(scope="module")
+def areas(sheet):
+    names = np.array(area_names(sheet))
+    return {"early": np.isin(names, EARLY), "high": np.isin(names, HIGH)}
+
+
+@pytest.fixture(scope="module")
+def betas(sheet):
+    scenes = [scene_of("attribution", index) for index in range(FIT + HELD + SEEN)]
+    signal = brain_of(sheet, 1, 0, 3)[0].signal(np.stack([render(scene) for scene in scenes]), scenes)
+    return (signal + 0.7 * np.random.default_rng(0).standard_normal(signal.shape)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def tokens():
+    scenes, clip = [scene_of("attribution", index) for index in range(FIT + HELD + SEEN)], ClipTokens.mini()
+    captions = [captions_of(scene, "attribution", index, 2) for index, scene in enumerate(scenes)]
+    pictures = np.stack([render(scene) for scene in scenes])
+    return {"image": clip.image_tokens(pictures).numpy(), "text": clip.text_tokens(captions).numpy()}
+
+
+def contribution(betas, tokens, token=None):
+    """What each voxel adds to a ridge's agreement with pictures that it was not fitted on; 1 is the average voxel."""
+    fit, held = slice(FIT), slice(FIT, FIT + HELD)
+    ridge = fit_ridge(betas[fit], tokens[fit], betas[held], tokens[held])
+    targets, centre = torch.from_numpy(tokens[FIT + HELD :]), torch.from_numpy(tokens[fit].mean(0))
+    seen, mean = torch.from_numpy(betas[FIT + HELD :]), torch.from_numpy(betas[fit].mean(0))
+    score = TokenAgreement.of(targets, centre, token)
+    found = integrated_gradients(RidgeDecoder(ridge), score, seen, mean, steps=2, batch=SEEN).contribution
+    return found / found.mean()
+
+
+def test_text_tokens_come_from_high_areas_and_image_tokens_from_early_ones_too(betas, tokens, areas):
+    early_over_high = {}
+    for modality in ("image", "text"):
+        found = contribution(betas, tokens[modality])
+        early_over_high[modality] = found[areas["early"]].mean() / found[areas["high"]].mean()
+    assert early_over_high["text"] < 0.8, early_over_high
+    assert early_over_high["text"] < 0.75 * early_over_high["image"], early_over_high
+
+
+# The mini CLIP's inner four patches (4 x 4, row by row, after the global token) and their quadrant, (right, up).
+QUADRANTS = {6: (-1, 1), 7: (1, 1), 10: (-1, -1), 11: (1, -1)}
+
+
+def test_a_patch_is_read_from_early_voxels_that_look_there(betas, tokens, areas, sheet):
+    sees = np.sign(sheet.prf[:, :2])
+    own, opposite = [], []
+    for token, quadrant in QUADRANTS.items():
+        found = contribution(betas, tokens["image"], token)
+        there = areas["early"] & (sees == quadrant).all(1)
+        across = areas["early"] & (sees == np.negative(quadrant)).all(1)
+        assert min(there.sum(), across.sum()) > 10
+        own.append(found[there].mean())
+        opposite.append(found[across].mean())
+    assert (np.array(own) > opposite).all(), (own, opposite)
+    assert np.mean(own) > 1.3 * np.mean(opposite)
