@@ -112,14 +112,14 @@ def fit_ridge(
     _check(betas_train, tokens_train, betas_val, tokens_val, alphas)
     betas_mean, tokens_mean = betas_train.mean(0), tokens_train.mean(0)
     basis, values = _decompose(betas_train - betas_mean)
-    centred = (betas_train - betas_mean).astype(np.float32)
+    projected = (betas_train - betas_mean).astype(np.float32) @ basis
     projected_val = (betas_val - betas_mean).astype(np.float32) @ basis
     n_tokens = tokens_train.shape[1]
     residuals = np.empty((len(alphas), n_tokens))
     maps = np.empty((n_tokens, basis.shape[1], tokens_train.shape[2]), np.float32)
     for token in tqdm(range(n_tokens), desc="ridge", unit="token"):
         target = (tokens_train[:, token] - tokens_mean[token]).astype(np.float32)
-        maps[token] = basis.T @ (centred.T @ target)
+        maps[token] = projected.T @ target
         wanted = tokens_val[:, token] - tokens_mean[token]
         for row, alpha in enumerate(alphas):
             predicted = (projected_val / (values + alpha)) @ maps[token]
