@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 from brainram_lib.generation.sampling import Guidance, Stimuli, denoise, denoise_reference, noise_for
 from brainram_lib.generation.versatile_diffusion import VersatileDiffusion, load_generator
 
-MINI_TOKENS = {"image_tokens": (17, 128), "text_tokens": (24, 128)}
+MINI_TOKENS = {"image_tokens": (65, 128), "text_tokens": (24, 128)}
 MINI_UNET = {
     "in_channels": 6,
     "out_channels": 6,

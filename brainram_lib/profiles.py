@@ -151,7 +151,7 @@ MINI = Profile(
     stage1=Stage1Settings(
         projector=ProjectorSettings(hidden=256, width=64, blocks=2, dropout=0.3, voxel_dropout=0.3, linear_path=True),
         network=NetworkSettings(width=128, depth=1, heads=4),
-        epochs=4,
+        epochs=3,
         batch=64,
         gamma=0.5,
         temperature=0.1,
@@ -161,10 +161,10 @@ MINI = Profile(
     ),
     retrieval=RetrievalSettings(text_weight=0.8, query_whitening=0.03),
     stage2=Stage2Settings(
-        heads=4, fusion_hidden=32, epochs=12, batch=256, gamma=0.1, temperature=0.1, rate=1e-3, dropout=0.3
+        heads=4, fusion_hidden=32, epochs=8, batch=256, gamma=0.1, temperature=0.1, rate=1e-3, dropout=0.3
     ),
     generation=GenerationSettings(
-        steps=8, guidance_scale=1.0, text_mix=0.4, batch=64, checkpoint="world/assets/mini_generator"
+        steps=8, guidance_scale=3.0, text_mix=0.4, batch=64, checkpoint="world/assets/mini_generator"
     ),
     encoder="mini",
     metrics="mini",

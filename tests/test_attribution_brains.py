@@ -71,8 +71,8 @@ def test_text_tokens_come_from_high_areas_and_image_tokens_from_early_ones_too(b
     assert early_over_high["text"] < 0.75 * early_over_high["image"], early_over_high
 
 
-# The mini CLIP's inner four patches (4 x 4, row by row, after the global token) and their quadrant, (right, up).
-QUADRANTS = {6: (-1, 1), 7: (1, 1), 10: (-1, -1), 11: (1, -1)}
+# Patches of the mini CLIP (8 x 8, row by row, after the global token) in the middle of a quadrant, (right, up).
+QUADRANTS = {1 + 8 * 2 + 2: (-1, 1), 1 + 8 * 2 + 5: (1, 1), 1 + 8 * 5 + 2: (-1, -1), 1 + 8 * 5 + 5: (1, -1)}
 
 
 def test_a_patch_is_read_from_early_voxels_that_look_there(betas, tokens, areas, sheet):

@@ -102,7 +102,7 @@ def test_the_small_models_flags_survive(tmp_path):
     config = {**SHARED, "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D")}
     config |= {"up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D")}
     model = VersatileDiffusion.random((5, 12), (7, 20), unet_config=config, vae_config=VAE)
-    flags = {"coordinate_channels": True, "position_codes": True, "whitened_tokens": True, "fold": 2}
+    flags = {"position_channels": True, "position_codes": True, "whitened_tokens": True, "fold": 2}
     flagged = DualGuidedUNet(config, image_tokens=(5, 12), text_tokens=(7, 20), **flags).eval()
     VersatileDiffusion(flagged, model.vae, model.scheduler_config).save(tmp_path)
     again = VersatileDiffusion.load(tmp_path).unet

@@ -1,6 +1,7 @@
 """The dual-guided network against the two U-Nets it is made of."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -8,9 +9,10 @@ from diffusers import UNet2DConditionModel
 
 from brainram_lib.generation.dual_unet import (
     DualGuidedUNet,
-    coordinates_like,
     dual_transformers,
     image_position_codes,
+    place_codes,
+    position_channels_like,
     settings_of,
 )
 
@@ -87,7 +89,7 @@ def test_a_site_adds_both_residuals_by_their_share():
 
 
 def test_both_routes_and_the_trunk_learn():
-    network = build(coordinate_channels=True, position_codes=True, whitened_tokens=True, fold=2).train()
+    network = build(position_channels=True, position_codes=True, whitened_tokens=True, fold=2).train()
     latents, times, image, text = inputs()
     network(latents, times, image, text, torch.tensor([0.0, 0.6])).square().mean().backward()
     assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in network.parameters())
@@ -145,12 +147,23 @@ def test_tokens_of_every_place_count_with_position_codes():
     assert difference["plain"] < 1e-5 < difference["coded"]
 
 
-def test_coordinates_and_codes():
-    coordinates = coordinates_like(torch.zeros(2, 5, 3, 4))
-    assert coordinates.shape == (2, 2, 3, 4)
-    assert coordinates[0, 0, :, 0].tolist() == [-1, 0, 1] and coordinates[0, 1, 0, 0] == -1
-    codes = image_position_codes(10, 12)
-    assert codes.shape == (10, 12) and not codes[0].any() and len(codes.unique(dim=0)) == 10
+def test_latents_and_image_tokens_carry_the_same_codes_of_their_places():
+    channels = position_channels_like(torch.zeros(2, 5, 8, 8))
+    codes = image_position_codes(65, 48)
+    assert channels.shape == (2, 16, 8, 8) and codes.shape == (65, 48) and not codes[0].any()
+    at_places = channels[0].flatten(1).T / 2**0.5
+    torch.testing.assert_close(codes[1:], at_places.repeat(1, 3))
+    alike = at_places @ at_places.T
+    assert (alike.argmax(1) == torch.arange(64)).all() and alike[
+        ~torch.eye(64, dtype=torch.bool)
+    ].max() < 0.6 * alike.max()
+
+
+def test_codes_of_places():
+    codes = place_codes(4)
+    assert codes.shape == (4, 8)
+    assert codes[1, 2].item() == pytest.approx(2**0.5 * math.cos(math.pi * 3 * 1.5 / 4))
+    assert len(image_position_codes(10, 12).unique(dim=0)) == 10
     with pytest.raises(ValueError, match="square grid of image tokens after token 0, got 7 tokens"):
         image_position_codes(7, 12)
 

@@ -102,7 +102,7 @@ def test_the_generator_lies_where_the_hub_keeps_it_and_loads(tmp_path):
     stored = load_file(folder / "image_unet/diffusion_pytorch_model.safetensors")
     assert {weight.dtype for weight in stored.values()} == {torch.float16}
     model = VersatileDiffusion.load(folder)
-    assert model.unet.config.image_tokens == (17, 128) and model.unet.config.text_tokens == (24, 128)
+    assert model.unet.config.image_tokens == (65, 128) and model.unet.config.text_tokens == (24, 128)
     stamp = (folder / "vae/config.json").stat().st_mtime_ns
     weights.write_generator(tmp_path, SMALL)
     assert (folder / "vae/config.json").stat().st_mtime_ns == stamp

@@ -6,9 +6,10 @@ import torch
 
 from brainram_lib.encoders import ClipTokens
 from brainram_lib.evaluation.identification import BRAINS, IMAGES, found_first
+from brainram_lib.whitening import TokenWhitening
 from brainram_lib.world import mini_autoencoder, mini_clip
 from brainram_lib.world.captions import captions_of
-from brainram_lib.world.degrade import Faults, spoilt
+from brainram_lib.world.degrade import Faults, Spectrum, spoilt
 from brainram_lib.world.mini_generator import noise_times, route
 from brainram_lib.world.scenes import render, scene_of
 from brainram_lib.world.training import Budget, run, scheduled_rate
@@ -46,26 +47,40 @@ def test_the_tokeniser_keeps_what_is_in_use_and_pads_with_the_end():
     assert ids.shape == (3, 7) and (ids[:, -1] == end).all()
 
 
-def test_spoilt_tokens_shrink_and_a_share_stays_clean():
-    random = torch.Generator().manual_seed(0)
-    tokens = torch.randn(400, 5, 6, generator=random) + 3
-    mean = tokens.mean(0)
-    bad = spoilt(tokens, mean, random, Faults(clean=0.3))
-    same = (bad == tokens).all(dim=(1, 2))
+def spectrum_and_tokens(count):
+    """Tokens whose features have variances 9, 1, 0.09 and 0.01, and their spectrum."""
+    tokens = torch.randn(count, 5, 4, generator=torch.Generator().manual_seed(0)) * torch.tensor([3.0, 1, 0.3, 0.1]) + 7
+    whitening = TokenWhitening(5, 4).fit(tokens, floor=1e-5)
+    return Spectrum.of(whitening.mean, whitening.matrix), tokens
+
+
+def test_a_spectrum_is_read_from_a_whitening():
+    spectrum, _ = spectrum_and_tokens(4000)
+    order = spectrum.directions.abs().argmax(0)
+    torch.testing.assert_close(
+        spectrum.variances[order.argsort()], torch.tensor([9, 1, 0.09, 0.01]) / 9, rtol=0.1, atol=0
+    )
+    assert spectrum.mean.allclose(torch.tensor(7.0), atol=0.2)
+
+
+def test_spoilt_tokens_are_an_expectation_that_knows_less_of_small_directions():
+    spectrum, tokens = spectrum_and_tokens(1500)
+    only = Faults(clean=0, reliability=(0.5, 0.5), falloff=(0.25, 0.25), error=(1.0, 1.0))
+    bad, true = (
+        ((x - spectrum.mean) @ spectrum.directions).flatten(0, 1)
+        for x in (spoilt(tokens, spectrum, torch.Generator().manual_seed(1), only), tokens)
+    )
+    wanted = 0.5 * spectrum.variances**0.25
+    gain = (bad * true).mean(0) / true.square().mean(0)
+    torch.testing.assert_close(gain, wanted, atol=0.05, rtol=0)
+    error = (bad - gain * true).square().mean(0) / true.square().mean(0)
+    torch.testing.assert_close(error, wanted * (1 - wanted), atol=0.03, rtol=0)
+
+
+def test_a_share_of_tokens_stays_clean():
+    spectrum, tokens = spectrum_and_tokens(400)
+    same = (spoilt(tokens, spectrum, torch.Generator().manual_seed(0), Faults(clean=0.3)) == tokens).all(dim=(1, 2))
     assert 0.2 < same.float().mean() < 0.4
-    kept = torch.nn.functional.cosine_similarity((bad - mean)[~same].flatten(1), (tokens - mean)[~same].flatten(1))
-    assert 0.3 < kept.mean() < 0.95
-
-
-def test_the_crowd_has_the_tokens_own_covariance():
-    random = torch.Generator().manual_seed(0)
-    spread = torch.tensor([3.0, 1.0, 0.1, 0.01])
-    tokens = torch.randn(600, 5, 4, generator=random) * spread
-    none = (0.0, 0.0)
-    only = Faults(clean=0, shrink=none, stranger=none, crowd=(1.0, 1.0), missing=none)
-    noise = spoilt(tokens, torch.zeros(5, 4), random, only)
-    torch.testing.assert_close(noise.std((0, 1)), spread, rtol=0.1, atol=0)
-    assert abs(torch.corrcoef(torch.stack([noise[..., 0].flatten(), tokens[..., 0].flatten()]))[0, 1]) < 0.1
 
 
 def test_the_noisy_times_are_trained_most():
@@ -104,3 +119,28 @@ def test_the_rate_warms_up_and_falls_to_zero():
     budget = Budget(1000, 60, 0.5)
     assert scheduled_rate(budget, 0, 0.0) < scheduled_rate(budget, 99, 0.0) == 0.5
     assert scheduled_rate(budget, 999, 1.0) == pytest.approx(0)
+
+
+def test_a_clip_with_finer_patches_starts_from_the_coarse_one():
+    torch.manual_seed(0)
+    coarse, fine = mini_clip.build(20, 16).eval(), mini_clip.build(20, 8)
+    fine.load_state_dict(mini_clip.with_finer_patches(coarse.state_dict(), 2))
+    colours = torch.rand(2, 3, 1, 1).expand(-1, -1, 64, 64)
+    of_patch = [model.visual.conv1(colours) for model in (coarse, fine)]
+    assert of_patch[1].shape[2:] == (8, 8)
+    torch.testing.assert_close(of_patch[1][..., :4, :4], of_patch[0])
+    places = fine.visual.positional_embedding[1:].unflatten(0, (8, 8))
+    inner = coarse.visual.positional_embedding[1:].unflatten(0, (4, 4))
+    torch.testing.assert_close(
+        places[1, 1],
+        0.25 * (0.75 * 3 * inner[0, 0] + 0.25 * 3 * inner[0, 1]) + 0.25 * (0.75 * inner[1, 0] + 0.25 * inner[1, 1]),
+    )
+
+
+def test_the_phases_of_the_clip_end_at_the_shipped_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(mini_clip, "ASSETS", tmp_path / "assets")
+    monkeypatch.setattr(mini_clip, "HELD_OUT", 20)
+    mini_clip.train(tmp_path, scenes=60, budget=Budget(steps=4, minutes=10, peak_rate=1e-3))
+    model, _ = mini_clip.load(tmp_path / "assets")
+    assert model.visual.grid_size == (8, 8)
+    assert sum(phase.share for phase in mini_clip.PHASES) == pytest.approx(1)

@@ -21,20 +21,23 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 from brainram_lib.whitening import TokenWhitening
 
 TokenShape = tuple[int, int]
+# Cosines in the code of a place on one axis: as many as the mini generator has places, 8.
+FREQUENCIES = 8
 
 
 @dataclass(frozen=True)
 class DualGuidedConfig:
     """What the network is told beyond diffusers' own U-Net configuration.
 
-    image_tokens and text_tokens are (count, width). The others are off in Versatile Diffusion; small models need them,
-    because standard cross-attention alone learns colours but not places in a small training budget, and because folded
-    latents meet the tokens at the tokens' own resolution.
+    image_tokens and text_tokens are (count, width). The others are off in Versatile Diffusion; small models need them.
+    Standard cross-attention alone learns colours but not places in a small training budget: latents and image tokens
+    that carry the same codes of their places let a query find its own patch by a linear map. Folded latents meet the
+    tokens at the tokens' own resolution.
     """
 
     image_tokens: TokenShape
     text_tokens: TokenShape
-    coordinate_channels: bool = False
+    position_channels: bool = False
     position_codes: bool = False
     whitened_tokens: bool = False
     fold: int = 1
@@ -82,8 +85,8 @@ class DualGuidedUNet(nn.Module):
             Its `cross_attention_dim` is set to the image tokens' width.
         image_tokens: (count, width) of the image tokens.
         text_tokens: (count, width) of the text tokens.
-        coordinate_channels: concatenate every position's (row, column) in [-1, 1] to the latents.
-        position_codes: add fixed sine-cosine codes to the tokens (a grid's for image tokens after token 0).
+        position_channels: concatenate the codes of every position's row and column to the latents.
+        position_codes: add fixed codes to the tokens: those same of row and column to the image tokens after token 0.
         whitened_tokens: the transformers see whitened tokens; the maps are fitted once (`whiten`) and saved with it.
         fold: squares of fold x fold latents become one position with fold^2 times the channels (the patches of Peebles
             and Xie 2023, section 3.2): a quarter of the work for fold 2. `sample_size` counts positions, not latents.
@@ -95,19 +98,19 @@ class DualGuidedUNet(nn.Module):
         *,
         image_tokens: TokenShape,
         text_tokens: TokenShape,
-        coordinate_channels: bool = False,
+        position_channels: bool = False,
         position_codes: bool = False,
         whitened_tokens: bool = False,
         fold: int = 1,
     ) -> None:
         super().__init__()
-        flags = (coordinate_channels, position_codes, whitened_tokens)
+        flags = (position_channels, position_codes, whitened_tokens)
         self.config = DualGuidedConfig(image_tokens, text_tokens, *flags, fold)
         self.latent_channels = int(image_config["in_channels"])
         self.unet = UNet2DConditionModel.from_config(
             {
                 **settings_of(image_config),
-                "in_channels": fold**2 * self.latent_channels + 2 * coordinate_channels,
+                "in_channels": fold**2 * self.latent_channels + 2 * FREQUENCIES * position_channels,
                 "out_channels": fold**2 * self.latent_channels,
                 "cross_attention_dim": image_tokens[1],
             }
@@ -152,8 +155,8 @@ class DualGuidedUNet(nn.Module):
         """
         self._check(latents, image_tokens, text_tokens, text_mix)
         latents = pixel_unshuffle(latents, self.config.fold)
-        if self.config.coordinate_channels:
-            latents = torch.cat([latents, coordinates_like(latents)], dim=1)
+        if self.config.position_channels:
+            latents = torch.cat([latents, position_channels_like(latents)], dim=1)
         routes = {"text_tokens": self._prepared(text_tokens, "text"), "text_mix": text_mix}
         image_tokens = self._prepared(image_tokens, "image")
         predicted = self.unet(latents, timesteps, image_tokens, cross_attention_kwargs=routes, return_dict=False)[0]
@@ -216,24 +219,33 @@ def _place_text_transformers(unet: UNet2DConditionModel, text_width: int) -> Non
         attentions[int(index)] = DualTransformer(attentions[int(index)], text_width)
 
 
-def coordinates_like(latents: Float[Tensor, "batch c height width"]) -> Float[Tensor, "batch 2 height width"]:
-    """Row and column of every position, from -1 to 1."""
+def place_codes(count: int) -> Float[Tensor, "count frequencies"]:
+    """sqrt(2) cos(pi k (x + 1/2) / count) for k = 1 to 8: places x on a line as a cosine transform sees them.
+
+    At count = 8 the codes of two places are almost orthogonal: a place is told from every other by one product.
+    """
+    # on the CPU even where a checkpoint's loader builds the network without memory: codes are in no checkpoint
+    places = (torch.arange(count, device="cpu") + 0.5) / count
+    return math.sqrt(2) * torch.cos(math.pi * places[:, None] * torch.arange(1, FREQUENCIES + 1, device="cpu"))
+
+
+def position_channels_like(latents: Float[Tensor, "batch c height width"]) -> Float[Tensor, "batch codes height width"]:
+    """The codes of every position's row, then of its column, as 16 channels."""
     batch, _, height, width = latents.shape
-    rows = torch.linspace(-1, 1, height, device=latents.device, dtype=latents.dtype)
-    columns = torch.linspace(-1, 1, width, device=latents.device, dtype=latents.dtype)
-    return torch.stack(torch.meshgrid(rows, columns, indexing="ij")).expand(batch, 2, height, width)
+    rows = place_codes(height).T[:, :, None].expand(-1, height, width)
+    columns = place_codes(width).T[:, None, :].expand(-1, height, width)
+    return torch.cat([rows, columns]).to(latents).expand(batch, -1, -1, -1)
 
 
 def sequence_position_codes(count: int, width: int) -> Float[Tensor, "count width"]:
     """sin and cos of position / 10000^(2i / width), side by side (Vaswani et al. 2017, section 3.5)."""
-    # on the CPU even where a checkpoint's loader builds the network without memory: codes are in no checkpoint
     frequencies = torch.exp(-math.log(10000.0) * torch.arange(0, width, 2, device="cpu") / width)
     angles = torch.arange(count, device="cpu")[:, None] * frequencies
     return torch.cat([angles.sin(), angles.cos()], dim=1)[:, :width]
 
 
 def image_position_codes(count: int, width: int) -> Float[Tensor, "count width"]:
-    """Zero for token 0, then half a code for the row and half for the column of the square grid of patches.
+    """Zero for token 0, then the codes of the row and of the column in the square grid of patches, over the width.
 
     Raises:
         ValueError: the tokens after token 0 are no square grid.
@@ -244,7 +256,8 @@ def image_position_codes(count: int, width: int) -> Float[Tensor, "count width"]
             f"position codes need a square grid of image tokens after token 0, got {count} tokens in all. Hand in "
             "1 + side^2 tokens, or build the network with position_codes=False."
         )
-    line = sequence_position_codes(side, width // 2)
-    rows, columns = line.repeat_interleave(side, 0), line.repeat(side, 1)
-    codes = torch.cat([rows, columns], dim=1)
-    return torch.cat([torch.zeros(1, width, device="cpu"), nn.functional.pad(codes, (0, width - codes.shape[1]))])
+    line = place_codes(side)[:, : width // 2]
+    codes = torch.cat([line.repeat_interleave(side, 0), line.repeat(side, 1)], dim=1)
+    # repeated over the width, at half the power of whitened tokens
+    tiled = codes.repeat(1, math.ceil(width / codes.shape[1]))[:, :width] / math.sqrt(2)
+    return torch.cat([torch.zeros(1, width, device="cpu"), tiled])

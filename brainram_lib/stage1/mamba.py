@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 
@@ -44,20 +46,52 @@ def selective_scan(
     c: Float[Tensor, "batch state length"],
     d: Float[Tensor, " channels"],
 ) -> Float[Tensor, "batch channels length"]:
-    """The same recurrence for a whole batch.
+    """The same recurrence for a whole batch, step by step, with its gradient written out.
 
-    Decays and drives are computed at once and taken apart by `unbind`, whose gradient is one stack; indexing a stored
-    (batch, length, channels, state) tensor in the loop would allocate a tensor of that size at every step backwards.
+    Left to autograd, decays, drives and their gradients are (batch, channels, state, length) tensors that travel
+    through memory a dozen times; one step of them stays in the cache.
     """
-    decays = torch.exp(torch.einsum("bel,en->lben", delta, a)).unbind(0)
-    drives = torch.einsum("bel,bnl,bel->lben", delta, b, u).unbind(0)
-    readers = c.permute(2, 0, 1).unbind(0)
-    hidden = torch.zeros_like(drives[0])
-    outputs = []
-    for decay, drive, reader in zip(decays, drives, readers, strict=True):
-        hidden = decay * hidden + drive
-        outputs.append(torch.einsum("ben,bn->be", hidden, reader))
-    return torch.stack(outputs, dim=2) + d[:, None] * u
+    return _Scan.apply(u, delta, a, b, c) + d[:, None] * u
+
+
+class _Scan(torch.autograd.Function):
+    """y_t = C_t h_t, kept for the gradient: all h_t. Decays exp(delta_t A) are computed again on the way back."""
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+        u, delta, b, c = (rows.permute(2, 0, 1).contiguous() for rows in (u, delta, b, c))
+        length, batch, channels = u.shape
+        learns = any(ctx.needs_input_grad)
+        states = u.new_empty(length if learns else 1, batch, channels, a.shape[1])
+        hidden, outputs = torch.zeros_like(states[0]), torch.empty_like(u)
+        for t in range(length):
+            decay = torch.mul(delta[t, ..., None], a).exp_()
+            drive = (delta[t] * u[t])[..., None] * b[t, :, None]
+            hidden = torch.addcmul(drive, decay, hidden, out=states[t if learns else 0])
+            outputs[t] = torch.bmm(hidden, c[t, ..., None])[..., 0]
+        ctx.save_for_backward(u, delta, a, b, c, states)
+        return outputs.permute(1, 2, 0)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, to_outputs: Tensor) -> tuple[Tensor, ...]:
+        u, delta, a, b, c, states = ctx.saved_tensors
+        to_outputs = to_outputs.permute(2, 0, 1).contiguous()
+        to_u, to_delta, to_a, to_b, to_c = (torch.zeros_like(rows) for rows in (u, delta, a, b, c))
+        to_hidden = torch.zeros_like(states[0])
+        for t in reversed(range(len(u))):
+            to_hidden.addcmul_(to_outputs[t, ..., None], c[t, :, None])
+            to_c[t] = torch.bmm(to_outputs[t, :, None], states[t])[:, 0]
+            to_b[t] = torch.bmm((delta[t] * u[t])[:, None], to_hidden)[:, 0]
+            to_drive = torch.bmm(to_hidden, b[t, ..., None])[..., 0]
+            to_u[t] = to_drive * delta[t]
+            to_delta[t] = to_drive * u[t]
+            if t:
+                to_hidden.mul_(torch.mul(delta[t, ..., None], a).exp_())
+                to_exponent = to_hidden * states[t - 1]
+                to_delta[t] += torch.einsum("ben,en->be", to_exponent, a)
+                to_a += torch.einsum("ben,be->en", to_exponent, delta[t])
+        return to_u.permute(1, 2, 0), to_delta.permute(1, 2, 0), to_a, to_b.permute(1, 2, 0), to_c.permute(1, 2, 0)
 
 
 @cache

@@ -88,7 +88,7 @@ def token_map(weights: Float[np.ndarray, " tokens"], modality: str, top: float) 
 
 
 def token_grid(modality: str, tokens: int) -> tuple[int, int]:
-    """(tokens that stand apart, columns of the rest): (1, 4) for 17 image tokens, (0, 12) for text."""
+    """(tokens that stand apart, columns of the rest): (1, 8) for 65 image tokens, (0, 12) for text."""
     side = math.isqrt(max(tokens - 1, 0))
     if modality == "image" and side and side * side == tokens - 1:
         return 1, side

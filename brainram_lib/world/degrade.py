@@ -1,7 +1,8 @@
 """Brain-like tokens for training the mini generator: clean tokens with a simulated estimate's faults.
 
-Estimates from brains shrink to the mean, carry other scenes' content and miss tokens. A generator that never saw such
-tokens paints blobs from them. The faults are simulated on the models' own scenes: no brain, no stimulus is used.
+What is estimated from a brain is an expectation: it shrinks to the mean, the more the less a direction of the tokens
+can be known, and keeps an error of its own. A generator that never saw such tokens paints blobs from them. The faults
+are simulated on the models' own scenes: no brain, no stimulus is used.
 """
 
 from __future__ import annotations
@@ -16,38 +17,59 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Faults:
-    """How strongly tokens are spoilt; every range is drawn anew for every sample."""
+    """How strongly tokens are spoilt; every range is drawn anew for every sample.
+
+    Attributes:
+        clean: share of samples that stay as they are.
+        reliability: g of the direction of largest variance.
+        falloff: how g falls with the variance, g_i = reliability * (variance_i / largest)^falloff. Fine differences,
+            which tell objects apart, are known least.
+        error: size of the error over that of an expectation; a draw from a posterior has a larger one.
+    """
 
     clean: float = 0.35
-    shrink: tuple[float, float] = (0.4, 1.0)
-    stranger: tuple[float, float] = (0.0, 0.4)
-    crowd: tuple[float, float] = (0.0, 0.6)
-    missing: tuple[float, float] = (0.0, 0.3)
+    reliability: tuple[float, float] = (0.3, 1.0)
+    falloff: tuple[float, float] = (0.0, 0.25)
+    error: tuple[float, float] = (0.7, 1.4)
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Mean tokens, and the directions of their features (columns) with their variances over the largest."""
+
+    mean: Float[Tensor, "tokens width"]
+    directions: Float[Tensor, "width width"]
+    variances: Float[Tensor, " width"]
+
+    @classmethod
+    def of(cls, mean: Float[Tensor, "tokens width"], whitening: Float[Tensor, "width width"]) -> Spectrum:
+        """Read from a fitted whitening's map, which divides each direction by the root of its variance."""
+        inverse_roots, directions = torch.linalg.eigh(whitening)
+        return cls(mean, directions, (inverse_roots.min() / inverse_roots).square())
 
 
 def spoilt(
     tokens: Float[Tensor, "batch tokens width"],
-    mean: Float[Tensor, "tokens width"],
+    spectrum: Spectrum,
     random: torch.Generator,
     faults: Faults = Faults(),  # noqa: B008 - frozen
 ) -> Float[Tensor, "batch tokens width"]:
-    """mean + a (x - mean) + b (x' - mean) + c sum_j g_j (x_j - mean) / sqrt(batch), some tokens set to the mean.
+    """mean + g (x - mean) + e sqrt(g (1 - g)) sum_j w_j (x_j - mean) / sqrt(batch), direction by direction.
 
-    x' is another scene of the batch; the sum over all of them, with Gaussian g_j, is noise of the tokens' own
-    covariance. White noise instead would teach the generator to overlook the directions of small variance, which tell
-    objects apart. A share `faults.clean` of the batch stays as it is.
+    An expectation of x that explains the share g of a direction's variance v has variance g v, of which g^2 v is x's
+    own; the rest, g (1 - g) v, is error. Here that is a random mixture of all scenes of the batch (w_j Gaussian), which
+    has the tokens' own covariance. A share `faults.clean` of the batch stays as it is.
     """
     batch = len(tokens)
 
     def draw(limits: tuple[float, float]) -> Tensor:
         return limits[0] + (limits[1] - limits[0]) * torch.rand(batch, 1, 1, generator=random)
 
-    scenes = tokens - mean
-    stranger = scenes[torch.randperm(batch, generator=random)]
+    scenes = (tokens - spectrum.mean) @ spectrum.directions
     weights = torch.randn(batch, batch, generator=random) / math.sqrt(batch)
     crowd = (weights @ scenes.flatten(1)).view_as(scenes)
-    bad = mean + draw(faults.shrink) * scenes + draw(faults.stranger) * stranger + draw(faults.crowd) * crowd
-    missing = torch.rand(batch, tokens.shape[1], 1, generator=random) < draw(faults.missing)
-    bad = torch.where(missing, mean.expand_as(bad), bad)
+    gain = draw(faults.reliability) * spectrum.variances ** draw(faults.falloff)
+    error = draw(faults.error) * (gain * (1 - gain)).sqrt()
+    bad = spectrum.mean + (gain * scenes + error * crowd) @ spectrum.directions.T
     clean = torch.rand(batch, 1, 1, generator=random) < faults.clean
     return torch.where(clean, tokens, bad)

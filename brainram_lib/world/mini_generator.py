@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm.auto import tqdm
 
-from brainram_lib.world.degrade import Faults, spoilt
+from brainram_lib.world.degrade import Faults, Spectrum, spoilt
 from brainram_lib.world.material import captions_of_set, render_set
 from brainram_lib.world.mini_autoencoder import LATENT_CHANNELS, to_signed
 from brainram_lib.world.mini_clip import MATERIAL_SET
@@ -28,7 +28,7 @@ HELD_OUT = 300
 CHUNK = 500
 SCHEDULER = {"num_train_timesteps": 1000, "beta_schedule": "scaled_linear", "prediction_type": "v_prediction"}
 SCHEDULER |= {"beta_start": 0.00085, "beta_end": 0.012, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
-# 16 x 16 latents folded to 8 x 8 positions: the lower level's 4 x 4 positions are those of the 4 x 4 image tokens.
+# 16 x 16 latents folded to 8 x 8 positions: those of the 8 x 8 image tokens, one to one.
 FOLD = 2
 UNET = {
     "sample_size": 16 // FOLD,
@@ -41,13 +41,13 @@ UNET = {
     # diffusers reads this as the number of heads
     "attention_head_dim": 4,
 }
-# Shares of the training steps by route. Versatile Diffusion trains one route at a time, but reconstructions use both,
-# and in this world the words say best which objects there are, the image tokens where and how they look.
-IMAGE_ALONE, TEXT_ALONE, BOTH = 0.25, 0.3, 0.45
+# Shares of the training steps by route. Versatile Diffusion trains one route at a time, but reconstructions use both.
+# Image tokens alone are soon learned, words alone are the hardest: they do not say where.
+IMAGE_ALONE, TEXT_ALONE, BOTH = 0.12, 0.3, 0.58
 # Share of the samples whose tokens are replaced by the null tokens, for classifier-free guidance.
 NULLED = 0.08
-# Share of samples with clean tokens: all at first, this many from the last third on; it must learn to paint first.
-CLEAN = 0.35
+# Share of samples with clean tokens: all at first, this many from a third of the training on; first learn to paint.
+CLEAN, CLEAN_FALL = 0.35, 2.0
 # Examples for the whitening of the tokens.
 WHITENED = 12_000
 
@@ -120,7 +120,8 @@ def train_denoiser(
     unet.to(memory_format=torch.channels_last)
     schedule = DDPMScheduler(**SCHEDULER)
     random = torch.Generator().manual_seed(0)
-    image_mean, text_mean = unet.whitening["image"].mean, unet.whitening["text"].mean
+    fitted = unet.whitening["image"], unet.whitening["text"]
+    image_spectrum, text_spectrum = (Spectrum.of(whitening.mean, whitening.matrix) for whitening in fitted)
     optimizer = torch.optim.AdamW(unet.parameters(), betas=(0.9, 0.99), weight_decay=1e-2, fused=True)
     count = len(material.latents) - HELD_OUT
     average = None
@@ -130,8 +131,8 @@ def train_denoiser(
             torch.from_numpy(np.asarray(part[rows], dtype=np.float32))
             for part in (material.latents, material.image_tokens, material.text_tokens)
         )
-        faults = Faults(clean=max(CLEAN, 1 - bar.n / bar.total))
-        image, text = spoilt(image, image_mean, random, faults), spoilt(text, text_mean, random, faults)
+        faults = Faults(clean=max(CLEAN, 1 - CLEAN_FALL * bar.n / bar.total))
+        image, text = spoilt(image, image_spectrum, random, faults), spoilt(text, text_spectrum, random, faults)
         nulled = torch.rand(batch, 1, 1, generator=random) < NULLED
         image, text = torch.where(nulled, null_image, image), torch.where(nulled, null_text, text)
         t = noise_times(batch, random)
@@ -171,7 +172,7 @@ def train(work: Path, *, scenes: int, budget: Budget, seed: int = 0) -> None:
         UNET,
         image_tokens=images.shape[1:],
         text_tokens=texts.shape[1:],
-        coordinate_channels=True,
+        position_channels=True,
         position_codes=True,
         whitened_tokens=True,
         fold=FOLD,
