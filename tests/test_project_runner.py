@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -135,7 +136,9 @@ def test_ctrl_c_ends_the_kernel_and_says_what_is_kept(tmp_path):
     endless = "import os, pathlib, time\npathlib.Path('started').write_text(str(os.getpid()))\ntime.sleep(600)"
     path = write_notebook(tmp_path / "n.ipynb", PARAMETERS, endless)
     command = [sys.executable, "-m", "brainram_lib", "notebook", "run", str(path), "--out", str(tmp_path / "out")]
-    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    # a shell starts background jobs deaf to Ctrl-C, and children inherit that: these tests may run in one
+    hears = functools.partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=hears)
     wait_for(lambda: (tmp_path / "started").exists() and (tmp_path / "started").read_text())
     running.send_signal(signal.SIGINT)
     assert "Finished stages are kept" in running.communicate(timeout=60)[1]
