@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from brainram_lib.view.gallery import PALETTE
 
@@ -46,7 +46,7 @@ def loss_curves(
 
 
 def _draw(axes: Axes, history: History, keys: Sequence[str], step: str, log: bool) -> None:
-    lowest = float("inf")
+    lowest, marked = float("inf"), 0
     for position, key in enumerate(keys):
         points = [(row.get(step, number), row[key]) for number, row in enumerate(history) if key in row]
         if not points:
@@ -59,12 +59,16 @@ def _draw(axes: Axes, history: History, keys: Sequence[str], step: str, log: boo
         if held_out:
             best = min(range(len(y)), key=y.__getitem__)
             axes.plot(x[best], y[best], "o", color=PALETTE[position % len(PALETTE)], markersize=6)
-            axes.annotate(f"{y[best]:.4g}", (x[best], y[best]), (0, 6), textcoords="offset points", fontsize=8)
+            # two of them are often alike: the second below its point
+            beside = (6, -12 if marked else 6)
+            axes.annotate(f"{y[best]:.4g}", (x[best], y[best]), beside, textcoords="offset points", fontsize=8)
+            marked += 1
     if log and lowest > 0:
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel(step, fontsize=9)
     axes.set_ylabel("loss", fontsize=9)
     axes.grid(color="#e4e4e4", linewidth=0.8)
