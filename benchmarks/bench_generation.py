@@ -60,10 +60,7 @@ def routes(
 ) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
     """The batched way and the loop, on the same random tokens and noise."""
     generator = torch.Generator().manual_seed(0)
-    image, text = (
-        torch.randn(pictures + 1, *shape, generator=generator) / shape[1] ** 0.5
-        for shape in (model.unet.config.image_tokens, model.unet.config.text_tokens)
-    )
+    image, text = (random_tokens(model, kind, pictures + 1, generator) for kind in ("image", "text"))
     null_image, null_text = image[-1:], text[-1:]
     noise = noise_for(model, 0, range(pictures)).to(model.device)
     settings = Guidance(null_image, null_text, TEXT_MIX, SCALE, steps, scheduler, 1.0)
@@ -82,6 +79,18 @@ def routes(
         )
 
     return batched, loop
+
+
+def random_tokens(model: VersatileDiffusion, kind: str, count: int, generator: torch.Generator) -> Tensor:
+    """Random tokens of the length or, where the network whitens, of the covariance that it was trained with.
+
+    Other tokens would be blown up by whitening, and the network, far from what it knows, would enlarge every rounding.
+    """
+    tokens, width = getattr(model.unet.config, f"{kind}_tokens")
+    drawn = torch.randn(count, tokens, width, generator=generator)
+    if model.unet.config.whitened_tokens:
+        return model.unet.whitening[kind].restored(drawn)
+    return drawn / width**0.5
 
 
 def compare(model: VersatileDiffusion, pictures: int, steps: int, scheduler: str, repeats: int) -> None:
