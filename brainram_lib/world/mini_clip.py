@@ -43,8 +43,8 @@ class Phase:
     rate: float
 
 
-# Large patches first: a quarter of the tokens teaches the same for a third of the time. The small patches that the
-# generator needs (one of 16 pixels names an object in 57 %) are then refined from them.
+# Large patches first: a quarter of the tokens, so many more steps in the same time. The small patches that the
+# generator needs, to know an object from its tokens, are then refined from them.
 PHASES = (Phase(16, 0.65, 1.0), Phase(8, 0.35, 0.6))
 BATCH = 160
 
