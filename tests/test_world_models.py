@@ -10,7 +10,7 @@ from brainram_lib.whitening import TokenWhitening
 from brainram_lib.world import mini_autoencoder, mini_clip
 from brainram_lib.world.captions import captions_of
 from brainram_lib.world.degrade import Faults, Spectrum, spoilt
-from brainram_lib.world.mini_generator import noise_times, route
+from brainram_lib.world.mini_generator import PHASES, Material, drawn_batch, noise_times, route
 from brainram_lib.world.scenes import render, scene_of
 from brainram_lib.world.training import Budget, run, scheduled_rate
 
@@ -91,9 +91,49 @@ def test_the_noisy_times_are_trained_most():
 
 def test_every_route_is_trained():
     random = torch.Generator().manual_seed(0)
-    drawn = [route(random) for _ in range(500)]
-    assert 0.0 in drawn and 1.0 in drawn and all(0 <= mix <= 1 for mix in drawn)
-    assert any(0 < mix < 1 for mix in drawn)
+    for phase in PHASES:
+        drawn = [route(phase, random) for _ in range(500)]
+        assert 0.0 in drawn and 1.0 in drawn and all(0 <= mix <= 1 for mix in drawn)
+        assert any(0 < mix < 1 for mix in drawn)
+
+
+def drawn(phase, step, progress=1.0, size=400):
+    """A batch of a step from 500 scenes whose tokens hold nothing but their number."""
+    rows = np.arange(500, dtype=np.float32)
+    tokens = np.broadcast_to(rows[:, None, None], (500, 5, 4)) + 1000
+    spectrum, _ = spectrum_and_tokens(10)
+    nulls = torch.zeros(5, 4), torch.zeros(5, 4)
+    covers = np.broadcast_to((rows % 2)[:, None, None], (500, 4, 4))
+    latents = np.broadcast_to(rows[:, None, None, None], (500, 2, 4, 4))
+    material = Material(latents, covers, tokens, tokens, nulls, (spectrum, spectrum))
+    return drawn_batch(material, phase, progress, torch.Generator().manual_seed(step), size)
+
+
+def test_a_step_draws_scenes_that_are_not_held_out_and_the_same_again():
+    batch, again, other = drawn(PHASES[0], 3), drawn(PHASES[0], 3), drawn(PHASES[0], 4)
+    assert batch.latents.max() < 200
+    assert torch.equal(batch.latents, again.latents) and torch.equal(batch.image, again.image)
+    assert not torch.equal(batch.latents, other.latents)
+
+
+def test_the_first_phase_begins_with_clean_tokens_of_both_kinds_nulled_together():
+    batch = drawn(PHASES[0], 0, progress=0.0)
+    nulled = (batch.image == 0).all(dim=(1, 2))
+    torch.testing.assert_close(nulled, (batch.text == 0).all(dim=(1, 2)))
+    assert 0.03 < nulled.float().mean() < 0.15
+    torch.testing.assert_close(batch.image[~nulled][:, 0, 0], batch.latents[~nulled][:, 0, 0, 0] + 1000)
+
+
+def test_the_second_phase_spoils_image_tokens_more_often_than_words_and_counts_objects_more():
+    batch = drawn(PHASES[1], 0)
+    shown = (batch.image != 0).any(dim=(1, 2))
+    clean = [
+        (tokens[shown][:, 0, 0] == batch.latents[shown][:, 0, 0, 0] + 1000).float().mean()
+        for tokens in (batch.image, batch.text)
+    ]
+    assert clean[0] < clean[1]
+    odd = batch.latents[:, 0] % 2 == 1
+    assert (batch.weight[odd] == PHASES[1].object_weight).all() and (batch.weight[~odd] == 1).all()
 
 
 def test_an_interrupted_recipe_goes_on_where_it_stopped(tmp_path):

@@ -1,11 +1,13 @@
 """Scenes and captions: the same everywhere, different between sets, and captions that say what is there."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from brainram_lib.world.captions import captions_of, web_caption
-from brainram_lib.world.material import render_set
-from brainram_lib.world.scenes import SCENE_SIZE, render, scene_of
+from brainram_lib.world.material import covers_of_set, render_set
+from brainram_lib.world.scenes import SCENE_SIZE, object_cover, render, scene_of
 from brainram_lib.world.sprites import sprites_by_category
 from brainram_lib.world.vocabulary import COCO_CATEGORIES, CORPUS_CATEGORIES, CORPUS_PLACES, LIGHTS, PLACES
 
@@ -22,6 +24,23 @@ def test_pictures_are_pictures():
     pictures = np.stack([render(scene_of("shared", index)) for index in range(20)])
     assert pictures.shape == (20, SCENE_SIZE, SCENE_SIZE, 3) and pictures.dtype == np.uint8
     assert pictures.std(axis=(1, 2, 3)).min() > 5, "a scene is nearly blank"
+
+
+def test_the_cover_says_where_objects_are():
+    for index in range(10):
+        scene = scene_of("shared", index)
+        cover, empty = object_cover(scene), replace(scene, objects=())
+        changed = np.abs(render(scene).astype(int) - render(empty)).max(-1) > 8
+        assert cover.shape == (SCENE_SIZE, SCENE_SIZE) and cover.min() == 0 and 0.5 < cover.max() <= 1
+        assert changed[cover > 0.9].mean() > 0.6, "an opaque sprite looks unlike its background"
+        assert not object_cover(empty).any()
+
+
+def test_covers_of_a_set_are_means_over_blocks(tmp_path):
+    covers = covers_of_set("models", 3, 16, tmp_path / "covers.npy")
+    whole = object_cover(scene_of("models", 2))
+    assert covers.shape == (3, 16, 16)
+    np.testing.assert_allclose(covers[2, 9, 5], whole[36:40, 20:24].mean(), atol=1e-3)
 
 
 def test_the_corpus_knows_more_than_the_stimuli():

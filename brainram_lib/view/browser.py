@@ -194,7 +194,8 @@ def _neighbour_card(page: Page, rank: int) -> str:
         parts.append(cards.token_map(page.weights[rank + 1], page.modality, cards.scale_top(page.weights)))
     caption = cards.shown_caption(page.captions[rank])
     parts.append(f'<div class="bram-caption">{caption}</div>')
-    return cards.card(f"neighbour {rank + 1} · item {page.ids[rank]}", *parts)
+    parts.append(f'<div class="bram-item">item {page.ids[rank]} of the corpus</div>')
+    return cards.card(f"neighbour {rank + 1}", *parts)
 
 
 def _share_chart(page: Page) -> str:

@@ -31,6 +31,7 @@ STYLE = """<style>
 .bram-track {height: 7px; border-radius: 4px; background: rgba(128,128,128,.22); overflow: hidden;}
 .bram-fill {height: 7px; border-radius: 4px;}
 .bram-caption {margin-top: 8px; min-height: 52px; font-style: italic; overflow-wrap: anywhere; white-space: normal;}
+.bram-item {margin-top: 4px; font-size: 11px; opacity: .7;}
 .bram-map {display: grid; gap: 1px; margin-top: 5px;}
 .bram-global {display: flex; align-items: center; gap: 6px; margin-top: 6px; font-size: 11px;}
 .bram-global span {width: 22px; height: 14px; border-radius: 3px; display: inline-block;}

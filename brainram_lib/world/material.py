@@ -3,43 +3,66 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from tqdm.auto import tqdm
 
 from brainram_lib.world.captions import captions_of
-from brainram_lib.world.scenes import SCENE_SIZE, render, scene_of
+from brainram_lib.world.scenes import SCENE_SIZE, object_cover, render, scene_of
 
 CHUNK = 250
 
 
-def _render_chunk(scene_set: str, start: int, stop: int) -> UInt8[np.ndarray, "n height width 3"]:
+def _pictures(scene_set: str, start: int, stop: int, side: int) -> UInt8[np.ndarray, "n side side 3"]:
     return np.stack([render(scene_of(scene_set, index)) for index in range(start, stop)])
+
+
+def _covers(scene_set: str, start: int, stop: int, side: int) -> Float[np.ndarray, "n side side"]:
+    covers = np.stack([object_cover(scene_of(scene_set, index)) for index in range(start, stop)])
+    block = SCENE_SIZE // side
+    return covers.reshape(-1, side, block, side, block).mean((2, 4)).astype(np.float16)
+
+
+def _made_once(make: Callable, scene_set: str, shape: tuple[int, ...], kind: type, path: Path) -> np.ndarray:
+    """`make` for every chunk of a set, side by side, into one array of `shape`, memory-mapped from `path`."""
+    if path.exists():
+        made = np.load(path, mmap_mode="r")
+        if made.shape == shape:
+            return made
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial.npy")
+    made = np.lib.format.open_memmap(partial, "w+", kind, shape)
+    count, side = shape[:2]
+    starts = range(0, count, CHUNK)
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        chunks = {start: pool.submit(make, scene_set, start, min(start + CHUNK, count), side) for start in starts}
+        for start in tqdm(starts, desc=f"render scenes '{scene_set}'", unit="chunk"):
+            made[start : start + CHUNK] = chunks.pop(start).result()
+    made.flush()
+    partial.replace(path)
+    return np.load(path, mmap_mode="r")
 
 
 def render_set(scene_set: str, count: int, path: Path) -> UInt8[np.ndarray, "count height width 3"]:
     """The first `count` pictures of a set, (count, 64, 64, 3) uint8, memory-mapped; rendered once into `path`."""
-    shape = (count, SCENE_SIZE, SCENE_SIZE, 3)
-    if path.exists():
-        images = np.load(path, mmap_mode="r")
-        if images.shape == shape:
-            return images
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial.npy")
-    images = np.lib.format.open_memmap(partial, "w+", np.uint8, shape)
-    starts = range(0, count, CHUNK)
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
-        chunks = {start: pool.submit(_render_chunk, scene_set, start, min(start + CHUNK, count)) for start in starts}
-        for start in tqdm(starts, desc=f"render scenes '{scene_set}'", unit="chunk"):
-            images[start : start + CHUNK] = chunks.pop(start).result()
-    images.flush()
-    partial.replace(path)
-    return np.load(path, mmap_mode="r")
+    return _made_once(_pictures, scene_set, (count, SCENE_SIZE, SCENE_SIZE, 3), np.uint8, path)
+
+
+def covers_of_set(scene_set: str, count: int, side: int, path: Path) -> Float[np.ndarray, "count side side"]:
+    """How far objects fill every position of a side x side grid over the picture, in [0, 1], as float16."""
+    return _made_once(_covers, scene_set, (count, side, side), np.float16, path)
 
 
 def captions_of_set(scene_set: str, count: int) -> list[list[str]]:
     """Five captions for each of the first `count` scenes of a set."""
     return [captions_of(scene_of(scene_set, index), scene_set, index) for index in range(count)]
+
+
+def _cover_chunk(scene_set: str, start: int, stop: int, side: int) -> Float[np.ndarray, "n side side"]:
+    block = SCENE_SIZE // side
+    covers = np.stack([object_cover(scene_of(scene_set, index)) for index in range(start, stop)])
+    return covers.reshape(-1, side, block, side, block).mean((2, 4)).astype(np.float16)

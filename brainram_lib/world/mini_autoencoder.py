@@ -69,11 +69,12 @@ def psnr(model: AutoencoderKL, images: UInt8[np.ndarray, "n height width 3"]) ->
 def train(work: Path, *, scenes: int, budget: Budget, batch: int = 32, seed: int = 0) -> AutoencoderKL:
     """Train on the first `scenes` pictures of the models' set and write `assets`; the last 300 are held out."""
     torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
     images = render_set(MATERIAL_SET, scenes, work / "models_scenes.npy")
     model = build()
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.99), weight_decay=1e-3)
     for step, bar in run(budget, model, optimizer, work / "autoencoder.safetensors", "mini autoencoder"):
+        # a step's draws depend on its number alone: a training that goes on sees new ones, not its first again
+        rng = np.random.default_rng((seed, step))
         pixels = to_signed(images[rng.integers(0, scenes - HELD_OUT, batch)])
         with torch.autocast("cpu", torch.bfloat16):
             posterior = model.encode(pixels).latent_dist

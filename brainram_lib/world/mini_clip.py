@@ -152,18 +152,18 @@ def train(work: Path, *, scenes: int, budget: Budget, seed: int = 0) -> None:
         if coarse is not None:
             factor = model.visual.grid_size[0] // coarse.visual.grid_size[0]
             model.load_state_dict(with_finer_patches(coarse.state_dict(), factor))
-        _train_phase(work, model, material, phase, budget, np.random.default_rng(seed))
+        _train_phase(work, model, material, phase, budget, seed)
     _save(model, tokenizer)
     print(f"mini CLIP, held-out top-1 of {HELD_OUT}: {material.top1(model)}")
 
 
-def _train_phase(
-    work: Path, model: CLIP, material: Material, phase: Phase, budget: Budget, rng: np.random.Generator
-) -> None:
+def _train_phase(work: Path, model: CLIP, material: Material, phase: Phase, budget: Budget, seed: int) -> None:
     part = Budget(round(budget.steps * phase.share), budget.minutes * phase.share, budget.peak_rate * phase.rate)
     optimizer = torch.optim.AdamW(_decayed_and_plain(model))
     name = f"mini CLIP, patches of {phase.patch}"
     for step, bar in run(part, model, optimizer, work / f"clip_{phase.patch}.safetensors", name):
+        # a step's draws depend on its number alone: a training that goes on sees new ones, not its first again
+        rng = np.random.default_rng((seed, step))
         rows = rng.integers(0, len(material.images) - HELD_OUT, BATCH)
         shown = material.ids[rows, rng.integers(0, material.ids.shape[1], BATCH)]
         # bfloat16 and plain attention shorten a step and do not move the held-out score

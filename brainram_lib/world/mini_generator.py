@@ -6,7 +6,7 @@ Remade by `python -m brainram_lib world train-generator`, after the mini CLIP an
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm.auto import tqdm
 
 from brainram_lib.world.degrade import Faults, Spectrum, spoilt
-from brainram_lib.world.material import captions_of_set, render_set
+from brainram_lib.world.material import captions_of_set, covers_of_set, render_set
 from brainram_lib.world.mini_autoencoder import LATENT_CHANNELS, to_signed
 from brainram_lib.world.mini_clip import MATERIAL_SET
 from brainram_lib.world.training import Budget, run
@@ -41,24 +41,64 @@ UNET = {
     # diffusers reads this as the number of heads
     "attention_head_dim": 4,
 }
-# Shares of the training steps by route. Versatile Diffusion trains one route at a time, but reconstructions use both.
-# Image tokens alone are soon learned, words alone are the hardest: they do not say where.
-IMAGE_ALONE, TEXT_ALONE, BOTH = 0.12, 0.3, 0.58
 # Share of the samples whose tokens are replaced by the null tokens, for classifier-free guidance.
 NULLED = 0.08
-# Share of samples with clean tokens: all at first, this many from a third of the training on; first learn to paint.
-CLEAN, CLEAN_FALL = 0.35, 2.0
+# The first phase shows clean tokens only at first, and as many as its faults say from a third of it on.
+CLEAN_FALL = 2.0
 # Examples for the whitening of the tokens.
 WHITENED = 12_000
 
 
 @dataclass(frozen=True)
+class Phase:
+    """A part of the training: its share of the budget, its peak rate over the recipe's, and what it shows.
+
+    Versatile Diffusion trains one route at a time, but reconstructions use both, so most steps mix them; image_alone
+    and text_alone are the shares of the others. `object_weight` is how much more the loss counts a position that an
+    object fills: objects are what words name and people look for, but they fill a fifth of a picture.
+    """
+
+    name: str
+    share: float
+    rate: float
+    image_alone: float
+    text_alone: float
+    image_faults: Faults
+    text_faults: Faults
+    object_weight: float
+    clean_first: bool = False
+
+
+# First learn to paint. Then learn words, where the image tokens do not tell what they say: spoilt more often and more
+# strongly, these know where something stands rather than what.
+PHASES = (
+    Phase("paint", 0.55, 1.0, 0.12, 0.3, Faults(), Faults(), object_weight=1.0, clean_first=True),
+    Phase(
+        "words",
+        0.45,
+        0.6,
+        image_alone=0.06,
+        text_alone=0.3,
+        image_faults=Faults(clean=0.25, reliability=(0.15, 0.9)),
+        text_faults=Faults(clean=0.5),
+        object_weight=4.0,
+    ),
+)
+
+
+@dataclass(frozen=True)
 class Material:
-    """What the denoiser trains on: scaled latents and both kinds of tokens of the same scenes."""
+    """What the denoiser trains on: scaled latents, how far objects fill them, and both kinds of tokens of the scenes.
+
+    Then, for image and text tokens, what stands for no guidance and how tokens vary.
+    """
 
     latents: Float[np.ndarray, "n channels height width"]
+    covers: Float[np.ndarray, "n height width"]
     image_tokens: Float[np.ndarray, "n image_tokens width"]
     text_tokens: Float[np.ndarray, "n text_tokens width"]
+    nulls: tuple[Tensor, Tensor]
+    spectra: tuple[Spectrum, Spectrum]
 
 
 Encode = Callable[[object], Tensor]
@@ -93,10 +133,15 @@ def latents_of(vae: AutoencoderKL, images: UInt8[np.ndarray, "n height width 3"]
     return torch.cat(parts) * vae.config.scaling_factor
 
 
-def route(random: torch.Generator) -> float:
+def route(phase: Phase, random: torch.Generator) -> float:
     """The text's share of one training step's guidance: 0 image alone, 1 text alone, or a mix of both."""
     draw, mix = torch.rand(2, generator=random).tolist()
-    return 0.0 if draw < IMAGE_ALONE else 1.0 if draw < IMAGE_ALONE + TEXT_ALONE else 0.2 + 0.6 * mix
+    return 0.0 if draw < phase.image_alone else 1.0 if draw < phase.image_alone + phase.text_alone else 0.2 + 0.6 * mix
+
+
+def eased(faults: Faults, phase: Phase, progress: float) -> Faults:
+    """The faults at this share of a phase: more samples are clean at first where the phase says so."""
+    return replace(faults, clean=max(faults.clean, 1 - CLEAN_FALL * progress)) if phase.clean_first else faults
 
 
 def noise_times(batch: int, random: torch.Generator, count: int = 1000) -> Int64[Tensor, " batch"]:
@@ -107,41 +152,57 @@ def noise_times(batch: int, random: torch.Generator, count: int = 1000) -> Int64
     return (count * (1 - torch.rand(batch, generator=random).square())).long().clamp(max=count - 1)
 
 
-def train_denoiser(
-    work: Path,
-    unet: nn.Module,
-    material: Material,
-    null_image: Tensor,
-    null_text: Tensor,
-    budget: Budget,
-    batch: int = 32,
-) -> nn.Module:
-    """Train the denoiser on v-prediction: v = sqrt(a_t) eps - sqrt(1 - a_t) x_0, squared error over the batch."""
-    unet.to(memory_format=torch.channels_last)
+@dataclass(frozen=True)
+class Batch:
+    """One training step's samples: what is noised, the tokens that guide, and the weight of every position."""
+
+    latents: Float[Tensor, "batch channels height width"]
+    image: Float[Tensor, "batch image_tokens width"]
+    text: Float[Tensor, "batch text_tokens width"]
+    weight: Float[Tensor, "batch height width"]
+
+
+def drawn_batch(material: Material, phase: Phase, progress: float, random: torch.Generator, size: int) -> Batch:
+    """Samples of one step: tokens spoilt as the phase says, a few of them null for classifier-free guidance."""
+    rows = torch.randint(len(material.latents) - HELD_OUT, (size,), generator=random).numpy()
+    latents, covers, image, text = (
+        torch.from_numpy(np.asarray(part[rows], dtype=np.float32))
+        for part in (material.latents, material.covers, material.image_tokens, material.text_tokens)
+    )
+    image = spoilt(image, material.spectra[0], random, eased(phase.image_faults, phase, progress))
+    text = spoilt(text, material.spectra[1], random, eased(phase.text_faults, phase, progress))
+    nulled = torch.rand(size, 1, 1, generator=random) < NULLED
+    image, text = (
+        torch.where(nulled, null, tokens) for null, tokens in zip(material.nulls, (image, text), strict=True)
+    )
+    return Batch(latents, image, text, 1 + (phase.object_weight - 1) * covers)
+
+
+def train_phase(
+    checkpoint: Path, unet: nn.Module, material: Material, phase: Phase, budget: Budget, size: int = 32
+) -> None:
+    """Train the denoiser on v-prediction: v = sqrt(a_t) eps - sqrt(1 - a_t) x_0, weighted squared error.
+
+    A position's weight is 1 + (object_weight - 1) cover, cover the share of it that objects fill.
+    """
     schedule = DDPMScheduler(**SCHEDULER)
-    random = torch.Generator().manual_seed(0)
-    fitted = unet.whitening["image"], unet.whitening["text"]
-    image_spectrum, text_spectrum = (Spectrum.of(whitening.mean, whitening.matrix) for whitening in fitted)
+    random = torch.Generator()
     optimizer = torch.optim.AdamW(unet.parameters(), betas=(0.9, 0.99), weight_decay=1e-2, fused=True)
-    count = len(material.latents) - HELD_OUT
+    part = Budget(round(budget.steps * phase.share), budget.minutes * phase.share, budget.peak_rate * phase.rate)
     average = None
-    for step, bar in run(budget, unet, optimizer, work / "denoiser.safetensors", "mini generator"):
-        rows = torch.randint(count, (batch,), generator=random).numpy()
-        latents, image, text = (
-            torch.from_numpy(np.asarray(part[rows], dtype=np.float32))
-            for part in (material.latents, material.image_tokens, material.text_tokens)
-        )
-        faults = Faults(clean=max(CLEAN, 1 - CLEAN_FALL * bar.n / bar.total))
-        image, text = spoilt(image, image_spectrum, random, faults), spoilt(text, text_spectrum, random, faults)
-        nulled = torch.rand(batch, 1, 1, generator=random) < NULLED
-        image, text = torch.where(nulled, null_image, image), torch.where(nulled, null_text, text)
-        t = noise_times(batch, random)
-        noise = torch.randn(latents.shape, generator=random)
-        noisy, velocity = schedule.add_noise(latents, noise, t), schedule.get_velocity(latents, noise, t)
+    for step, bar in run(part, unet, optimizer, checkpoint, f"mini generator, {phase.name}"):
+        # a step's draws depend on its number alone: a training that goes on sees new ones, not its first again
+        random.manual_seed(1_000_000 * PHASES.index(phase) + step)
+        batch = drawn_batch(material, phase, bar.n / bar.total, random, size)
+        t = noise_times(size, random)
+        noise = torch.randn(batch.latents.shape, generator=random)
+        noisy = schedule.add_noise(batch.latents, noise, t)
+        velocity = schedule.get_velocity(batch.latents, noise, t)
         # plain attention: for so few positions the backward pass of the fused kernel takes a third of a step on a CPU
         with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
-            predicted = unet(noisy, t, image, text, route(random))
-        loss = (predicted.float() - velocity).square().mean()
+            predicted = unet(noisy, t, batch.image, batch.text, route(phase, random))
+        errors = (predicted.float() - velocity).square()
+        loss = (batch.weight[:, None] * errors).mean() / batch.weight.mean()
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
@@ -149,7 +210,6 @@ def train_denoiser(
         average = loss.item() if average is None else 0.99 * average + 0.01 * loss.item()
         if step % 50 == 0:
             bar.set_postfix_str(f"step {step}, loss {average:.4f}")
-    return unet.eval()
 
 
 def train(work: Path, *, scenes: int, budget: Budget, seed: int = 0) -> None:
@@ -177,8 +237,14 @@ def train(work: Path, *, scenes: int, budget: Budget, seed: int = 0) -> None:
         whitened_tokens=True,
         fold=FOLD,
     )
+    spectra = []
     for kind, tokens in (("image", images), ("text", texts)):
-        unet.whitening[kind].fit(torch.from_numpy(np.asarray(tokens[:WHITENED], dtype=np.float32)))
-    material = Material(latents, images, texts)
-    train_denoiser(work, unet, material, encoder.blank_image_tokens(), encoder.empty_text_tokens(), budget)
-    VersatileDiffusion(unet, vae, SCHEDULER).save(ASSETS, torch.float16)
+        whitening = unet.whitening[kind].fit(torch.from_numpy(np.asarray(tokens[:WHITENED], dtype=np.float32)))
+        spectra.append(Spectrum.of(whitening.mean, whitening.matrix))
+    covers = covers_of_set(MATERIAL_SET, scenes, latents.shape[-1], work / "covers.npy")
+    nulls = encoder.blank_image_tokens(), encoder.empty_text_tokens()
+    material = Material(latents, covers, images, texts, nulls, tuple(spectra))
+    unet.to(memory_format=torch.channels_last)
+    for phase in PHASES:
+        train_phase(work / f"denoiser_{phase.name}.safetensors", unet, material, phase, budget)
+    VersatileDiffusion(unet.eval(), vae, SCHEDULER).save(ASSETS, torch.float16)

@@ -286,25 +286,44 @@ DECORATIONS = {
 }
 
 
-def _paste(canvas: Float[np.ndarray, "size size 3"], shown: SceneObject) -> None:
-    """Lay one sprite and its shadow on the canvas, in place."""
+def _placed(shown: SceneObject) -> tuple[np.ndarray, np.ndarray, tuple[slice, slice]]:
+    """An object as it is drawn: its colours, its opacity in [0, 1] and where in the picture both lie."""
     sprite = Image.fromarray(sprites_by_category()[shown.category.name][shown.sprite])
     if shown.flipped:
         sprite = sprite.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    side = max(4, round(shown.size))
+    side = _side(shown)
     sprite = sprite.rotate(shown.angle, Image.Resampling.BICUBIC).resize((side, side), Image.Resampling.BOX)
     pixels = np.asarray(sprite, dtype=np.float64)
-    colour, alpha = pixels[..., :3], pixels[..., 3:] / 255
-    if shown.colour is not None:
-        colour = _tinted(colour, COLOURS[shown.colour])
-    rows, columns = _grid()
-    shadow = np.exp(-(((columns - shown.x) / (side * 0.4)) ** 2) - ((rows - shown.y) / (side * 0.09)) ** 2)
-    canvas *= 1 - 0.35 * shadow[..., None]
     top, left = round(shown.y - side), round(shown.x - side / 2)
     y0, x0 = max(top, 0), max(left, 0)
     y1, x1 = min(top + side, SCENE_SIZE), min(left + side, SCENE_SIZE)
-    crop = (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
-    canvas[y0:y1, x0:x1] = canvas[y0:y1, x0:x1] * (1 - alpha[crop]) + colour[crop] * alpha[crop]
+    pixels = pixels[y0 - top : y1 - top, x0 - left : x1 - left]
+    return pixels[..., :3], pixels[..., 3:] / 255, (slice(y0, y1), slice(x0, x1))
+
+
+def _side(shown: SceneObject) -> int:
+    return max(4, round(shown.size))
+
+
+def _paste(canvas: Float[np.ndarray, "size size 3"], shown: SceneObject) -> None:
+    """Lay one sprite and its shadow on the canvas, in place."""
+    colour, alpha, where = _placed(shown)
+    if shown.colour is not None:
+        colour = _tinted(colour, COLOURS[shown.colour])
+    rows, columns = _grid()
+    side = _side(shown)
+    shadow = np.exp(-(((columns - shown.x) / (side * 0.4)) ** 2) - ((rows - shown.y) / (side * 0.09)) ** 2)
+    canvas *= 1 - 0.35 * shadow[..., None]
+    canvas[where] = canvas[where] * (1 - alpha) + colour * alpha
+
+
+def object_cover(scene: Scene) -> Float[np.ndarray, "size size"]:
+    """How far every pixel shows an object, in [0, 1]: the largest opacity of the sprites there."""
+    cover = np.zeros((SCENE_SIZE, SCENE_SIZE))
+    for shown in scene.objects:
+        _, alpha, where = _placed(shown)
+        cover[where] = np.maximum(cover[where], alpha[..., 0])
+    return cover
 
 
 def _tinted(colour: Float[np.ndarray, "h w 3"], target: tuple[int, int, int]) -> Float[np.ndarray, "h w 3"]:
