@@ -11,6 +11,7 @@ from brainram_lib.world import mini_autoencoder, mini_clip
 from brainram_lib.world.captions import captions_of
 from brainram_lib.world.degrade import Faults, Spectrum, spoilt
 from brainram_lib.world.mini_generator import PHASES, Material, drawn_batch, noise_times, route
+from brainram_lib.world.recall import Recall
 from brainram_lib.world.scenes import render, scene_of
 from brainram_lib.world.training import Budget, run, scheduled_rate
 
@@ -105,7 +106,8 @@ def drawn(phase, step, progress=1.0, size=400):
     nulls = torch.zeros(5, 4), torch.zeros(5, 4)
     covers = np.broadcast_to((rows % 2)[:, None, None], (500, 4, 4))
     latents = np.broadcast_to(rows[:, None, None, None], (500, 2, 4, 4))
-    material = Material(latents, covers, tokens, tokens, nulls, (spectrum, spectrum))
+    recall = Recall.of(tokens, tokens, (spectrum, spectrum))
+    material = Material(latents, covers, tokens, tokens, nulls, (spectrum, spectrum), recall)
     return drawn_batch(material, phase, progress, torch.Generator().manual_seed(step), size)
 
 

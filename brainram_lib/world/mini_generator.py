@@ -21,6 +21,7 @@ from brainram_lib.world.degrade import Faults, Spectrum, spoilt
 from brainram_lib.world.material import captions_of_set, covers_of_set, render_set
 from brainram_lib.world.mini_autoencoder import LATENT_CHANNELS, to_signed
 from brainram_lib.world.mini_clip import MATERIAL_SET
+from brainram_lib.world.recall import Recall
 from brainram_lib.world.training import Budget, run
 
 ASSETS = Path(__file__).parent / "assets" / "mini_generator"
@@ -55,7 +56,8 @@ class Phase:
 
     Versatile Diffusion trains one route at a time, but reconstructions use both, so most steps mix them; image_alone
     and text_alone are the shares of the others. `object_weight` is how much more the loss counts a position that an
-    object fills: objects are what words name and people look for, but they fill a fifth of a picture.
+    object fills: objects are what words name and people look for, but they fill a fifth of a picture. `recalled` is
+    the share of samples whose tokens move towards those of similar scenes, as the tokens of a RAM do.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Phase:
     image_faults: Faults
     text_faults: Faults
     object_weight: float
+    recalled: float = 0.0
     clean_first: bool = False
 
 
@@ -78,10 +81,11 @@ PHASES = (
         0.45,
         0.6,
         image_alone=0.06,
-        text_alone=0.3,
-        image_faults=Faults(clean=0.25, reliability=(0.15, 0.9)),
-        text_faults=Faults(clean=0.5),
+        text_alone=0.2,
+        image_faults=Faults(clean=0.3, reliability=(0.15, 0.9)),
+        text_faults=Faults(clean=0.4),
         object_weight=4.0,
+        recalled=0.5,
     ),
 )
 
@@ -99,6 +103,7 @@ class Material:
     text_tokens: Float[np.ndarray, "n text_tokens width"]
     nulls: tuple[Tensor, Tensor]
     spectra: tuple[Spectrum, Spectrum]
+    recall: Recall
 
 
 Encode = Callable[[object], Tensor]
@@ -164,13 +169,16 @@ class Batch:
 
 def drawn_batch(material: Material, phase: Phase, progress: float, random: torch.Generator, size: int) -> Batch:
     """Samples of one step: tokens spoilt as the phase says, a few of them null for classifier-free guidance."""
-    rows = torch.randint(len(material.latents) - HELD_OUT, (size,), generator=random).numpy()
+    drawn = torch.randint(len(material.latents) - HELD_OUT, (size,), generator=random)
+    rows = drawn.numpy()
     latents, covers, image, text = (
         torch.from_numpy(np.asarray(part[rows], dtype=np.float32))
         for part in (material.latents, material.covers, material.image_tokens, material.text_tokens)
     )
     image = spoilt(image, material.spectra[0], random, eased(phase.image_faults, phase, progress))
     text = spoilt(text, material.spectra[1], random, eased(phase.text_faults, phase, progress))
+    if phase.recalled:
+        image, text = material.recall.moved(image, text, drawn, random, phase.recalled)
     nulled = torch.rand(size, 1, 1, generator=random) < NULLED
     image, text = (
         torch.where(nulled, null, tokens) for null, tokens in zip(material.nulls, (image, text), strict=True)
@@ -241,9 +249,10 @@ def train(work: Path, *, scenes: int, budget: Budget, seed: int = 0) -> None:
     for kind, tokens in (("image", images), ("text", texts)):
         whitening = unet.whitening[kind].fit(torch.from_numpy(np.asarray(tokens[:WHITENED], dtype=np.float32)))
         spectra.append(Spectrum.of(whitening.mean, whitening.matrix))
+    recall = Recall.of(images[:-HELD_OUT], texts[:-HELD_OUT], tuple(spectra))
     covers = covers_of_set(MATERIAL_SET, scenes, latents.shape[-1], work / "covers.npy")
     nulls = encoder.blank_image_tokens(), encoder.empty_text_tokens()
-    material = Material(latents, covers, images, texts, nulls, tuple(spectra))
+    material = Material(latents, covers, images, texts, nulls, tuple(spectra), recall)
     unet.to(memory_format=torch.channels_last)
     for phase in PHASES:
         train_phase(work / f"denoiser_{phase.name}.safetensors", unet, material, phase, budget)
