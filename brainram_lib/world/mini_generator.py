@@ -75,10 +75,10 @@ class Phase:
 # First learn to paint. Then learn words, where the image tokens do not tell what they say: spoilt more often and more
 # strongly, these know where something stands rather than what.
 PHASES = (
-    Phase("paint", 0.55, 1.0, 0.12, 0.3, Faults(), Faults(), object_weight=1.0, clean_first=True),
+    Phase("paint", 0.48, 1.0, 0.12, 0.3, Faults(), Faults(), object_weight=1.0, clean_first=True),
     Phase(
         "words",
-        0.45,
+        0.52,
         0.6,
         image_alone=0.06,
         text_alone=0.2,
