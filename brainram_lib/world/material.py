@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,11 @@ from brainram_lib.world.scenes import SCENE_SIZE, object_cover, render, scene_of
 CHUNK = 250
 
 
-def _pictures(scene_set: str, start: int, stop: int, side: int) -> UInt8[np.ndarray, "n side side 3"]:
+def _pictures(scene_set: str, start: int, stop: int) -> UInt8[np.ndarray, "n height width 3"]:
     return np.stack([render(scene_of(scene_set, index)) for index in range(start, stop)])
 
 
-def _covers(scene_set: str, start: int, stop: int, side: int) -> Float[np.ndarray, "n side side"]:
+def _covers(side: int, scene_set: str, start: int, stop: int) -> Float[np.ndarray, "n side side"]:
     covers = np.stack([object_cover(scene_of(scene_set, index)) for index in range(start, stop)])
     block = SCENE_SIZE // side
     return covers.reshape(-1, side, block, side, block).mean((2, 4)).astype(np.float16)
@@ -34,16 +35,16 @@ def _made_once(make: Callable, scene_set: str, shape: tuple[int, ...], kind: typ
         if made.shape == shape:
             return made
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial.npy")
-    made = np.lib.format.open_memmap(partial, "w+", kind, shape)
-    count, side = shape[:2]
+    unfinished = path.with_suffix(".partial.npy")
+    made = np.lib.format.open_memmap(unfinished, "w+", kind, shape)
+    count = shape[0]
     starts = range(0, count, CHUNK)
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        chunks = {start: pool.submit(make, scene_set, start, min(start + CHUNK, count), side) for start in starts}
+        chunks = {start: pool.submit(make, scene_set, start, min(start + CHUNK, count)) for start in starts}
         for start in tqdm(starts, desc=f"render scenes '{scene_set}'", unit="chunk"):
             made[start : start + CHUNK] = chunks.pop(start).result()
     made.flush()
-    partial.replace(path)
+    unfinished.replace(path)
     return np.load(path, mmap_mode="r")
 
 
@@ -54,15 +55,9 @@ def render_set(scene_set: str, count: int, path: Path) -> UInt8[np.ndarray, "cou
 
 def covers_of_set(scene_set: str, count: int, side: int, path: Path) -> Float[np.ndarray, "count side side"]:
     """How far objects fill every position of a side x side grid over the picture, in [0, 1], as float16."""
-    return _made_once(_covers, scene_set, (count, side, side), np.float16, path)
+    return _made_once(partial(_covers, side), scene_set, (count, side, side), np.float16, path)
 
 
 def captions_of_set(scene_set: str, count: int) -> list[list[str]]:
     """Five captions for each of the first `count` scenes of a set."""
     return [captions_of(scene_of(scene_set, index), scene_set, index) for index in range(count)]
-
-
-def _cover_chunk(scene_set: str, start: int, stop: int, side: int) -> Float[np.ndarray, "n side side"]:
-    block = SCENE_SIZE // side
-    covers = np.stack([object_cover(scene_of(scene_set, index)) for index in range(start, stop)])
-    return covers.reshape(-1, side, block, side, block).mean((2, 4)).astype(np.float16)
