@@ -164,7 +164,7 @@ MINI = Profile(
         heads=4, fusion_hidden=32, epochs=8, batch=256, gamma=0.1, temperature=0.1, rate=1e-3, dropout=0.3
     ),
     generation=GenerationSettings(
-        steps=5, guidance_scale=3.0, text_mix=0.65, batch=64, checkpoint="world/assets/mini_generator"
+        steps=5, guidance_scale=3.0, text_mix=0.9, batch=64, checkpoint="world/assets/mini_generator"
     ),
     encoder="mini",
     metrics="mini",

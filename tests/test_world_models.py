@@ -1,5 +1,7 @@
 """The shipped mini models do what they are for, and their recipes run and resume."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -98,7 +100,7 @@ def test_every_route_is_trained():
         assert any(0 < mix < 1 for mix in drawn)
 
 
-def drawn(phase, step, progress=1.0, size=400):
+def drawn(phase, step, progress=1.0, batch=400):
     """A batch of a step from 500 scenes whose tokens hold nothing but their number."""
     rows = np.arange(500, dtype=np.float32)
     tokens = np.broadcast_to(rows[:, None, None], (500, 5, 4)) + 1000
@@ -108,7 +110,7 @@ def drawn(phase, step, progress=1.0, size=400):
     latents = np.broadcast_to(rows[:, None, None, None], (500, 2, 4, 4))
     recall = Recall.of(tokens, tokens, (spectrum, spectrum))
     material = Material(latents, covers, tokens, tokens, nulls, (spectrum, spectrum), recall)
-    return drawn_batch(material, phase, progress, torch.Generator().manual_seed(step), size)
+    return drawn_batch(material, replace(phase, batch=batch), progress, torch.Generator().manual_seed(step))
 
 
 def test_a_step_draws_scenes_that_are_not_held_out_and_the_same_again():
@@ -136,6 +138,12 @@ def test_the_second_phase_spoils_image_tokens_more_often_than_words_and_counts_o
     assert clean[0] < clean[1]
     odd = batch.latents[:, 0] % 2 == 1
     assert (batch.weight[odd] == PHASES[1].object_weight).all() and (batch.weight[~odd] == 1).all()
+
+
+def test_the_last_phase_mostly_paints_from_words_alone():
+    random = torch.Generator().manual_seed(0)
+    alone = [np.mean([route(phase, random) == 1.0 for _ in range(1000)]) for phase in PHASES]
+    assert alone[2] > 0.6 > max(alone[:2]) and sum(phase.share for phase in PHASES) == pytest.approx(1)
 
 
 def test_an_interrupted_recipe_goes_on_where_it_stopped(tmp_path):

@@ -70,15 +70,17 @@ class Phase:
     object_weight: float
     recalled: float = 0.0
     clean_first: bool = False
+    batch: int = 32
 
 
 # First learn to paint. Then learn words, where the image tokens do not tell what they say: spoilt more often and more
-# strongly, these know where something stands rather than what.
+# strongly, these know where something stands rather than what. Last, learn shapes: what a thing looks like of which
+# only the name is known takes the most examples, and a step without image tokens costs half.
 PHASES = (
-    Phase("paint", 0.48, 1.0, 0.12, 0.3, Faults(), Faults(), object_weight=1.0, clean_first=True),
+    Phase("paint", 0.36, 1.0, 0.12, 0.3, Faults(), Faults(), object_weight=1.0, clean_first=True),
     Phase(
         "words",
-        0.52,
+        0.44,
         0.6,
         image_alone=0.06,
         text_alone=0.2,
@@ -86,6 +88,18 @@ PHASES = (
         text_faults=Faults(clean=0.4),
         object_weight=4.0,
         recalled=0.5,
+    ),
+    Phase(
+        "shapes",
+        0.2,
+        0.6,
+        image_alone=0.05,
+        text_alone=0.7,
+        image_faults=Faults(clean=0.3, reliability=(0.15, 0.9)),
+        text_faults=Faults(clean=0.6),
+        object_weight=4.0,
+        recalled=0.3,
+        batch=64,
     ),
 )
 
@@ -167,9 +181,9 @@ class Batch:
     weight: Float[Tensor, "batch height width"]
 
 
-def drawn_batch(material: Material, phase: Phase, progress: float, random: torch.Generator, size: int) -> Batch:
+def drawn_batch(material: Material, phase: Phase, progress: float, random: torch.Generator) -> Batch:
     """Samples of one step: tokens spoilt as the phase says, a few of them null for classifier-free guidance."""
-    drawn = torch.randint(len(material.latents) - HELD_OUT, (size,), generator=random)
+    drawn = torch.randint(len(material.latents) - HELD_OUT, (phase.batch,), generator=random)
     rows = drawn.numpy()
     latents, covers, image, text = (
         torch.from_numpy(np.asarray(part[rows], dtype=np.float32))
@@ -179,16 +193,14 @@ def drawn_batch(material: Material, phase: Phase, progress: float, random: torch
     text = spoilt(text, material.spectra[1], random, eased(phase.text_faults, phase, progress))
     if phase.recalled:
         image, text = material.recall.moved(image, text, drawn, random, phase.recalled)
-    nulled = torch.rand(size, 1, 1, generator=random) < NULLED
+    nulled = torch.rand(phase.batch, 1, 1, generator=random) < NULLED
     image, text = (
         torch.where(nulled, null, tokens) for null, tokens in zip(material.nulls, (image, text), strict=True)
     )
     return Batch(latents, image, text, 1 + (phase.object_weight - 1) * covers)
 
 
-def train_phase(
-    checkpoint: Path, unet: nn.Module, material: Material, phase: Phase, budget: Budget, size: int = 32
-) -> None:
+def train_phase(checkpoint: Path, unet: nn.Module, material: Material, phase: Phase, budget: Budget) -> None:
     """Train the denoiser on v-prediction: v = sqrt(a_t) eps - sqrt(1 - a_t) x_0, weighted squared error.
 
     A position's weight is 1 + (object_weight - 1) cover, cover the share of it that objects fill.
@@ -201,8 +213,8 @@ def train_phase(
     for step, bar in run(part, unet, optimizer, checkpoint, f"mini generator, {phase.name}"):
         # a step's draws depend on its number alone: a training that goes on sees new ones, not its first again
         random.manual_seed(1_000_000 * PHASES.index(phase) + step)
-        batch = drawn_batch(material, phase, bar.n / bar.total, random, size)
-        t = noise_times(size, random)
+        batch = drawn_batch(material, phase, bar.n / bar.total, random)
+        t = noise_times(phase.batch, random)
         noise = torch.randn(batch.latents.shape, generator=random)
         noisy = schedule.add_noise(batch.latents, noise, t)
         velocity = schedule.get_velocity(batch.latents, noise, t)
