@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,12 @@ FAILED = 1
 Arguments = argparse.Namespace
 # How the shipped models were trained: scenes, minutes on one processor core (the generator's last phase had two),
 # peak learning rate.
-RECIPES = {"clip": (60_000, 51.0, 1e-3), "autoencoder": (60_000, 22.0, 2e-3), "generator": (36_000, 350.0, 1.2e-3)}
+RECIPES = {
+    "clip": (60_000, 51.0, 1e-3),
+    "autoencoder": (60_000, 22.0, 2e-3),
+    "decoder": (36_000, 30.0, 1e-3),
+    "generator": (36_000, 410.0, 1.2e-3),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -80,9 +86,14 @@ def world_train(chosen: Arguments) -> None:
     from brainram_lib.world import mini_autoencoder, mini_clip, mini_generator
     from brainram_lib.world.training import Budget
 
-    room = {"clip": mini_clip, "autoencoder": mini_autoencoder, "generator": mini_generator}[chosen.model]
+    train = {
+        "clip": mini_clip.train,
+        "autoencoder": mini_autoencoder.train,
+        "decoder": mini_autoencoder.train_decoder,
+        "generator": mini_generator.train,
+    }[chosen.model]
     budget = Budget(chosen.steps, chosen.minutes, chosen.rate)
-    room.train(chosen.work, scenes=chosen.scenes, budget=budget, seed=chosen.seed)
+    train(chosen.work, scenes=chosen.scenes, budget=budget, seed=chosen.seed)
 
 
 def world_train_probe(chosen: Arguments) -> None:
@@ -144,9 +155,13 @@ def reconstruct(chosen: Arguments) -> None:
 
 
 def scores(chosen: Arguments) -> None:
-    """Score every system; print a table, or the records as JSON."""
-    records = _workbench(chosen).scores()
-    print(json.dumps(records, indent=1) if chosen.json else table(records))
+    """Score every system; print a table and BrainRAM's leads image by image, or the records as JSON."""
+    workbench = _workbench(chosen)
+    records = workbench.scores()
+    if chosen.json:
+        print(json.dumps(records, indent=1))
+    else:
+        print(table(records), table([asdict(lead) for lead in workbench.leads()]), sep="\n\n")
 
 
 def doctor(chosen: Arguments) -> int:
@@ -271,7 +286,7 @@ def _add_world(parser: argparse.ArgumentParser) -> None:
         _add_training(_command(commands, f"train-{model}", world_train), model)
     probe = _command(commands, "train-probe", world_train_probe)
     probe.add_argument("--work", type=Path, default=Path("runs/mini_models"), help="rendered scenes")
-    probe.add_argument("--scenes", type=int, default=2_000, help="default: 2000")
+    probe.add_argument("--scenes", type=int, default=10_000, help="default: 10000")
 
 
 def _add_training(parser: argparse.ArgumentParser, model: str) -> None:

@@ -39,7 +39,7 @@ class Painter:
     def round_trip(self, pictures: UInt8[np.ndarray, "n height width 3"]) -> UInt8[np.ndarray, "n height width 3"]:
         """Pictures through the autoencoder and back: the best that any latent can give."""
         starts = tqdm(range(0, len(pictures), ROUND_TRIP_CHUNK), desc="autoencoder", unit="chunk")
-        parts = [pictures[start : start + ROUND_TRIP_CHUNK] for start in starts]
+        parts = (pictures[start : start + ROUND_TRIP_CHUNK] for start in starts)
         return np.concatenate([self.model.decode(self.model.encode(part)) for part in parts])
 
     def paint(

@@ -30,8 +30,11 @@ if TYPE_CHECKING:
     from brainram_lib.workbench import Workbench
 
 PROBE_SET = "probe"
+PROBE_CHUNK = 1000
 PROBE = Path(world.__file__).parent / "assets" / "probe.safetensors"
 POOL = 300
+# The systems that BrainRAM is compared with image by image.
+COMPARED = ("ridge", "brainram-no-ram")
 
 
 def train_probe(work: Path, scenes: int, generator: Painter, path: Path = PROBE) -> Probe:
@@ -39,7 +42,11 @@ def train_probe(work: Path, scenes: int, generator: Painter, path: Path = PROBE)
     pictures = np.asarray(render_set(PROBE_SET, scenes, work / "probe_scenes.npy"))
     both = np.concatenate([pictures, generator.round_trip(pictures)])
     labels = label_matrix([scene_of(PROBE_SET, i).categories for i in range(scenes)], category_names())
-    features = load_network("lite0")(both)["late"]
+    network = load_network("lite0")
+    # the network gives all its layers, of which 20,000 pictures' fill the memory
+    features = np.concatenate(
+        [network(part)["late"] for part in np.split(both, range(PROBE_CHUNK, len(both), PROBE_CHUNK))]
+    )
     groups = np.tile(np.arange(scenes), 2)
     probe = fit_probe(features, np.tile(labels, (2, 1)), category_names(), groups=groups)
     probe.save(path)
@@ -47,9 +54,15 @@ def train_probe(work: Path, scenes: int, generator: Painter, path: Path = PROBE)
 
 
 def make_scores(folder: Path, workbench: Workbench) -> None:
-    """Score every system and write `records.json`."""
-    rows = picture_records(workbench) + estimate_records(workbench)
-    write_json(folder / "records.json", [asdict(row) for row in rows])
+    """Score every system: `records.json`, and `leads.json`, BrainRAM's lead over the systems in COMPARED."""
+    values, chances = picture_values(workbench)
+    of = {"subject": workbench.subject, "seed": workbench.seed}
+    rows = [row for system, scores in values.items() for row in records.records_of(system, scores, **of)]
+    n = len(workbench.nsd_ids("test"))
+    rows += [records.known("chance", metric, chance, n=n, **of) for metric, chance in chances.items()]
+    write_json(folder / "records.json", [asdict(row) for row in rows + estimate_records(workbench)])
+    leads = [row for other in COMPARED for row in records.leads("brainram", other, values, **of)]
+    write_json(folder / "leads.json", [asdict(row) for row in leads])
 
 
 def _judge(workbench: Workbench) -> tuple[Judge, dict]:
@@ -63,32 +76,24 @@ def _judge(workbench: Workbench) -> tuple[Judge, dict]:
     return Judge(workbench.stimuli("test"), metrics, backbones), backbones
 
 
-def picture_records(workbench: Workbench) -> list[Record]:
-    """Image metrics of every system with pictures, the probe where the scenes' contents are known, and chance."""
+def picture_values(workbench: Workbench) -> tuple[records.Values, dict[str, float]]:
+    """Per-image scores of every system with pictures, the probe's where the scenes are known, and what chance gives."""
     from brainram_lib.workbench import all_systems
 
     judge, backbones = _judge(workbench)
-    of = {"subject": workbench.subject, "seed": workbench.seed}
     probe = Probe.load(workbench.probe) if workbench.profile.embedded_world else None
     labels = None if probe is None else test_labels(workbench, probe)
-    rows: list[Record] = []
+    values: records.Values = {}
+    chances = {metric.name: metric.chance for metric in judge.metrics if metric.chance is not None}
     for system in all_systems():
         pictures = workbench.reconstructions(system)
-        rows += records.records_of(system, judge.score(pictures, f"score, {system}"), **of)
+        values[system] = judge.score(pictures, f"score, {system}")
         if probe is not None:
             features = backbones["lite0"](pictures)["late"]
-            rows.append(records.record(system, "probe_category", probe.named(features, labels).astype(float), **of))
+            values[system] |= {"probe_category": probe.named(features, labels).astype(float)}
             if system == "brainram":
-                chance = named_by_chance(probe, features, labels)
-    n = len(workbench.nsd_ids("test"))
-    rows += [
-        records.known("chance", metric.name, metric.chance, n=n, **of)
-        for metric in judge.metrics
-        if metric.chance is not None
-    ]
-    if probe is not None:
-        rows.append(records.known("chance", "probe_category", chance, n=n, **of))
-    return rows
+                chances["probe_category"] = named_by_chance(probe, features, labels)
+    return values, chances
 
 
 def test_labels(workbench: Workbench, probe: Probe) -> np.ndarray:

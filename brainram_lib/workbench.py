@@ -24,7 +24,7 @@ from brainram_lib.checkpoints import Row
 from brainram_lib.evaluation.records import Record
 from brainram_lib.profiles import MODALITIES
 from brainram_lib.retrieval.index import Neighbours
-from brainram_lib.scoring import PROBE, estimate_records, make_scores
+from brainram_lib.scoring import COMPARED, PROBE, estimate_records, make_scores
 from brainram_lib.search import search_neighbours
 from brainram_lib.sources import Sources
 from brainram_lib.stage1.prior import Prior
@@ -312,12 +312,19 @@ class Workbench(Sources):
 
     def scores(self) -> list[dict[str, Any]]:
         """Every system's scores as records {system, metric, value, low, high, n, subject, seed}."""
+        return self._scores().json("records")
+
+    def leads(self) -> list[Record]:
+        """How much BrainRAM scores above ridge and above itself without RAM, image by image."""
+        return [Record(**row) for row in self._scores().json("leads")]
+
+    def _scores(self) -> Result:
         inputs: dict[str, Result] = {system: self._painted(system) for system in PAINTED}
         inputs |= {f"refined-{modality}": self._refined(modality) for modality in MODALITIES}
-        settings = {"metrics": self.profile.metrics, "subject": self.subject, "seed": self.seed}
+        settings = {"metrics": self.profile.metrics, "subject": self.subject, "seed": self.seed, "leads_over": COMPARED}
         if self.profile.embedded_world:
             settings["probe"] = file_fingerprint(self.probe)
-        return self.store.result("scores", settings, inputs, lambda folder: make_scores(folder, self)).json("records")
+        return self.store.result("scores", settings, inputs, lambda folder: make_scores(folder, self))
 
 
 def all_systems() -> Sequence[str]:

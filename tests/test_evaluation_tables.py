@@ -9,12 +9,20 @@ from brainram_lib.evaluation.records import (
     Record,
     identification_records,
     known,
+    leads,
     read_records,
     records_of,
     write_records,
 )
 from brainram_lib.evaluation.reported import BY_AUTHORS, IN_BRAINRAM, reported, reported_records
-from brainram_lib.evaluation.tables import EMBEDDED, MISSING, measured_section, reported_section, score_table
+from brainram_lib.evaluation.tables import (
+    EMBEDDED,
+    MISSING,
+    lead_table,
+    measured_section,
+    reported_section,
+    score_table,
+)
 
 
 def scores(**values):
@@ -37,6 +45,19 @@ def test_records_hold_the_mean_and_its_interval():
     assert (one.system, one.metric, one.n, one.subject, one.seed) == ("ridge", "clip", 50, 2, 5)
     point = known("chance", "clip", 0.5, n=50, subject=2, seed=5)
     assert point.low == point.value == point.high
+
+
+def test_leads_are_differences_image_by_image():
+    rng = np.random.default_rng(0)
+    hard = rng.uniform(size=50)
+    values = {"brainram": {"clip": hard + 0.02 + 0.01 * rng.normal(size=50)}, "ridge": {"clip": hard}}
+    (one,) = leads("brainram", "ridge", values, subject=2, seed=5)
+    assert (one.system, one.metric, one.n, one.subject, one.seed) == ("brainram over ridge", "clip", 50, 2, 5)
+    assert one.value == pytest.approx((values["brainram"]["clip"] - hard).mean()) and 0 < one.low < one.value < one.high
+    # the two intervals overlap where the paired one leaves out zero
+    assert records_of("ridge", values["ridge"], subject=2, seed=5)[0].high > values["brainram"]["clip"].mean()
+    table = lead_table([one], COLUMNS[1:], "Lead", embedded=True)
+    assert table.title.endswith(EMBEDDED) and "**2." not in table.markdown() and "(n = 50)" in table.text()
 
 
 def test_identification_intervals_are_over_images():

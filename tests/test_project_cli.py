@@ -11,7 +11,7 @@ from brainram_lib.__main__ import main, table
 
 COMMANDS = [
     ["world", "make"], ["world", "sprites"], ["world", "train-clip"], ["world", "train-autoencoder"],
-    ["world", "train-generator"], ["nsd", "check"],
+    ["world", "train-decoder"], ["world", "train-generator"], ["nsd", "check"],
     ["prepare"], ["prior"], ["ram"], ["reconstruct"], ["scores"], ["doctor"], ["notebook", "run"],
 ]  # fmt: skip
 

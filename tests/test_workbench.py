@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from brainram_lib.profiles import MINI, MODALITIES, changed
+from brainram_lib.scoring import COMPARED
 from brainram_lib.workbench import Workbench, all_systems
 from brainram_lib.world.world import WorldSettings
 
@@ -64,6 +65,15 @@ def test_scores_hold_every_system_and_metric(workbench):
     for row in scores:
         assert row["low"] <= row["value"] + 1e-9 and row["value"] <= row["high"] + 1e-9, row
         assert set(row) == {"system", "metric", "value", "low", "high", "n", "subject", "seed"}
+
+
+def test_leads_are_differences_of_the_scores(workbench):
+    means = {(row["system"], row["metric"]): row["value"] for row in workbench.scores()}
+    leads = {(one.system, one.metric): one for one in workbench.leads()}
+    assert {system for system, _ in leads} == {f"brainram over {other}" for other in COMPARED}
+    for (system, metric), lead in leads.items():
+        first, other = system.split(" over ")
+        assert lead.value == pytest.approx(means[first, metric] - means[other, metric])
 
 
 def test_the_ceilings_estimates_are_perfect(workbench):

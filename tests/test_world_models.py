@@ -1,5 +1,6 @@
 """The shipped mini models do what they are for, and their recipes run and resume."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -39,6 +40,18 @@ def test_the_shipped_autoencoder_keeps_pictures(pictures):
     folder = mini_autoencoder.ASSETS
     model = AutoencoderKL.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True).eval()
     assert mini_autoencoder.psnr(model, pictures[:60]) > 23.5
+
+
+def test_only_the_decoder_is_trained_on(tmp_path, monkeypatch):
+    from diffusers import AutoencoderKL
+
+    shutil.copytree(mini_autoencoder.ASSETS, tmp_path / "vae")
+    monkeypatch.setattr(mini_autoencoder, "ASSETS", tmp_path / "vae")
+    before = AutoencoderKL.from_pretrained(tmp_path / "vae", local_files_only=True).state_dict()
+    mini_autoencoder.train_decoder(tmp_path, scenes=mini_autoencoder.HELD_OUT + 4, budget=Budget(2, 60, 1e-2), batch=2)
+    after = AutoencoderKL.from_pretrained(tmp_path / "vae", local_files_only=True).state_dict()
+    changed = {name.split(".")[0] for name, weight in after.items() if not torch.equal(weight, before[name])}
+    assert changed == {"decoder", "post_quant_conv"}
 
 
 def test_the_tokeniser_keeps_what_is_in_use_and_pads_with_the_end():
@@ -100,8 +113,8 @@ def test_every_route_is_trained():
         assert any(0 < mix < 1 for mix in drawn)
 
 
-def drawn(phase, step, progress=1.0, batch=400):
-    """A batch of a step from 500 scenes whose tokens hold nothing but their number."""
+def drawn(phase, step, progress=1.0, batch=400, text_share=0.5):
+    """A batch of a step from 500 scenes whose tokens hold nothing but their number; the first ten show one object."""
     rows = np.arange(500, dtype=np.float32)
     tokens = np.broadcast_to(rows[:, None, None], (500, 5, 4)) + 1000
     spectrum, _ = spectrum_and_tokens(10)
@@ -109,8 +122,9 @@ def drawn(phase, step, progress=1.0, batch=400):
     covers = np.broadcast_to((rows % 2)[:, None, None], (500, 4, 4))
     latents = np.broadcast_to(rows[:, None, None, None], (500, 2, 4, 4))
     recall = Recall.of(tokens, tokens, (spectrum, spectrum))
-    material = Material(latents, covers, tokens, tokens, nulls, (spectrum, spectrum), recall)
-    return drawn_batch(material, replace(phase, batch=batch), progress, torch.Generator().manual_seed(step))
+    material = Material(latents, covers, tokens, tokens, nulls, (spectrum, spectrum), recall, torch.arange(10))
+    random = torch.Generator().manual_seed(step)
+    return drawn_batch(material, replace(phase, batch=batch), progress, text_share, random)
 
 
 def test_a_step_draws_scenes_that_are_not_held_out_and_the_same_again():
@@ -144,6 +158,12 @@ def test_the_last_phase_mostly_paints_from_words_alone():
     random = torch.Generator().manual_seed(0)
     alone = [np.mean([route(phase, random) == 1.0 for _ in range(1000)]) for phase in PHASES]
     assert alone[2] > 0.6 > max(alone[:2]) and sum(phase.share for phase in PHASES) == pytest.approx(1)
+
+
+def test_half_of_a_step_from_words_alone_shows_one_object_in_the_last_phase():
+    shares = [(drawn(phase, 2, text_share=1.0).latents[:, 0, 0, 0] < 10).float().mean().item() for phase in PHASES]
+    assert shares[2] > 0.4 and max(shares[:2]) < 0.15
+    assert (drawn(PHASES[2], 2, text_share=0.5).latents[:, 0, 0, 0] < 10).float().mean() < 0.15
 
 
 def test_an_interrupted_recipe_goes_on_where_it_stopped(tmp_path):

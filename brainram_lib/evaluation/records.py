@@ -12,8 +12,11 @@ import pandas
 from jaxtyping import Float
 
 from brainram_lib.evaluation.identification import Identification
-from brainram_lib.evaluation.intervals import bootstrap_interval
+from brainram_lib.evaluation.intervals import bootstrap_interval, paired_difference
 from brainram_lib.store import write_json, write_whole
+
+# Per-image scores by system and metric.
+Values = dict[str, dict[str, Float[np.ndarray, " n"]]]
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,19 @@ def record(system: str, metric: str, values: Float[np.ndarray, " n"], *, subject
 def records_of(system: str, scores: Mapping[str, Float[np.ndarray, " n"]], *, subject: int, seed: int) -> list[Record]:
     """One record for each entry of {metric: per-image values}, as `Judge.score` returns them."""
     return [record(system, metric, values, subject=subject, seed=seed) for metric, values in scores.items()]
+
+
+def leads(system: str, other: str, values: Values, *, subject: int, seed: int) -> list[Record]:
+    """How much a system scores above another, metric by metric, as records of a system called '<one> over <other>'.
+
+    Differences are taken image by image, so what makes an image hard for both systems cancels: the interval over images
+    says whether the lead differs from zero, which two overlapping intervals do not.
+    """
+    found = []
+    for metric, scores in values[system].items():
+        lead = paired_difference(scores, values[other][metric])
+        found.append(Record(f"{system} over {other}", metric, *lead, n=len(scores), subject=subject, seed=seed))
+    return found
 
 
 def identification_records(

@@ -76,7 +76,8 @@ class VersatileDiffusion(nn.Module):
     @torch.no_grad()
     def encode(self, images: UInt8[np.ndarray, "n height width 3"]) -> Float[Tensor, "n channels h w"]:
         """Scaled latents of pictures: the posterior's mode times the scaling factor, float32."""
-        pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+        # a copy, because pictures may be mapped read-only
+        pixels = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
         latents = self.vae.encode(pixels.to(self.device, self.vae.dtype)).latent_dist.mode()
         return latents.float() * self.vae.config.scaling_factor
 

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from tqdm.auto import tqdm
 
 from brainram_lib.world.captions import captions_of
@@ -61,3 +61,8 @@ def covers_of_set(scene_set: str, count: int, side: int, path: Path) -> Float[np
 def captions_of_set(scene_set: str, count: int) -> list[list[str]]:
     """Five captions for each of the first `count` scenes of a set."""
     return [captions_of(scene_of(scene_set, index), scene_set, index) for index in range(count)]
+
+
+def object_counts(scene_set: str, count: int) -> Int[np.ndarray, " count"]:
+    """How many objects each of the first `count` scenes of a set shows."""
+    return np.array([len(scene_of(scene_set, index).objects) for index in range(count)])

@@ -1,6 +1,7 @@
 """The mini generator's autoencoder: diffusers' AutoencoderKL at a small size, trained on scenes.
 
-64 x 64 x 3 pictures <-> 16 x 16 x 6 latents. Remade by `python -m brainram_lib world train-autoencoder`.
+64 x 64 x 3 pictures <-> 16 x 16 x 6 latents. Remade by `python -m brainram_lib world train-autoencoder`, then
+`train-decoder`: only the decoder is trained on, so that latents, and a generator that paints them, stay as they are.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from diffusers import AutoencoderKL
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from brainram_lib.world.material import render_set
+from brainram_lib.world.material import covers_of_set, render_set
 from brainram_lib.world.mini_clip import MATERIAL_SET
 from brainram_lib.world.training import Budget, run
 
@@ -24,6 +25,9 @@ HELD_OUT = 300
 # Rows: luma, blue and red difference (ITU-R BT.601). Hues were what a plain pixel loss lost first.
 YCBCR = ((0.299, 0.587, 0.114), (-0.169, -0.331, 0.5), (0.5, -0.419, -0.081))
 CHROMA_WEIGHT, KL_WEIGHT = 2.0, 1e-6
+# Where the decoder is trained on: how much more a pixel of an object counts (objects are what people look for, but fill
+# a fifth of a picture), and the deviation of the noise on latents of unit variance (painted ones are never exact).
+OBJECT_WEIGHT, LATENT_NOISE = 3.0, 0.05
 
 
 def build() -> AutoencoderKL:
@@ -45,16 +49,24 @@ def build() -> AutoencoderKL:
 
 def to_signed(images: UInt8[np.ndarray, "n height width 3"]) -> Float[Tensor, "n 3 height width"]:
     """uint8 pictures -> float in [-1, 1], the range of diffusers' autoencoders."""
-    pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    # a copy, because rendered sets are mapped read-only
+    pixels = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
     return pixels.contiguous(memory_format=torch.channels_last)
 
 
-def reconstruction_loss(decoded: Tensor, pixels: Tensor) -> Float[Tensor, ""]:
-    """Mean squared error in luma and, weighted, in the two colour differences, plus a little absolute error."""
+def reconstruction_loss(
+    decoded: Float[Tensor, "n 3 height width"],
+    pixels: Float[Tensor, "n 3 height width"],
+    weight: Float[Tensor, "n 1 height width"] | float = 1.0,
+) -> Float[Tensor, ""]:
+    """Mean squared error in luma and, weighted, in the two colour differences, plus a little absolute error.
+
+    `weight` says how much every pixel counts; its mean should be 1.
+    """
     matrix = torch.tensor(YCBCR)
     difference = torch.einsum("cr,brhw->bchw", matrix, decoded - pixels)
-    squared = difference.square().mean((0, 2, 3))
-    return squared[0] + CHROMA_WEIGHT * squared[1:].sum() + 0.05 * (decoded - pixels).abs().mean()
+    squared = (weight * difference.square()).mean((0, 2, 3))
+    return squared[0] + CHROMA_WEIGHT * squared[1:].sum() + 0.05 * (weight * (decoded - pixels).abs()).mean()
 
 
 @torch.no_grad()
@@ -80,15 +92,56 @@ def train(work: Path, *, scenes: int, budget: Budget, batch: int = 32, seed: int
             posterior = model.encode(pixels).latent_dist
             decoded = model.decode(posterior.sample()).sample
         loss = reconstruction_loss(decoded.float(), pixels) + KL_WEIGHT * posterior.kl().float().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        _descend(loss, optimizer)
         if step % 200 == 0:
             bar.set_postfix_str(f"step {step}, loss {loss.item():.4f}, PSNR {psnr(model, images[-100:]):.2f} dB")
-    model.eval()
     model.register_to_config(scaling_factor=_scaling_factor(model, images[:2000]))
-    model.half().save_pretrained(ASSETS)
+    return _shipped(model, images)
+
+
+def train_decoder(work: Path, *, scenes: int, budget: Budget, batch: int = 32, seed: int = 0) -> AutoencoderKL:
+    """Train the decoder in `assets` on, alone: the squared error counts objects more, and latents come a little noisy.
+
+    Raises:
+        OSError: no autoencoder is in `assets`.
+    """
+    torch.manual_seed(seed)
+    images = render_set(MATERIAL_SET, scenes, work / "models_scenes.npy")
+    model = AutoencoderKL.from_pretrained(ASSETS, local_files_only=True).float().to(memory_format=torch.channels_last)
+    sides = images.shape[1] // 2 ** (len(BLOCKS) - 1)
+    covers = covers_of_set(MATERIAL_SET, scenes, sides, work / "covers.npy")
+    model.requires_grad_(False)
+    trained = [*model.post_quant_conv.parameters(), *model.decoder.parameters()]
+    for parameter in trained:
+        parameter.requires_grad_(True)
+    optimizer = torch.optim.AdamW(trained, betas=(0.9, 0.99), weight_decay=1e-3)
+    for step, bar in run(budget, model, optimizer, work / "decoder.safetensors", "mini decoder"):
+        rng = np.random.default_rng((seed, 1, step))
+        rows = rng.integers(0, scenes - HELD_OUT, batch)
+        pixels, cover = to_signed(images[rows]), torch.from_numpy(np.asarray(covers[rows], np.float32))[:, None]
+        cover = torch.nn.functional.interpolate(cover, size=pixels.shape[-2:], mode="bilinear")
+        weight = 1 + (OBJECT_WEIGHT - 1) * cover
+        with torch.autocast("cpu", torch.bfloat16):
+            latents = model.encode(pixels).latent_dist.mode()
+            noise = torch.from_numpy(rng.normal(size=latents.shape).astype(np.float32))
+            decoded = model.decode(latents + LATENT_NOISE / model.config.scaling_factor * noise).sample
+        loss = reconstruction_loss(decoded.float(), pixels, weight / weight.mean())
+        _descend(loss, optimizer)
+        if step % 200 == 0:
+            bar.set_postfix_str(f"step {step}, loss {loss.item():.4f}, PSNR {psnr(model, images[-100:]):.2f} dB")
+    return _shipped(model, images)
+
+
+def _descend(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], 1.0)
+    optimizer.step()
+
+
+def _shipped(model: AutoencoderKL, images: UInt8[np.ndarray, "n height width 3"]) -> AutoencoderKL:
+    """Write a trained autoencoder to `assets` and say how well it keeps held-out pictures."""
+    model.eval().half().save_pretrained(ASSETS)
     model.float()
     print(f"mini autoencoder: {psnr(model, images[-HELD_OUT:]):.2f} dB on {HELD_OUT} held-out scenes")
     return model

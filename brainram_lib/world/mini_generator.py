@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm.auto import tqdm
 
 from brainram_lib.world.degrade import Faults, Spectrum, spoilt
-from brainram_lib.world.material import captions_of_set, covers_of_set, render_set
+from brainram_lib.world.material import captions_of_set, covers_of_set, object_counts, render_set
 from brainram_lib.world.mini_autoencoder import LATENT_CHANNELS, to_signed
 from brainram_lib.world.mini_clip import MATERIAL_SET
 from brainram_lib.world.recall import Recall
@@ -57,8 +57,8 @@ class Phase:
     Versatile Diffusion trains one route at a time, but reconstructions use both, so most steps mix them; image_alone
     and text_alone are the shares of the others. `object_weight` is how much more the loss counts a position that an
     object fills: objects are what words name and people look for, but they fill a fifth of a picture. `recalled` is
-    the share of samples whose tokens move towards those of similar scenes, as the tokens of a RAM do; `batch`
-    counts the samples of a step.
+    the share of samples whose tokens move towards those of similar scenes, as the tokens of a RAM do; `single` is the
+    share of a step's samples from words alone that show one object; `batch` counts the samples of a step.
     """
 
     name: str
@@ -70,17 +70,19 @@ class Phase:
     text_faults: Faults
     object_weight: float
     recalled: float = 0.0
+    single: float = 0.0
     clean_first: bool = False
     batch: int = 32
 
 
 # First learn to paint. Then learn words, where the image tokens do not tell what they say: spoilt more often and more
 # strongly, these know where something stands rather than what. Last, learn shapes: what a thing looks like of which
-# only the name is known takes the most examples, and a step without image tokens costs two fifths less.
-PAINT = Phase("paint", 0.33, 1.0, 0.12, 0.3, Faults(), Faults(), object_weight=1.0, clean_first=True)
+# only the name is known takes the most examples, and a step without image tokens costs two fifths less; scenes with one
+# object show it large, and no word of theirs can be meant for another.
+PAINT = Phase("paint", 0.28, 1.0, 0.12, 0.3, Faults(), Faults(), object_weight=1.0, clean_first=True)
 WORDS = Phase(
     "words",
-    0.51,
+    0.44,
     0.6,
     image_alone=0.06,
     text_alone=0.2,
@@ -92,11 +94,12 @@ WORDS = Phase(
 SHAPES = replace(
     WORDS,
     name="shapes",
-    share=0.16,
+    share=0.28,
     image_alone=0.05,
     text_alone=0.7,
     text_faults=Faults(clean=0.6),
     recalled=0.3,
+    single=0.5,
     batch=64,
 )
 PHASES = PAINT, WORDS, SHAPES
@@ -106,7 +109,8 @@ PHASES = PAINT, WORDS, SHAPES
 class Material:
     """What the denoiser trains on: scaled latents, how far objects fill them, and both kinds of tokens of the scenes.
 
-    Then, for image and text tokens, what stands for no guidance and how tokens vary.
+    Then, for image and text tokens, what stands for no guidance and how tokens vary; the tokens of similar scenes; and
+    which scenes show one object. The last HELD_OUT scenes are never drawn.
     """
 
     latents: Float[np.ndarray, "n channels height width"]
@@ -116,6 +120,7 @@ class Material:
     nulls: tuple[Tensor, Tensor]
     spectra: tuple[Spectrum, Spectrum]
     recall: Recall
+    single: Int64[Tensor, " m"]
 
 
 Encode = Callable[[object], Tensor]
@@ -179,9 +184,18 @@ class Batch:
     weight: Float[Tensor, "batch height width"]
 
 
-def drawn_batch(material: Material, phase: Phase, progress: float, random: torch.Generator) -> Batch:
-    """Samples of one step: tokens spoilt as the phase says, a few of them null for classifier-free guidance."""
+def drawn_rows(material: Material, phase: Phase, text_share: float, random: torch.Generator) -> Int64[Tensor, " batch"]:
+    """The scenes of one step; where words guide alone, a share of them with one object."""
     drawn = torch.randint(len(material.latents) - HELD_OUT, (phase.batch,), generator=random)
+    if text_share < 1 or not phase.single:
+        return drawn
+    single = material.single[torch.randint(len(material.single), (phase.batch,), generator=random)]
+    return torch.where(torch.rand(phase.batch, generator=random) < phase.single, single, drawn)
+
+
+def drawn_batch(material: Material, phase: Phase, progress: float, text_share: float, random: torch.Generator) -> Batch:
+    """Samples of one step: tokens spoilt as the phase says, a few of them null for classifier-free guidance."""
+    drawn = drawn_rows(material, phase, text_share, random)
     rows = drawn.numpy()
     latents, covers, image, text = (
         torch.from_numpy(np.asarray(part[rows], dtype=np.float32))
@@ -211,14 +225,15 @@ def train_phase(checkpoint: Path, unet: nn.Module, material: Material, phase: Ph
     for step, bar in run(part, unet, optimizer, checkpoint, f"mini generator, {phase.name}"):
         # a step's draws depend on its number alone: a training that goes on sees new ones, not its first again
         random.manual_seed(1_000_000 * PHASES.index(phase) + step)
-        batch = drawn_batch(material, phase, bar.n / bar.total, random)
+        text_share = route(phase, random)
+        batch = drawn_batch(material, phase, bar.n / bar.total, text_share, random)
         t = noise_times(phase.batch, random)
         noise = torch.randn(batch.latents.shape, generator=random)
         noisy = schedule.add_noise(batch.latents, noise, t)
         velocity = schedule.get_velocity(batch.latents, noise, t)
         # plain attention: for so few positions the backward pass of the fused kernel takes a third of a step on a CPU
         with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
-            predicted = unet(noisy, t, batch.image, batch.text, route(phase, random))
+            predicted = unet(noisy, t, batch.image, batch.text, text_share)
         errors = (predicted.float() - velocity).square()
         loss = (batch.weight[:, None] * errors).mean() / batch.weight.mean()
         optimizer.zero_grad()
@@ -262,7 +277,8 @@ def train(work: Path, *, scenes: int, budget: Budget, seed: int = 0) -> None:
     recall = Recall.of(images[:-HELD_OUT], texts[:-HELD_OUT], tuple(spectra))
     covers = covers_of_set(MATERIAL_SET, scenes, latents.shape[-1], work / "covers.npy")
     nulls = encoder.blank_image_tokens(), encoder.empty_text_tokens()
-    material = Material(latents, covers, images, texts, nulls, tuple(spectra), recall)
+    single = torch.from_numpy(np.flatnonzero(object_counts(MATERIAL_SET, scenes)[:-HELD_OUT] == 1))
+    material = Material(latents, covers, images, texts, nulls, tuple(spectra), recall, single)
     unet.to(memory_format=torch.channels_last)
     for phase in PHASES:
         train_phase(work / f"denoiser_{phase.name}.safetensors", unet, material, phase, budget)
