@@ -171,13 +171,15 @@ def _order(records: Iterable[Record], rows: Sequence[str] | None) -> dict[str, i
 
 
 def _row_title(record: Record, several: bool) -> str:
-    title = SYSTEMS.get(record.system, record.system)
+    # leads are called '<one> over <other>'
+    title = " over ".join(SYSTEMS.get(name, name) for name in record.system.split(" over "))
     return f"{title} (subject {record.subject}, seed {record.seed})" if several else title
 
 
 def _number(value: float, metric: Metric) -> str:
     if metric.percent:
-        return f"{100 * value:.1f}"
+        # + 0.0 takes the sign off a zero
+        return f"{round(100 * value, 1) + 0.0:.1f}"
     text = f"{value:.{metric.decimals}f}"
     return text.replace("0.", ".", 1) if abs(value) < 1 else text
 
