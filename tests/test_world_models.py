@@ -1,5 +1,6 @@
 """The shipped mini models do what they are for, and their recipes run and resume."""
 
+import json
 import shutil
 from dataclasses import replace
 
@@ -47,11 +48,15 @@ def test_only_the_decoder_is_trained_on(tmp_path, monkeypatch):
 
     shutil.copytree(mini_autoencoder.ASSETS, tmp_path / "vae")
     monkeypatch.setattr(mini_autoencoder, "ASSETS", tmp_path / "vae")
+    config = json.loads((tmp_path / "vae/config.json").read_text())
     before = AutoencoderKL.from_pretrained(tmp_path / "vae", local_files_only=True).state_dict()
     mini_autoencoder.train_decoder(tmp_path, scenes=mini_autoencoder.HELD_OUT + 4, budget=Budget(2, 60, 1e-2), batch=2)
     after = AutoencoderKL.from_pretrained(tmp_path / "vae", local_files_only=True).state_dict()
     changed = {name.split(".")[0] for name, weight in after.items() if not torch.equal(weight, before[name])}
     assert changed == {"decoder", "post_quant_conv"}
+    # no folder of the machine that trained it, and the generator's latents keep their scale
+    written = json.loads((tmp_path / "vae/config.json").read_text())
+    assert {name: value for name, value in written.items() if name != "_diffusers_version"} == config
 
 
 def test_the_tokeniser_keeps_what_is_in_use_and_pads_with_the_end():

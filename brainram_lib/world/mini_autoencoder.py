@@ -107,7 +107,9 @@ def train_decoder(work: Path, *, scenes: int, budget: Budget, batch: int = 32, s
     """
     torch.manual_seed(seed)
     images = render_set(MATERIAL_SET, scenes, work / "models_scenes.npy")
-    model = AutoencoderKL.from_pretrained(ASSETS, local_files_only=True).float().to(memory_format=torch.channels_last)
+    before, model = AutoencoderKL.from_pretrained(ASSETS, local_files_only=True), build()
+    model.load_state_dict(before.state_dict())
+    model.register_to_config(scaling_factor=before.config.scaling_factor)
     sides = images.shape[1] // 2 ** (len(BLOCKS) - 1)
     covers = covers_of_set(MATERIAL_SET, scenes, sides, work / "covers.npy")
     model.requires_grad_(False)
