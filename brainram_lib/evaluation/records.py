@@ -59,7 +59,8 @@ def leads(system: str, other: str, values: Values, *, subject: int, seed: int) -
     """How much a system scores above another, metric by metric, as records of a system called '<one> over <other>'.
 
     Differences are taken image by image, so what makes an image hard for both systems cancels: the interval over images
-    says whether the lead differs from zero, which two overlapping intervals do not.
+    says whether the lead differs from zero, which two overlapping intervals do not. Where less is better, the better
+    system's difference is below zero.
     """
     found = []
     for metric, scores in values[system].items():

@@ -107,13 +107,9 @@ def lead_table(leads: Sequence[Record], columns: Sequence[Metric], title: str, *
     """What `records.leads` gave, 'difference [low, high]'. No cell is marked as best: rows have different rivals."""
     section = measured_section(leads, columns, "image by image")
     nothing = pandas.DataFrame(False, index=section.best.index, columns=section.best.columns)
-    notes = (
-        f"Mean difference of two systems' scores on the same images, with its 95 % bootstrap interval over images "
-        f"(n = {leads[0].n}); an interval without 0 is a difference that other images of this kind would show too.",
-    )
-    return ScoreTable(
-        f"{title} · {EMBEDDED}" if embedded else title, (Section(section.heading, section.cells, nothing),), notes
-    )
+    notes = ("Mean difference of two systems' scores on the same images.", _interval_note(leads))
+    title = f"{title} · {EMBEDDED}" if embedded else title
+    return ScoreTable(title, (Section(section.heading, section.cells, nothing),), notes)
 
 
 def measured_section(

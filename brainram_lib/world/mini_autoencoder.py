@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from jaxtyping import Float, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 from brainram_lib.world.material import covers_of_set, render_set
 from brainram_lib.world.mini_clip import MATERIAL_SET
@@ -113,11 +113,10 @@ def train_decoder(work: Path, *, scenes: int, budget: Budget, batch: int = 32, s
     sides = images.shape[1] // 2 ** (len(BLOCKS) - 1)
     covers = covers_of_set(MATERIAL_SET, scenes, sides, work / "covers.npy")
     model.requires_grad_(False)
-    trained = [*model.post_quant_conv.parameters(), *model.decoder.parameters()]
-    for parameter in trained:
-        parameter.requires_grad_(True)
-    optimizer = torch.optim.AdamW(trained, betas=(0.9, 0.99), weight_decay=1e-3)
-    for step, bar in run(budget, model, optimizer, work / "decoder.safetensors", "mini decoder"):
+    # the checkpoint holds these alone: one that an earlier encoder left cannot bring that encoder back
+    trained = nn.ModuleDict({"post_quant_conv": model.post_quant_conv, "decoder": model.decoder}).requires_grad_(True)
+    optimizer = torch.optim.AdamW(trained.parameters(), betas=(0.9, 0.99), weight_decay=1e-3)
+    for step, bar in run(budget, trained, optimizer, work / "decoder.safetensors", "mini decoder"):
         rng = np.random.default_rng((seed, 1, step))
         rows = rng.integers(0, scenes - HELD_OUT, batch)
         pixels, cover = to_signed(images[rows]), torch.from_numpy(np.asarray(covers[rows], np.float32))[:, None]
