@@ -82,6 +82,7 @@ def test_a_step_that_was_interrupted_interrupts(stand_in, monkeypatch):
 
 
 def test_too_little_room_is_said_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "machine", lambda: {"memory_gib": FULL.memory})
     monkeypatch.setattr(run.shutil, "disk_usage", lambda _: Usage(0, 0, 5 * 2**30))
     with pytest.raises(run.RehearsalError, match="'full' needs 20 GiB.* 0.0 are there already and 5.0 are free"):
         run.rehearse(tmp_path / "out", FULL)
@@ -90,8 +91,10 @@ def test_too_little_room_is_said_before_anything_is_written(tmp_path, monkeypatc
 
 def test_too_little_memory_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "machine", lambda: {"memory_gib": 7.4})
+    monkeypatch.setattr(run.shutil, "disk_usage", lambda _: Usage(0, 0, 5 * 2**30))
     with pytest.raises(run.RehearsalError, match="holds up to 16 GiB; this machine has 7.4. --sizes small needs 2"):
-        run.rehearse(tmp_path, FULL)
+        run.rehearse(tmp_path / "out", FULL)
+    assert not (tmp_path / "out").exists(), "memory cannot be made, so nothing else is asked for"
 
 
 def test_a_folder_of_other_sizes_is_left_alone(stand_in):

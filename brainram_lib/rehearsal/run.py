@@ -127,14 +127,15 @@ def _begin(root: Path, sizes: Sizes) -> dict[str, Any]:
             f"'{root}' holds a rehearsal of the sizes '{record['sizes']}'; '{sizes.name}' was asked for. Name another "
             "folder, or delete it."
         )
-    root.mkdir(parents=True, exist_ok=True)
-    check_room(root, sizes)
     host = machine()
+    # memory first: room on the disk can be made, memory cannot
     if host["memory_gib"] < sizes.memory:
         raise RehearsalError(
             f"a rehearsal of the sizes '{sizes.name}' holds up to {sizes.memory:.0f} GiB; this machine has "
             f"{host['memory_gib']}. --sizes small needs {SMALL.memory:.0f}."
         )
+    root.mkdir(parents=True, exist_ok=True)
+    check_room(root, sizes)
     return record or {"sizes": sizes.name, "machine": host, "steps": []}
 
 
