@@ -277,11 +277,10 @@ def _check_captions(captions: Sequence[Sequence[str]]) -> None:
             )
 
 
-class PooledTextReadout:
-    """A linear map from all text tokens of an image to its pooled caption embedding.
+class TokenReadout:
+    """A linear map from all text tokens of an image to something said of it: y = (x - mean_x) W + mean_y.
 
-    Averaging captions loses the place of the end of text, so no single token is the query any more; the whole set
-    still determines it: y = (x - mean_x) W + mean_y, x the flattened tokens.
+    x are the flattened tokens.
     """
 
     def __init__(self, weight: Float[Tensor, "inputs width"], offset: Float[Tensor, " width"]) -> None:
@@ -291,34 +290,34 @@ class PooledTextReadout:
     def fit(
         cls,
         tokens: Float[Tensor, "n tokens width"],
-        pooled: Float[Tensor, "_ pooled"],
+        targets: Float[Tensor, "_ outputs"],
         alphas: Sequence[float] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1),
-    ) -> PooledTextReadout:
+    ) -> TokenReadout:
         """Ridge regression W = argmin |Y - X W|^2 + alpha s |W|^2, s the mean of X X^T's diagonal.
 
         alpha is the one with the smallest squared error on every tenth caption, held out; then all are used.
 
         Raises:
-            ValueError: tokens and pooled differ in number, or there are fewer than 10.
+            ValueError: tokens and targets differ in number, or there are fewer than 10.
         """
-        if len(tokens) != len(pooled) or len(tokens) < 10:
+        if len(tokens) != len(targets) or len(tokens) < 10:
             raise ValueError(
-                f"tokens and pooled embeddings must be of the same 10 or more captions, got {len(tokens)} and "
-                f"{len(pooled)}."
+                f"tokens and what is read out of them must be of the same 10 or more captions, got {len(tokens)} and "
+                f"{len(targets)}."
             )
-        inputs, targets = tokens.flatten(1).float(), pooled.float()
+        inputs, goals = tokens.flatten(1).float(), targets.float()
         held_out = torch.arange(len(inputs)) % 10 == 0
         errors = [
-            (rows - targets[held_out]).square().mean().item()
-            for rows in _ridge_path(inputs[~held_out], targets[~held_out], inputs[held_out], alphas)
+            (rows - goals[held_out]).square().mean().item()
+            for rows in _ridge_path(inputs[~held_out], goals[~held_out], inputs[held_out], alphas)
         ]
-        weight, offset = _ridge(inputs, targets, alphas[int(np.argmin(errors))])
+        weight, offset = _ridge(inputs, goals, alphas[int(np.argmin(errors))])
         return cls(weight, offset)
 
     def __call__(
         self, tokens: Float[Tensor, "n tokens width"] | Float[np.ndarray, "n tokens width"]
-    ) -> Float[Tensor, "n pooled"]:
-        """L2-normalised pooled embeddings.
+    ) -> Float[Tensor, "n outputs"]:
+        """y for every set of tokens.
 
         Raises:
             ValueError: tokens of another shape than the readout was fitted on.
@@ -329,7 +328,7 @@ class PooledTextReadout:
                 f"the readout was fitted on tokens x width = {len(self.weight)} numbers, got {tuple(tokens.shape)}; "
                 "use the tokens of the encoder it was fitted with."
             )
-        return torch.nn.functional.normalize(inputs @ self.weight + self.offset, dim=-1)
+        return inputs @ self.weight + self.offset
 
     def save(self, path: Path) -> None:
         """Write as safetensors, whole."""
@@ -337,16 +336,34 @@ class PooledTextReadout:
             save_file({"weight": self.weight.contiguous(), "offset": self.offset.contiguous()}, partial)
 
     @classmethod
-    def load(cls, path: Path) -> PooledTextReadout:
+    def load(cls, path: Path) -> TokenReadout:
         """Read what `save` wrote.
 
         Raises:
             FileNotFoundError: there is no such file.
         """
         if not path.exists():
-            raise FileNotFoundError(f"no text readout at '{path}'. Fit one with PooledTextReadout.fit and save it.")
+            raise FileNotFoundError(f"no text readout at '{path}'. Fit one with {cls.__name__}.fit and save it.")
         with safe_open(path, "pt") as stored:
             return cls(stored.get_tensor("weight"), stored.get_tensor("offset"))
+
+
+class PooledTextReadout(TokenReadout):
+    """The readout of the pooled caption embedding.
+
+    Averaging captions loses the place of the end of text, so no single token is the query any more; the whole set
+    still determines it.
+    """
+
+    def __call__(
+        self, tokens: Float[Tensor, "n tokens width"] | Float[np.ndarray, "n tokens width"]
+    ) -> Float[Tensor, "n pooled"]:
+        """L2-normalised pooled embeddings.
+
+        Raises:
+            ValueError: tokens of another shape than the readout was fitted on.
+        """
+        return torch.nn.functional.normalize(super().__call__(tokens), dim=-1)
 
 
 def _gram(inputs: Tensor) -> tuple[Tensor, bool]:
@@ -367,6 +384,6 @@ def _ridge(inputs: Tensor, targets: Tensor, alpha: float) -> tuple[Tensor, Tenso
 
 
 def _ridge_path(inputs: Tensor, targets: Tensor, held_out: Tensor, alphas: Sequence[float]) -> Iterator[Tensor]:
-    for alpha in tqdm(alphas, desc="text readout, choosing alpha", leave=False):
+    for alpha in tqdm(alphas, desc="readout, choosing alpha", leave=False):
         weight, offset = _ridge(inputs, targets, alpha)
         yield held_out @ weight + offset

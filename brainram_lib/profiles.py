@@ -74,6 +74,9 @@ class RetrievalSettings:
     # the text estimate's share where both estimates ask together; None: each modality asks alone, as in the paper
     text_weight: float | None = None
     query_whitening: float = 0.0  # floor of the whitening of queries over the corpus; 0: plain cosines, as in the paper
+    word_weight: float = 0.0  # of the words read out of the text estimate; those of both embeddings add to 1
+    candidates: int | None = None  # found for each sample, the K best by their image tokens stay; None: K are found
+    token_weight: float = 0.0  # what a cosine of 1 of whitened image tokens adds to a candidate's similarity
     index: str = "Flat"
 
 
@@ -101,6 +104,8 @@ class GenerationSettings:
     text_mix: float
     batch: int
     scheduler: str = "unipc"
+    # how far the RAM's image tokens move to those of the first neighbour before they are painted; 0: as in the paper
+    neighbour_share: float = 0.0
     checkpoint: str = "versatile-diffusion"  # the user's folder, fetched from shi-labs/versatile-diffusion
 
 
@@ -159,12 +164,19 @@ MINI = Profile(
         sample_steps=2,
         global_token_weight=4.0,
     ),
-    retrieval=RetrievalSettings(text_weight=0.8, query_whitening=0.03),
+    retrieval=RetrievalSettings(
+        text_weight=0.65, query_whitening=0.03, word_weight=0.8, candidates=16, token_weight=6.0
+    ),
     stage2=Stage2Settings(
         heads=4, fusion_hidden=32, epochs=8, batch=256, gamma=0.1, temperature=0.1, rate=1e-3, dropout=0.3
     ),
     generation=GenerationSettings(
-        steps=5, guidance_scale=3.0, text_mix=0.9, batch=64, checkpoint="world/assets/mini_generator"
+        steps=5,
+        guidance_scale=3.0,
+        text_mix=0.8,
+        batch=64,
+        neighbour_share=0.5,
+        checkpoint="world/assets/mini_generator",
     ),
     encoder="mini",
     metrics="mini",

@@ -1,30 +1,34 @@
-"""From estimates to neighbours, for the workbench: the readout's fit and the search of both splits."""
+"""From estimates to neighbours, for the workbench: what is read out of text estimates, and the search itself."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32
+from torch import Tensor
 from tqdm.auto import tqdm
 
-from brainram_lib.encoders import ClipTokens, PooledTextReadout
+from brainram_lib.encoders import ClipTokens, PooledTextReadout, TokenReadout
 from brainram_lib.profiles import RetrievalSettings
 from brainram_lib.retrieval.corpus import Corpus
 from brainram_lib.retrieval.index import Neighbours, VectorIndex
-from brainram_lib.retrieval.neighbours import (
-    CombinedIndex,
-    find_cross_modality_neighbours,
-    find_neighbours,
-    image_query,
-    text_query,
-)
-from brainram_lib.store import write_array
+from brainram_lib.retrieval.neighbours import CombinedIndex, find_by_parts, find_neighbours, image_query, text_query
+from brainram_lib.retrieval.reranking import reranked
+from brainram_lib.retrieval.tokens import TokenCache
+from brainram_lib.retrieval.words import Vocabulary
+from brainram_lib.rows import Rows
+from brainram_lib.stages import whitened_by
+from brainram_lib.store import write_array, write_json
+from brainram_lib.whitening import TokenWhitening
 
 READOUT_CAPTIONS = 8_000
 CHUNK = 500
+Estimates = Mapping[str, Float[np.ndarray, "n samples tokens width"]]
 
 
 def fit_readout(folder: Path, corpus: Corpus, encoder: ClipTokens) -> None:
@@ -33,54 +37,113 @@ def fit_readout(folder: Path, corpus: Corpus, encoder: ClipTokens) -> None:
     The targets average an image's captions, and the readout serves them too: it is linear up to the length of what it
     gives, so that of averaged tokens it reads the average.
     """
-    count = min(READOUT_CAPTIONS, len(corpus))
-    captions = [corpus.caption(item) for item in range(count)]
     tokens, pooled = [], []
-    for start in tqdm(range(0, count, CHUNK), desc="text readout", unit="chunk"):
-        part = captions[start : start + CHUNK]
+    for part in _captions(corpus, "text readout"):
         tokens.append(encoder.text_tokens([[caption] for caption in part]))
         pooled.append(encoder.pooled_texts(part))
     readout = PooledTextReadout.fit(torch.cat(tokens), torch.cat(pooled))
     readout.save(folder / "readout.safetensors")
 
 
-Estimates = Mapping[str, Float[np.ndarray, "n samples tokens width"]]
+def _captions(corpus: Corpus, label: str) -> Iterator[list[str]]:
+    count = min(READOUT_CAPTIONS, len(corpus))
+    for start in tqdm(range(0, count, CHUNK), desc=label, unit="chunk"):
+        yield [corpus.caption(item) for item in range(start, min(start + CHUNK, count))]
 
 
-def search_neighbours(
-    folder: Path,
-    split: str,
-    settings: RetrievalSettings,
-    modality: str,
-    estimates: Estimates,
-    corpus: Corpus,
-    readout: PooledTextReadout,
-) -> None:
-    """K neighbours of every sample for one modality, written as `<split>_ids.npy` and `<split>_similarity.npy`.
+@dataclass(frozen=True)
+class WordReadout:
+    """Which words a text estimate holds: the corpus's vocabulary, and a linear map from tokens to their presence."""
+
+    vocabulary: Vocabulary
+    readout: TokenReadout
+
+    @classmethod
+    def fit(cls, corpus: Corpus, encoder: ClipTokens) -> WordReadout:
+        """The vocabulary of all captions of the corpus; the map from the first READOUT_CAPTIONS of them."""
+        vocabulary = Vocabulary.of([corpus.caption(item) for item in range(len(corpus))])
+        tokens, presence = [], []
+        for part in _captions(corpus, "word readout"):
+            tokens.append(encoder.text_tokens([[caption] for caption in part]))
+            presence.append(torch.from_numpy(vocabulary.presence(part)).float())
+        return cls(vocabulary, TokenReadout.fit(torch.cat(tokens), torch.cat(presence)))
+
+    def __call__(self, tokens: Float32[np.ndarray, "n tokens width"]) -> Float32[np.ndarray, "n words"]:
+        """What to ask for: the vector of the presence that these tokens hold."""
+        return self.vocabulary.vectors(self.readout(tokens).numpy())
+
+    def of_captions(self, corpus: Corpus) -> Float32[np.ndarray, "items words"]:
+        """The vectors of all captions of a corpus."""
+        return self.vocabulary.vectors(self.vocabulary.presence([corpus.caption(item) for item in range(len(corpus))]))
+
+    def save(self, folder: Path) -> None:
+        """Write the words and the map."""
+        self.readout.save(folder / "readout.safetensors")
+        write_json(folder / "words.json", {"words": self.vocabulary.words, "share": self.vocabulary.share.tolist()})
+
+    @classmethod
+    def load(cls, folder: Path) -> WordReadout:
+        """Read what `save` wrote."""
+        stored = json.loads((folder / "words.json").read_text())
+        vocabulary = Vocabulary(tuple(stored["words"]), np.array(stored["share"], np.float32))
+        return cls(vocabulary, TokenReadout.load(folder / "readout.safetensors"))
+
+
+@dataclass(frozen=True)
+class Search:
+    """A corpus and how a profile searches it.
 
     Without `settings.text_weight` this is the paper's search, by cosine in the modality's own index. Otherwise both
-    estimates ask together for both modalities, each part's similarities z-scored over the corpus.
+    estimates ask together for both modalities: image embedding, text embedding and words, each part's similarities
+    z-scored over the corpus. `words` is needed where `settings.word_weight` is above zero.
     """
-    search = _alone if settings.text_weight is None else _by_both
-    found = search(settings, modality, estimates, corpus, readout)
-    write_array(folder / f"{split}_ids.npy", found.ids)
-    write_array(folder / f"{split}_similarity.npy", found.similarity)
 
+    settings: RetrievalSettings
+    corpus: Corpus
+    readout: PooledTextReadout
+    words: WordReadout | None
+    tokens: TokenCache
 
-def _alone(
-    settings: RetrievalSettings, modality: str, estimates: Estimates, corpus: Corpus, readout: PooledTextReadout
-) -> Neighbours:
-    index = VectorIndex.of(corpus, modality, settings.index)
-    image = modality == "image"
-    queries = image_query(estimates["image"]) if image else text_query(estimates["text"], readout)
-    return find_neighbours(index, queries, settings.neighbours)
+    def write(self, folder: Path, split: str, modality: str, estimates: Estimates, whitening: TokenWhitening) -> None:
+        """K neighbours of every sample for one modality, as `<split>_ids.npy` and `<split>_similarity.npy`.
 
+        `whitening`: of image tokens, for the choice among candidates.
+        """
+        alone = self.settings.text_weight is None
+        found = self._alone(modality, estimates) if alone else self._by_all(estimates)
+        if self.settings.candidates is not None:
+            found = self._chosen(found, estimates["image"], whitened_by(whitening))
+        write_array(folder / f"{split}_ids.npy", found.ids)
+        write_array(folder / f"{split}_similarity.npy", found.similarity)
 
-def _by_both(
-    settings: RetrievalSettings, modality: str, estimates: Estimates, corpus: Corpus, readout: PooledTextReadout
-) -> Neighbours:
-    index = CombinedIndex.of(corpus)
-    queries = [image_query(estimates["image"]), text_query(estimates["text"], readout)]
-    if settings.query_whitening:
-        queries = [index.whitened(part, asked, settings.query_whitening) for part, asked in enumerate(queries)]
-    return find_cross_modality_neighbours(index, *queries, settings.neighbours, settings.text_weight, z_scored=True)
+    @property
+    def _count(self) -> int:
+        return self.settings.candidates or self.settings.neighbours
+
+    def _alone(self, modality: str, estimates: Estimates) -> Neighbours:
+        index = VectorIndex.of(self.corpus, modality, self.settings.index)
+        image = modality == "image"
+        queries = image_query(estimates["image"]) if image else text_query(estimates["text"], self.readout)
+        return find_neighbours(index, queries, self._count)
+
+    def _by_all(self, estimates: Estimates) -> Neighbours:
+        index = CombinedIndex.of(self.corpus, None if self.words is None else self.words.of_captions(self.corpus))
+        queries = [image_query(estimates["image"]), text_query(estimates["text"], self.readout)]
+        weights = [1 - self.settings.text_weight, self.settings.text_weight]
+        if self.settings.query_whitening:
+            floor = self.settings.query_whitening
+            queries = [index.whitened(part, asked, floor) for part, asked in enumerate(queries)]
+        if self.words is not None:
+            queries.append(text_query(estimates["text"], self.words))
+            weights.append(self.settings.word_weight)
+        return find_by_parts(index, queries, weights, self._count, z_scored=True)
+
+    def _chosen(self, found: Neighbours, estimates: np.ndarray, whitened: Callable[[Tensor], Tensor]) -> Neighbours:
+        self.tokens.prepare(found.ids, "image")
+        return reranked(
+            found,
+            Rows(estimates, mapped=whitened),
+            lambda items: whitened(self.tokens.tokens_of(items, "image", torch.float16)),
+            self.settings.token_weight,
+            self.settings.neighbours,
+        )

@@ -18,7 +18,7 @@ from brainram_lib.nsd.stimuli import read_stimuli
 from brainram_lib.profiles import MODALITIES, Profile, default_runs, profile_of
 from brainram_lib.retrieval.corpus import Corpus
 from brainram_lib.retrieval.tokens import TokenCache
-from brainram_lib.search import fit_readout
+from brainram_lib.search import Search, WordReadout, fit_readout
 from brainram_lib.store import Result, Store, fingerprint
 from brainram_lib.world.corpus import make_mini_corpus
 from brainram_lib.world.world import WorldSettings, make_world
@@ -182,6 +182,24 @@ class Sources:
             lambda folder: fit_readout(folder, self.corpus, self.encoder),
         )
         return PooledTextReadout.load(result.folder / "readout.safetensors")
+
+    @cached_property
+    def word_readout(self) -> WordReadout:
+        """The words read out of text tokens, fitted on captions of the corpus."""
+        result = self.shared.result(
+            "words",
+            {"corpus": self.corpus.fingerprint, "encoder": self.encoder.fingerprint},
+            {},
+            lambda folder: WordReadout.fit(self.corpus, self.encoder).save(folder),
+        )
+        return WordReadout.load(result.folder)
+
+    @cached_property
+    def search(self) -> Search:
+        """The corpus, searched as the profile says."""
+        settings = self.profile.retrieval
+        words = self.word_readout if settings.word_weight else None
+        return Search(settings, self.corpus, self.readout, words, self.corpus_tokens)
 
 
 def check_modality(modality: str) -> None:

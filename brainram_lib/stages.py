@@ -211,22 +211,23 @@ def make_refined(
 
 def make_reconstructions(
     folder: Path,
-    image_tokens: Float[np.ndarray, "n samples image_tokens width"],
-    text_tokens: Float[np.ndarray, "n samples text_tokens width"],
+    image_guide: Float[np.ndarray, "n samples image_tokens width"],
+    text_guide: Float[np.ndarray, "n samples text_tokens width"],
+    estimate: Float[np.ndarray, "n samples image_tokens width"],
     paint: Callable[[np.ndarray, np.ndarray, str], UInt8[np.ndarray, "m height width 3"]],
     encode: Callable[[np.ndarray], Tensor],
     label: str,
 ) -> None:
-    """One picture for each sample, and the one of each stimulus that agrees best with the brain's own estimate.
+    """One picture for each sample, and the one of each stimulus that agrees best with the brain's own `estimate`.
 
-    `paint(image_tokens, text_tokens, label)` generates and `encode` gives a picture's image tokens. Neither sees the
+    `paint(image_guide, text_guide, label)` generates and `encode` gives a picture's image tokens. Neither sees the
     stimulus.
     """
-    n, samples = image_tokens.shape[:2]
-    flat = [np.asarray(one, np.float32).reshape(-1, *one.shape[2:]) for one in (image_tokens, text_tokens)]
+    n, samples = image_guide.shape[:2]
+    flat = [np.asarray(one, np.float32).reshape(-1, *one.shape[2:]) for one in (image_guide, text_guide)]
     pictures = paint(*flat, label)
     every = pictures.reshape(n, samples, *pictures.shape[1:])
-    chosen = choose(every, as_tensor(image_tokens), encode)
+    chosen = choose(every, as_tensor(estimate), encode)
     write_array(folder / "samples.npy", every)
     write_array(folder / "agreement.npy", chosen.agreement)
     write_array(folder / "chosen.npy", chosen.images)

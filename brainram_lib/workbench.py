@@ -7,6 +7,7 @@ wb.scores()          # everything, from betas to Table 1
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,6 @@ from brainram_lib.evaluation.records import Record
 from brainram_lib.profiles import MODALITIES
 from brainram_lib.retrieval.index import Neighbours
 from brainram_lib.scoring import COMPARED, PROBE, estimate_records, make_scores
-from brainram_lib.search import search_neighbours
 from brainram_lib.sources import Sources
 from brainram_lib.stage1.prior import Prior
 from brainram_lib.stage2.ram import Ram
@@ -145,14 +145,16 @@ class Workbench(Sources):
 
     def _neighbours(self, modality: str) -> Result:
         inputs = {other: self._estimates(other) for other in MODALITIES}
+        # estimates that ask together find the same items for both modalities
+        asked = modality if self.profile.retrieval.text_weight is None else "both"
 
         def make(folder: Path) -> None:
             for split in stages.SPLITS:
                 estimates = {other: inputs[other].array(split) for other in MODALITIES}
-                search_neighbours(folder, split, self.profile.retrieval, modality, estimates, self.corpus, self.readout)
+                self.search.write(folder, split, asked, estimates, self.prior("image").whitening)
 
-        settings = {"retrieval": self.profile.retrieval, "modality": modality, "corpus": self.corpus.fingerprint}
-        return self.store.result(f"neighbours-{modality}", settings, inputs, make)
+        settings = {"retrieval": self.profile.retrieval, "modality": asked, "corpus": self.corpus.fingerprint}
+        return self.store.result(f"neighbours-{asked}", settings, inputs, make)
 
     def neighbours(self, modality: str, split: str) -> Neighbours:
         """K neighbours of every prior sample: rows of the corpus and similarities, (n, S, K)."""
@@ -222,7 +224,7 @@ class Workbench(Sources):
     # --- generation ---------------------------------------------------------------------------------------------------
 
     def tokens_of_system(self, system: str) -> dict[str, Float[np.ndarray, "n samples tokens width"]]:
-        """What a painting system paints from, per modality: (n, S, T, D); S is 1 for systems without samples.
+        """What a painting system estimates, per modality: (n, S, T, D); S is 1 for systems without samples.
 
         Raises:
             ValueError: a system that paints nothing.
@@ -236,6 +238,19 @@ class Workbench(Sources):
         if system not in sources:
             raise ValueError(f"'system' must be one of {list(sources)}. '{system}' was provided.")
         return {modality: sources[system](modality) for modality in MODALITIES}
+
+    def image_guide(self, system: str) -> Float[np.ndarray, "n samples tokens width"]:
+        """The image tokens that guide the painting: a system's own estimate, BrainRAM's moved to its first neighbour.
+
+            c' = p + q + a (c_1 - (p + q)),      a = generation.neighbour_share
+
+        p + q expects the picture and is blurred as every expectation; the first neighbour c_1 is one coherent picture.
+        """
+        tokens, share = self.tokens_of_system(system)["image"], self.profile.generation.neighbour_share
+        if system != "brainram" or not share:
+            return tokens
+        first = self.corpus_tokens.tokens_of(self.neighbours("image", "test").ids[..., 0], "image").numpy()
+        return tokens + share * (first - tokens)
 
     @cached_property
     def generator(self) -> Any:
@@ -257,14 +272,17 @@ class Workbench(Sources):
             tokens = self.tokens_of_system(system)
             stages.make_reconstructions(
                 folder,
-                tokens["image"],
+                self.image_guide(system),
                 tokens["text"],
+                tokens["image"],
                 self.generator.paint,
                 self.encoder.image_tokens,
                 f"reconstruct, {system}",
             )
 
-        settings = {"generation": self.profile.generation, "generator": self.generator.fingerprint}
+        share = self.profile.generation.neighbour_share if system == "brainram" else 0.0
+        generation = replace(self.profile.generation, neighbour_share=share)
+        settings = {"generation": generation, "generator": self.generator.fingerprint}
         return self.store.result(f"reconstructions-{system}", settings, inputs, make)
 
     def reconstructions(self, system: str = "brainram") -> UInt8[np.ndarray, "n height width 3"]:

@@ -9,9 +9,8 @@ from brainram_lib.retrieval.corpus import Corpus, CorpusError
 from brainram_lib.retrieval.index import VectorIndex, search_reference
 from brainram_lib.retrieval.neighbours import (
     CombinedIndex,
-    cross_modality_search,
-    cross_modality_search_reference,
-    find_cross_modality_neighbours,
+    combined_search_reference,
+    find_by_parts,
     find_neighbours,
     found_items,
     image_query,
@@ -177,13 +176,13 @@ def test_queries_without_direction_are_refused():
 
 
 @pytest.mark.parametrize("z_scored", [False, True])
-@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
-def test_cross_modality_search_is_the_naive_one(weight, z_scored):
-    image, text = units(ITEMS, 5), units(ITEMS, 3, seed=1)
-    queries = units(QUERIES, 5, seed=2), units(QUERIES, 3, seed=3)
-    index = CombinedIndex.build([blocks(image), blocks(text)])
-    found = cross_modality_search(index, *queries, 4, weight, z_scored=z_scored)
-    expected = cross_modality_search_reference(image, text, *queries, 4, weight, z_scored)
+@pytest.mark.parametrize("weights", [(1.0, 0.0, 0.0), (0.7, 0.3, 0.0), (0.2, 0.3, 0.5)])
+def test_a_search_by_parts_is_the_naive_one(weights, z_scored):
+    parts = [units(ITEMS, width, seed=width) for width in (5, 3, 8)]
+    queries = [units(QUERIES, width, seed=width + 1) for width in (5, 3, 8)]
+    index = CombinedIndex.build([blocks(part) for part in parts])
+    found = index.search(queries, weights, 4, z_scored=z_scored)
+    expected = combined_search_reference(parts, queries, weights, 4, z_scored)
     np.testing.assert_array_equal(found.ids, expected.ids)
     np.testing.assert_allclose(found.similarity, expected.similarity, atol=1e-4)
 
@@ -202,26 +201,27 @@ def test_whitened_queries_score_items_by_whitened_inner_products():
 
 
 def test_weights_0_and_1_are_the_single_modalities(corpus):
+    image, text, words = units(6, 6, seed=2), units(6, 6, seed=3), units(6, 4, seed=4)
+    index = CombinedIndex.of(corpus)
+    same(index.search([image, text], [1, 0], 3), VectorIndex.of(corpus, "image").search(image, 3))
+    same(index.search([image, text], [0, 1], 3), VectorIndex.of(corpus, "text").search(text, 3))
+    captions = units(len(corpus), 4, seed=5)
+    worded = CombinedIndex.of(corpus, captions)
+    same(worded.search([image, text, words], [0, 0, 1], 3), search_reference(captions, words, 3))
+
+
+def test_samples_ask_part_by_part(corpus):
     image, text = units(6, 6, seed=2), units(6, 6, seed=3)
     index = CombinedIndex.of(corpus)
-    same(cross_modality_search(index, image, text, 3, 0.0), VectorIndex.of(corpus, "image").search(image, 3))
-    same(cross_modality_search(index, image, text, 3, 1.0), VectorIndex.of(corpus, "text").search(text, 3))
-    both = find_cross_modality_neighbours(index, image.reshape(3, 2, 6), text.reshape(3, 2, 6), 3, 0.5)
-    same(both.reshape(6), cross_modality_search(index, image, text, 3, 0.5))
-
-
-def test_three_parts_add_up():
-    parts = [units(ITEMS, width, seed=width) for width in (3, 5, 8)]
-    queries = [units(QUERIES, width, seed=width + 1) for width in (3, 5, 8)]
-    found = CombinedIndex.build([blocks(part) for part in parts]).search(queries, [0.2, 0.3, 0.5], 4)
-    score = sum(w * q @ p.T for w, q, p in zip([0.2, 0.3, 0.5], queries, parts, strict=True))
-    np.testing.assert_array_equal(found.ids, np.argsort(-score, axis=1)[:, :4])
+    both = find_by_parts(index, [image.reshape(3, 2, 6), text.reshape(3, 2, 6)], [0.5, 0.5], 3, z_scored=True)
+    assert both.ids.shape == (3, 2, 3)
+    same(both.reshape(6), index.search([image, text], [0.5, 0.5], 3, z_scored=True))
+    with pytest.raises(ValueError, match="must be of the same stimuli and samples"):
+        find_by_parts(index, [image.reshape(3, 2, 6), text.reshape(2, 3, 6)], [0.5, 0.5], 3)
 
 
 def test_wrong_weights_are_refused():
     index = CombinedIndex.build([[units(ITEMS, 5)], [units(ITEMS, 3)]])
-    with pytest.raises(ValueError, match="'weight' must lie between 0"):
-        cross_modality_search(index, units(2, 5), units(2, 3), 2, 1.5)
     with pytest.raises(ValueError, match="'weights' must be zero or more"):
         index.search([units(2, 5), units(2, 3)], [0, 0], 2)
     with pytest.raises(ValueError, match="2 parts need as many queries"):

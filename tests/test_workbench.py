@@ -96,6 +96,35 @@ def test_another_seed_is_another_result_beside_the_first(workbench, runs):
     assert np.array_equal(first, workbench.estimates("image", "test"))
 
 
+def test_both_modalities_share_the_neighbours_that_both_estimates_found(workbench):
+    image, text = (workbench.neighbours(modality, "test") for modality in MODALITIES)
+    np.testing.assert_array_equal(image.ids, text.ids)
+    assert (np.diff(image.similarity, axis=-1) <= 0).all()
+
+
+def test_only_brainrams_image_tokens_move_to_the_first_neighbour(workbench, runs, monkeypatch):
+    p_and_q, guide = workbench.refined("image"), workbench.image_guide("brainram")
+    first = workbench.corpus_tokens.tokens_of(workbench.neighbours("image", "test").ids[..., 0], "image").numpy()
+    np.testing.assert_allclose(guide, 0.5 * p_and_q + 0.5 * first, atol=1e-3)
+    for other in ("brainram-no-ram", "ridge", "ceiling"):
+        np.testing.assert_array_equal(workbench.image_guide(other), workbench.tokens_of_system(other)["image"])
+    alone = Workbench(changed(TINY, generation__neighbour_share=0.0), subject=1, runs=runs, world=WORLD)
+    np.testing.assert_array_equal(alone.image_guide("brainram"), p_and_q)
+    assert not np.array_equal(alone.samples("brainram"), workbench.samples("brainram"))
+    workbench.samples("ridge")
+    monkeypatch.setattr("brainram_lib.stages.make_reconstructions", lambda *_, **__: pytest.fail("made again"))
+    np.testing.assert_array_equal(alone.samples("ridge"), workbench.samples("ridge"))
+
+
+def test_the_papers_search_asks_with_each_modality_alone(runs):
+    plain = {"text_weight": None, "word_weight": 0.0, "candidates": None, "query_whitening": 0.0}
+    profile = changed(TINY, **{f"retrieval__{name}": value for name, value in plain.items()})
+    workbench = Workbench(profile, subject=1, runs=runs, world=WORLD)
+    image, text = (workbench.neighbours(modality, "test") for modality in MODALITIES)
+    assert image.ids.shape == text.ids.shape == (10, 2, 3) and not np.array_equal(image.ids, text.ids)
+    assert (image.similarity <= 1 + 1e-3).all(), "cosines"
+
+
 def test_the_browser_shows_what_the_stages_made(workbench):
     data = workbench.browser_data()
     assert data.modalities == MODALITIES

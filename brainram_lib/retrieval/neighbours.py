@@ -1,4 +1,4 @@
-"""From the priors' estimates to neighbours: the queries, the search for each sample, the cross-modality search."""
+"""From the priors' estimates to neighbours: the queries, the search for each sample, the search by several parts."""
 
 from __future__ import annotations
 
@@ -102,8 +102,8 @@ class CombinedIndex:
 
         score_j = sum_m w_m (q_m . e_mj)  =  [w_1 q_1, w_2 q_2, ...] . [e_1j, e_2j, ...]
 
-    The weights stand in the query, so one index serves every choice of weights, exactly. Parts are, e.g., image
-    embeddings, text embeddings, and flattened tokens.
+    The weights stand in the query, so one index serves every choice of weights, exactly. Parts are image embeddings,
+    text embeddings and, where captions are few enough to hold, the vectors of their words.
     """
 
     index: faiss.Index
@@ -130,9 +130,13 @@ class CombinedIndex:
         return cls(index, widths, tuple(mean for mean, _ in moments), tuple(spread for _, spread in moments))
 
     @classmethod
-    def of(cls, corpus: Corpus) -> CombinedIndex:
-        """Image embeddings (part 0) and text embeddings (part 1) of a corpus."""
-        return cls.build([corpus.image_embeddings(), corpus.text_embeddings()])
+    def of(cls, corpus: Corpus, words: Float32[np.ndarray, "items words"] | None = None) -> CombinedIndex:
+        """Image embeddings (part 0), text embeddings (1) and, if given, the captions' word vectors (2) of a corpus."""
+        parts = [corpus.image_embeddings(), corpus.text_embeddings()]
+        if words is not None:
+            starts = np.cumsum([len(block) for block in parts[0]])
+            parts.append(np.split(words, starts[:-1]))
+        return cls.build(parts)
 
     def __len__(self) -> int:
         return self.index.ntotal
@@ -194,63 +198,42 @@ class CombinedIndex:
         return np.sqrt(np.maximum(variance, 1e-12))
 
 
-def cross_modality_search(
+def find_by_parts(
     index: CombinedIndex,
-    image_query: Float32[np.ndarray, "n width"],
-    text_query: Float32[np.ndarray, "n pooled"],
+    queries: Sequence[Float32[np.ndarray, "n samples _width"]],
+    weights: Sequence[float],
     k: int,
-    weight: float,
     exclude: Excluded = None,
     z_scored: bool = False,
 ) -> Neighbours:
-    """Neighbours by both modalities: score_j = (1 - w) cos(image query, image_j) + w cos(text query, text_j).
-
-    `index` is `CombinedIndex.of(corpus)`; `weight` is w in [0, 1]: 0 asks with the image alone, 1 with the text alone.
+    """`CombinedIndex.search` for every sample of every stimulus: part by part, sample s asks with sample s.
 
     Raises:
-        ValueError: `weight` outside [0, 1]; otherwise as `CombinedIndex.search`.
+        ValueError: queries of different stimuli or samples; otherwise as `CombinedIndex.search`.
     """
-    if not 0 <= weight <= 1:
-        raise ValueError(f"'weight' must lie between 0 (image alone) and 1 (text alone). {weight} was provided.")
-    return index.search([image_query, text_query], [1 - weight, weight], k, exclude, z_scored)
-
-
-def find_cross_modality_neighbours(
-    index: CombinedIndex,
-    image_queries: Float32[np.ndarray, "n samples width"],
-    text_queries: Float32[np.ndarray, "n samples pooled"],
-    k: int,
-    weight: float,
-    exclude: Excluded = None,
-    z_scored: bool = False,
-) -> Neighbours:
-    """`cross_modality_search` for every sample of every stimulus: image sample s with text sample s."""
-    if image_queries.shape[:2] != text_queries.shape[:2]:
-        raise ValueError(
-            f"image queries {image_queries.shape} and text queries {text_queries.shape} must be of the same stimuli "
-            "and samples."
-        )
-    stimuli, samples = image_queries.shape[:2]
-    flat = [queries.reshape(stimuli * samples, -1) for queries in (image_queries, text_queries)]
-    found = cross_modality_search(index, *flat, k, weight, _for_each_sample(exclude, samples), z_scored)
+    shapes = {part.shape[:2] for part in queries}
+    if len(shapes) != 1:
+        raise ValueError(f"queries {[part.shape for part in queries]} must be of the same stimuli and samples.")
+    (stimuli, samples), *_ = shapes
+    flat = [part.reshape(stimuli * samples, -1) for part in queries]
+    found = index.search(flat, weights, k, _for_each_sample(exclude, samples), z_scored)
     return found.reshape(stimuli, samples)
 
 
-def cross_modality_search_reference(
-    image_embeddings: Float[np.ndarray, "items width"],
-    text_embeddings: Float[np.ndarray, "items pooled"],
-    image_query: Float[np.ndarray, "n width"],
-    text_query: Float[np.ndarray, "n pooled"],
+def combined_search_reference(
+    parts: Sequence[Float[np.ndarray, "items _width"]],
+    queries: Sequence[Float[np.ndarray, "n _width"]],
+    weights: Sequence[float],
     k: int,
-    weight: float,
     z_scored: bool = False,
 ) -> Neighbours:
-    """`cross_modality_search` in plain words: both full matrices, summed, each row sorted."""
-    image = np.asarray(image_query, np.float64) @ np.asarray(image_embeddings, np.float64).T
-    text = np.asarray(text_query, np.float64) @ np.asarray(text_embeddings, np.float64).T
-    if z_scored:
-        image, text = ((part - part.mean(1, keepdims=True)) / part.std(1, keepdims=True) for part in (image, text))
-    score = (1 - weight) * image + weight * text
+    """`CombinedIndex.search` in plain words: every part's full matrix, summed, each row sorted."""
+    score = 0.0
+    for items, asked, weight in zip(parts, queries, weights, strict=True):
+        cosines = np.asarray(asked, np.float64) @ np.asarray(items, np.float64).T
+        if z_scored:
+            cosines = (cosines - cosines.mean(1, keepdims=True)) / cosines.std(1, keepdims=True)
+        score = score + weight * cosines
     order = np.argsort(-score, axis=1, kind="stable")[:, :k]
     return Neighbours(order.astype(np.int64), np.take_along_axis(score, order, axis=1).astype(np.float32))
 

@@ -79,10 +79,10 @@ class Phase:
 # strongly, these know where something stands rather than what. Last, learn shapes: what a thing looks like of which
 # only the name is known takes the most examples, and a step without image tokens costs two fifths less; scenes with one
 # object show it large, and no word of theirs can be meant for another.
-PAINT = Phase("paint", 0.28, 1.0, 0.12, 0.3, Faults(), Faults(), object_weight=1.0, clean_first=True)
+PAINT = Phase("paint", 0.25, 1.0, 0.12, 0.3, Faults(), Faults(), object_weight=1.0, clean_first=True)
 WORDS = Phase(
     "words",
-    0.44,
+    0.38,
     0.6,
     image_alone=0.06,
     text_alone=0.2,
@@ -94,7 +94,7 @@ WORDS = Phase(
 SHAPES = replace(
     WORDS,
     name="shapes",
-    share=0.28,
+    share=0.37,
     image_alone=0.05,
     text_alone=0.7,
     text_faults=Faults(clean=0.6),
