@@ -14,7 +14,7 @@ from brainram_lib.whitening import TokenWhitening
 from brainram_lib.world import mini_autoencoder, mini_clip
 from brainram_lib.world.captions import captions_of
 from brainram_lib.world.degrade import Faults, Spectrum, spoilt
-from brainram_lib.world.mini_generator import PHASES, Material, drawn_batch, noise_times, route
+from brainram_lib.world.mini_generator import PHASES, Material, drawn_batch, encoded, noise_times, route
 from brainram_lib.world.recall import Recall
 from brainram_lib.world.scenes import render, scene_of
 from brainram_lib.world.training import Budget, run, scheduled_rate
@@ -219,3 +219,15 @@ def test_the_phases_of_the_clip_end_at_the_shipped_size(tmp_path, monkeypatch):
     model, _ = mini_clip.load(tmp_path / "assets")
     assert model.visual.grid_size == (8, 8)
     assert sum(phase.share for phase in mini_clip.PHASES) == pytest.approx(1)
+
+
+def test_what_was_encoded_for_fewer_items_is_encoded_again(tmp_path):
+    asked = []
+
+    def encode(items):
+        asked.append(len(items))
+        return torch.tensor(items, dtype=torch.float32)
+
+    for items in ([1, 2], [1, 2], [1, 2, 3]):
+        np.testing.assert_array_equal(encoded(tmp_path / "tokens.npy", items, encode, "numbers"), items)
+    assert asked == [2, 3]

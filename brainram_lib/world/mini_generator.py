@@ -127,9 +127,9 @@ Encode = Callable[[object], Tensor]
 
 
 def encoded(path: Path, items: list | np.ndarray, encode: Encode, describe: str) -> Float[np.ndarray, "n ..."]:
-    """`encode` applied to all items in chunks, kept in `path` as float16; computed once."""
-    if path.exists():
-        return np.load(path, mmap_mode="r")
+    """`encode` applied to all items in chunks, kept in `path` as float16; computed once for as many items."""
+    if path.exists() and len(made := np.load(path, mmap_mode="r")) == len(items):
+        return made
     parts = [
         encode(items[start : start + CHUNK]).half().numpy()
         for start in tqdm(range(0, len(items), CHUNK), desc=describe, unit="chunk")
