@@ -96,6 +96,9 @@ class Search:
     Without `settings.text_weight` this is the paper's search, by cosine in the modality's own index. Otherwise both
     estimates ask together for both modalities: image embedding, text embedding and words, each part's similarities
     z-scored over the corpus. `words` is needed where `settings.word_weight` is above zero.
+
+    Raises:
+        ValueError: settings that would have no effect without another.
     """
 
     settings: RetrievalSettings
@@ -103,6 +106,19 @@ class Search:
     readout: PooledTextReadout
     words: WordReadout | None
     tokens: TokenCache
+
+    def __post_init__(self) -> None:
+        settings = self.settings
+        if settings.word_weight and settings.text_weight is None:
+            raise ValueError(
+                f"'retrieval.word_weight' ({settings.word_weight}) needs a 'retrieval.text_weight': words ask beside "
+                "both embeddings. Set it to 0 for the paper's search."
+            )
+        if settings.token_weight and settings.candidates is None:
+            raise ValueError(
+                f"'retrieval.token_weight' ({settings.token_weight}) needs 'retrieval.candidates' to choose among. Set "
+                "it to 0 to keep the most similar items."
+            )
 
     def write(self, folder: Path, split: str, modality: str, estimates: Estimates, whitening: TokenWhitening) -> None:
         """K neighbours of every sample for one modality, as `<split>_ids.npy` and `<split>_similarity.npy`.

@@ -117,12 +117,22 @@ def test_only_brainrams_image_tokens_move_to_the_first_neighbour(workbench, runs
 
 
 def test_the_papers_search_asks_with_each_modality_alone(runs):
-    plain = {"text_weight": None, "word_weight": 0.0, "candidates": None, "query_whitening": 0.0}
+    plain = {"text_weight": None, "word_weight": 0.0, "candidates": None, "token_weight": 0.0, "query_whitening": 0.0}
     profile = changed(TINY, **{f"retrieval__{name}": value for name, value in plain.items()})
     workbench = Workbench(profile, subject=1, runs=runs, world=WORLD)
     image, text = (workbench.neighbours(modality, "test") for modality in MODALITIES)
     assert image.ids.shape == text.ids.shape == (10, 2, 3) and not np.array_equal(image.ids, text.ids)
     assert (image.similarity <= 1 + 1e-3).all(), "cosines"
+
+
+@pytest.mark.parametrize(
+    ("alone", "needed"),
+    [("text_weight", "word_weight.*needs a 'retrieval.text"), ("candidates", "token_weight.*needs")],
+)
+def test_settings_that_would_have_no_effect_are_named(runs, alone, needed):
+    profile = changed(TINY, **{f"retrieval__{alone}": None})
+    with pytest.raises(ValueError, match=needed):
+        _ = Workbench(profile, subject=1, runs=runs, world=WORLD).search
 
 
 def test_the_browser_shows_what_the_stages_made(workbench):
