@@ -104,7 +104,7 @@ class GenerationSettings:
     text_mix: float
     batch: int
     scheduler: str = "unipc"
-    # how far the RAM's image tokens move to those of the first neighbour before they are painted; 0: as in the paper
+    # how far each sample's image tokens move from the RAM's to a neighbour's before it is painted; 0: as in the paper
     neighbour_share: float = 0.0
     checkpoint: str = "versatile-diffusion"  # the user's folder, fetched from shi-labs/versatile-diffusion
 

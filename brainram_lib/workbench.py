@@ -25,6 +25,7 @@ from brainram_lib.checkpoints import Row
 from brainram_lib.evaluation.records import Record
 from brainram_lib.profiles import MODALITIES
 from brainram_lib.retrieval.index import Neighbours
+from brainram_lib.retrieval.neighbours import best_items
 from brainram_lib.scoring import COMPARED, PROBE, estimate_records, make_scores
 from brainram_lib.sources import Sources
 from brainram_lib.stage1.prior import Prior
@@ -240,17 +241,18 @@ class Workbench(Sources):
         return {modality: sources[system](modality) for modality in MODALITIES}
 
     def image_guide(self, system: str) -> Float[np.ndarray, "n samples tokens width"]:
-        """The image tokens that guide the painting: a system's own estimate, BrainRAM's moved to its first neighbour.
+        """The image tokens that guide the painting: a system's own estimate, BrainRAM's moved towards neighbours.
 
-            c' = p + q + a (c_1 - (p + q)),      a = generation.neighbour_share
+            c'_s = p_s + q_s + a (c_s - (p_s + q_s)),      a = generation.neighbour_share
 
-        p + q expects the picture and is blurred as every expectation; the first neighbour c_1 is one coherent picture.
+        p + q expects the picture and is blurred as every expectation; a neighbour is one coherent picture. c_s is the
+        s-th best item that the stimulus's samples found, so that the choice among samples is one among neighbours.
         """
         tokens, share = self.tokens_of_system(system)["image"], self.profile.generation.neighbour_share
         if system != "brainram" or not share:
             return tokens
-        first = self.corpus_tokens.tokens_of(self.neighbours("image", "test").ids[..., 0], "image").numpy()
-        return tokens + share * (first - tokens)
+        items = best_items(self.neighbours("image", "test"), tokens.shape[1])
+        return tokens + share * (self.corpus_tokens.tokens_of(items, "image").numpy() - tokens)
 
     @cached_property
     def generator(self) -> Any:

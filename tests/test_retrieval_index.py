@@ -6,9 +6,10 @@ from test_retrieval_corpus import SIZE, FakeEncoder, items
 
 from brainram_lib.retrieval import index as index_module
 from brainram_lib.retrieval.corpus import Corpus, CorpusError
-from brainram_lib.retrieval.index import VectorIndex, search_reference
+from brainram_lib.retrieval.index import Neighbours, VectorIndex, search_reference
 from brainram_lib.retrieval.neighbours import (
     CombinedIndex,
+    best_items,
     combined_search_reference,
     find_by_parts,
     find_neighbours,
@@ -164,6 +165,14 @@ def test_pooling_gives_every_sample_all_neighbours():
     np.testing.assert_array_equal(pooled.ids[:, 0], pooled.ids[:, 1])
     assert sorted(pooled.ids[1, 0]) == sorted(found.ids[1].ravel())
     assert (np.diff(pooled.similarity, axis=-1) <= 0).all()
+
+
+def test_the_best_items_of_a_stimulus_over_its_samples():
+    ids = np.array([[[7, 3], [3, 5]], [[2, 4], [2, 4]]])
+    similarity = np.array([[[0.6, 0.2], [0.9, 0.3]], [[0.8, 0.1], [0.7, 0.5]]], np.float32)
+    found = Neighbours(ids, similarity)
+    np.testing.assert_array_equal(best_items(found, 2), [[3, 7], [2, 4]])
+    np.testing.assert_array_equal(best_items(found, 3), [[3, 7, 5], [2, 4, 2]])
 
 
 def test_queries_without_direction_are_refused():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import faiss
 import numpy as np
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Float, Float32, Int, Int64
 from torch import Tensor
 
 from brainram_lib.retrieval.corpus import Corpus
@@ -94,6 +94,20 @@ def pooled_over_samples(neighbours: Neighbours) -> Neighbours:
         return np.repeat(ranked[:, None], samples, axis=1)
 
     return Neighbours(shared(neighbours.ids), shared(neighbours.similarity))
+
+
+def best_items(neighbours: Neighbours, count: int) -> Int64[np.ndarray, "n count"]:
+    """The `count` most similar items of each stimulus over all its samples, best first, an item found twice only once.
+
+    Where its samples found fewer, they follow one another again.
+    """
+    found = pooled_over_samples(neighbours).ids[:, 0]
+    return np.stack([np.resize(_first_seen(ids), count) for ids in found])
+
+
+def _first_seen(ids: Int64[np.ndarray, " m"]) -> Int64[np.ndarray, " distinct"]:
+    """Every item once, in the order in which they first stand."""
+    return ids[np.sort(np.unique(ids, return_index=True)[1])]
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from tqdm.auto import tqdm
 
 from brainram_lib.world.captions import captions_of
 from brainram_lib.world.scenes import SCENE_SIZE, object_cover, render, scene_of
+from brainram_lib.world.vocabulary import category_names
 
 CHUNK = 250
 
@@ -66,3 +67,10 @@ def captions_of_set(scene_set: str, count: int) -> list[list[str]]:
 def object_counts(scene_set: str, count: int) -> Int[np.ndarray, " count"]:
     """How many objects each of the first `count` scenes of a set shows."""
     return np.array([len(scene_of(scene_set, index).objects) for index in range(count)])
+
+
+def categories_of_set(scene_set: str, count: int) -> Bool[np.ndarray, "count categories"]:
+    """Which categories (in the order of `category_names`) each of the first `count` scenes of a set shows."""
+    names = category_names()
+    shown = [set(scene_of(scene_set, index).categories) for index in range(count)]
+    return np.array([[name in present for name in names] for present in shown])
