@@ -86,7 +86,7 @@ def diffused_batch():
     latents = torch.from_numpy(shapes(6)[0])
     diffused = Diffused.of(latents, DDPMScheduler(**SCHEDULER), random)
     weight = 1 + torch.rand(6, 8, 8, generator=random)
-    return Batch(latents, torch.zeros(0), torch.zeros(0), weight), diffused
+    return Batch(latents, torch.zeros(6, 1, 1), torch.zeros(6, 1, 1), weight), diffused
 
 
 def test_the_true_velocity_gives_back_the_clean_latents_and_no_loss(recogniser):

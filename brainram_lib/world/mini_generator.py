@@ -126,8 +126,8 @@ class Material:
 
     latents: Float[np.ndarray, "n channels height width"]
     covers: Float[np.ndarray, "n height width"]
-    image_tokens: Float[np.ndarray, "n image_tokens width"]
-    text_tokens: Float[np.ndarray, "n text_tokens width"]
+    image_tokens: Float[np.ndarray, "n image_tokens features"]
+    text_tokens: Float[np.ndarray, "n text_tokens features"]
     nulls: tuple[Tensor, Tensor]
     spectra: tuple[Spectrum, Spectrum]
     recall: Recall
@@ -190,8 +190,8 @@ class Batch:
     """One training step's samples: what is noised, the tokens that guide, and the weight of every position."""
 
     latents: Float[Tensor, "batch channels height width"]
-    image: Float[Tensor, "batch image_tokens width"]
-    text: Float[Tensor, "batch text_tokens width"]
+    image: Float[Tensor, "batch image_tokens features"]
+    text: Float[Tensor, "batch text_tokens features"]
     weight: Float[Tensor, "batch height width"]
 
 
