@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from tqdm.auto import tqdm
 
 from brainram_lib.world.captions import captions_of
-from brainram_lib.world.scenes import SCENE_SIZE, object_cover, render, scene_of
+from brainram_lib.world.scenes import SCENE_SIZE, Scene, object_cover, render, scene_of
 from brainram_lib.world.vocabulary import category_names
 
 CHUNK = 250
@@ -59,18 +59,22 @@ def covers_of_set(scene_set: str, count: int, side: int, path: Path) -> Float[np
     return _made_once(partial(_covers, side), scene_set, (count, side, side), np.float16, path)
 
 
+def _scenes(scene_set: str, count: int, describe: str) -> Iterator[Scene]:
+    return (scene_of(scene_set, index) for index in tqdm(range(count), desc=describe, unit="scene"))
+
+
 def captions_of_set(scene_set: str, count: int) -> list[list[str]]:
     """Five captions for each of the first `count` scenes of a set."""
-    return [captions_of(scene_of(scene_set, index), scene_set, index) for index in range(count)]
+    return [captions_of(scene, scene_set, index) for index, scene in enumerate(_scenes(scene_set, count, "captions"))]
 
 
 def object_counts(scene_set: str, count: int) -> Int[np.ndarray, " count"]:
     """How many objects each of the first `count` scenes of a set shows."""
-    return np.array([len(scene_of(scene_set, index).objects) for index in range(count)])
+    return np.array([len(scene.objects) for scene in _scenes(scene_set, count, "objects")])
 
 
 def categories_of_set(scene_set: str, count: int) -> Bool[np.ndarray, "count categories"]:
     """Which categories (in the order of `category_names`) each of the first `count` scenes of a set shows."""
     names = category_names()
-    shown = [set(scene_of(scene_set, index).categories) for index in range(count)]
+    shown = (set(scene.categories) for scene in _scenes(scene_set, count, "categories"))
     return np.array([[name in present for name in names] for present in shown])
