@@ -13,8 +13,9 @@ from brainram_lib.evaluation.identification import BRAINS, IMAGES, found_first
 from brainram_lib.whitening import TokenWhitening
 from brainram_lib.world import mini_autoencoder, mini_clip
 from brainram_lib.world.captions import captions_of
+from brainram_lib.world.curriculum import PHASES, Material, drawn_batch, route
 from brainram_lib.world.degrade import Faults, Spectrum, spoilt
-from brainram_lib.world.mini_generator import PHASES, Material, drawn_batch, encoded, noise_times, route
+from brainram_lib.world.mini_generator import encoded, noise_times
 from brainram_lib.world.recall import Recall
 from brainram_lib.world.scenes import render, scene_of
 from brainram_lib.world.training import Budget, run, scheduled_rate

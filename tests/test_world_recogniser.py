@@ -7,8 +7,9 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
+from brainram_lib.world.curriculum import PHASES, Batch
 from brainram_lib.world.material import categories_of_set
-from brainram_lib.world.mini_generator import PHASES, SCHEDULER, Batch, Diffused, phase_loss
+from brainram_lib.world.mini_generator import SCHEDULER, Diffused, phase_loss
 from brainram_lib.world.recogniser import Recogniser, moved_and_noised, train_recogniser
 from brainram_lib.world.scenes import scene_of
 from brainram_lib.world.training import Budget
