@@ -30,7 +30,13 @@ test: .venv/ready  ## the tests, with the network denied
 test-all: .venv/ready  ## the tests and the slow ones
 	$(BIN)/python -m pytest
 
-lab: .venv/ready  ## JupyterLab in the same environment
+# JupyterLab asks at its first start whether it may fetch news; this workbench is offline.
+QUIET_LAB := .venv/etc/jupyter/labconfig/page_config.json
+$(QUIET_LAB): .venv/ready
+	$(BIN)/jupyter labextension disable --level=sys_prefix "@jupyterlab/apputils-extension:announcements"
+	touch $@
+
+lab: $(QUIET_LAB)  ## JupyterLab in the same environment
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --LabApp.default_url=/lab/tree/notebooks/01_load_nsd.ipynb
 
 lint: .venv/ready  ## ruff on code and notebooks (`make test` looks after the notebooks' outputs)
