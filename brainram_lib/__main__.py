@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 FAILED = 1
 Arguments = argparse.Namespace
-# How the shipped models were trained: scenes, minutes on one processor core (the decoder and the generator's last
-# phase had two), peak learning rate.
+# How the shipped models were trained: scenes, minutes on one processor core (the decoder and the generator's last two
+# phases had two), peak learning rate.
 RECIPES = {
     "clip": (60_000, 51.0, 1e-3),
     "autoencoder": (60_000, 22.0, 2e-3),
