@@ -285,6 +285,9 @@ class Workbench(Sources):
         share = self.profile.generation.neighbour_share if system == "brainram" else 0.0
         generation = replace(self.profile.generation, neighbour_share=share)
         settings = {"generation": generation, "generator": self.generator.fingerprint}
+        if share:
+            # tells such pictures from earlier ones, where all samples moved to the first neighbour
+            settings["towards"] = "the sample's own neighbour"
         return self.store.result(f"reconstructions-{system}", settings, inputs, make)
 
     def reconstructions(self, system: str = "brainram") -> UInt8[np.ndarray, "n height width 3"]:
