@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from brainram_lib.world.captions import captions_of
 from brainram_lib.world.scenes import SCENE_SIZE, Scene, object_cover, render, scene_of
-from brainram_lib.world.vocabulary import category_names
+from brainram_lib.world.vocabulary import category_matrix
 
 CHUNK = 250
 
@@ -75,6 +75,4 @@ def object_counts(scene_set: str, count: int) -> Int[np.ndarray, " count"]:
 
 def categories_of_set(scene_set: str, count: int) -> Bool[np.ndarray, "count categories"]:
     """Which categories (in the order of `category_names`) each of the first `count` scenes of a set shows."""
-    names = category_names()
-    shown = (set(scene.categories) for scene in _scenes(scene_set, count, "categories"))
-    return np.array([[name in present for name in names] for present in shown])
+    return category_matrix(scene.categories for scene in _scenes(scene_set, count, "categories"))

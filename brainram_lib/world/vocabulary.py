@@ -7,7 +7,11 @@ knows more categories and places than the stimuli, as a web corpus does.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Bool
 
 
 @dataclass(frozen=True)
@@ -189,3 +193,10 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 def category_names() -> tuple[str, ...]:
     """The stimuli's categories in their fixed order, the label order of the probe and of `Scene.labels`."""
     return tuple(category.name for category in COCO_CATEGORIES)
+
+
+def category_matrix(shown: Iterable[Iterable[str]]) -> Bool[np.ndarray, "n categories"]:
+    """Which categories (in the order of `category_names`) each picture shows, from the names of those it shows."""
+    names = category_names()
+    present = [set(categories) for categories in shown]
+    return np.array([[name in one for name in names] for one in present], bool).reshape(-1, len(names))

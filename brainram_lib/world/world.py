@@ -30,7 +30,7 @@ from brainram_lib.world.cortex import (
     voxel_sheet,
 )
 from brainram_lib.world.scenes import Scene, render, scene_of, stream
-from brainram_lib.world.vocabulary import category_names
+from brainram_lib.world.vocabulary import category_matrix
 
 SETTINGS_FILE = "world.json"
 DEPTHS = dict(zip(LAYERS, (0.25, 0.5, 0.75), strict=True))
@@ -124,9 +124,7 @@ def scene_for_nsd_id(settings: WorldSettings, nsd_id: int) -> Scene:
 
 def category_labels(settings: WorldSettings, nsd_ids: Iterable[int]) -> Bool[np.ndarray, "n categories"]:
     """Which categories (in the order of `vocabulary.category_names`) each picture shows."""
-    names = category_names()
-    present = [set(scene_for_nsd_id(settings, int(nsd_id)).categories) for nsd_id in nsd_ids]
-    return np.array([[name in shown for name in names] for shown in present], bool).reshape(-1, len(names))
+    return category_matrix(scene_for_nsd_id(settings, int(nsd_id)).categories for nsd_id in nsd_ids)
 
 
 @dataclass(frozen=True)
