@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -17,6 +16,7 @@ from brainram_lib.generation.sampling import generate
 from brainram_lib.generation.versatile_diffusion import VersatileDiffusion, load_generator
 from brainram_lib.profiles import Profile
 from brainram_lib.published import PUBLISHED
+from brainram_lib.stages import as_tensor
 
 if TYPE_CHECKING:
     from brainram_lib.workbench import Workbench
@@ -48,15 +48,22 @@ class Painter:
         text_tokens: Float[np.ndarray, "n text_tokens features"],
         label: str = "generate",
         text_mix: float | None = None,
+        neighbours: Float[np.ndarray, "n image_tokens features"] | None = None,
     ) -> UInt8[np.ndarray, "n height width 3"]:
-        """One picture for each pair of token sets; `text_mix` where it is not the profile's."""
+        """One picture for each pair of token sets.
+
+        `neighbours`: image tokens of corpus items that guide beside the estimate, with the profile's share;
+        `text_mix` where it is not the profile's.
+        """
         settings = self.settings
         return generate(
             self.model,
-            torch.from_numpy(np.array(image_tokens, np.float32)),
-            torch.from_numpy(np.array(text_tokens, np.float32)),
+            as_tensor(image_tokens),
+            as_tensor(text_tokens),
             null_image_tokens=self.null_image,
             null_text_tokens=self.null_text,
+            second_image_tokens=None if neighbours is None else as_tensor(neighbours),
+            second_share=settings.neighbour_share,
             text_mix=settings.text_mix if text_mix is None else text_mix,
             guidance_scale=settings.guidance_scale,
             steps=settings.steps,

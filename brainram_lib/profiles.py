@@ -104,7 +104,7 @@ class GenerationSettings:
     text_mix: float
     batch: int
     scheduler: str = "unipc"
-    # how far each sample's image tokens move from the RAM's to a neighbour's before it is painted; 0: as in the paper
+    # of each sample's predictions, the share that a neighbour's image tokens guide instead of p + q; 0: as in the paper
     neighbour_share: float = 0.0
     checkpoint: str = "versatile-diffusion"  # the user's folder, fetched from shi-labs/versatile-diffusion
 
@@ -181,7 +181,7 @@ MINI = Profile(
     encoder="mini",
     metrics="mini",
     embedded_world=True,
-    corpus_pairs=12_000,
+    corpus_pairs=24_000,
 )
 
 PROFILES = {profile.name: profile for profile in (MINI, PAPER)}

@@ -211,23 +211,23 @@ def make_refined(
 
 def make_reconstructions(
     folder: Path,
-    image_guide: Float[np.ndarray, "n samples image_tokens width"],
-    text_guide: Float[np.ndarray, "n samples text_tokens width"],
-    estimate: Float[np.ndarray, "n samples image_tokens width"],
-    paint: Callable[[np.ndarray, np.ndarray, str], UInt8[np.ndarray, "m height width 3"]],
+    image: Float[np.ndarray, "n samples image_tokens width"],
+    text: Float[np.ndarray, "n samples text_tokens text_width"],
+    neighbours: Float[np.ndarray, "n samples image_tokens width"] | None,
+    paint: Callable[..., UInt8[np.ndarray, "m height width 3"]],
     encode: Callable[[np.ndarray], Tensor],
     label: str,
 ) -> None:
-    """One picture for each sample, and the one of each stimulus that agrees best with the brain's own `estimate`.
+    """One picture for each sample, and the one of each stimulus that agrees best with the brain's own estimate.
 
-    `paint(image_guide, text_guide, label)` generates and `encode` gives a picture's image tokens. Neither sees the
-    stimulus.
+    `paint(image, text, label, neighbours=...)` generates from the estimates, guided also by neighbours' tokens where
+    there are any, and `encode` gives a picture's image tokens. Neither sees the stimulus.
     """
-    n, samples = image_guide.shape[:2]
-    flat = [np.asarray(one, np.float32).reshape(-1, *one.shape[2:]) for one in (image_guide, text_guide)]
-    pictures = paint(*flat, label)
+    n, samples = image.shape[:2]
+    flat = [one if one is None else one.reshape(-1, *one.shape[2:]) for one in (image, text, neighbours)]
+    pictures = paint(*flat[:2], label, neighbours=flat[2])
     every = pictures.reshape(n, samples, *pictures.shape[1:])
-    chosen = choose(every, as_tensor(estimate), encode)
+    chosen = choose(every, as_tensor(image), encode)
     write_array(folder / "samples.npy", every)
     write_array(folder / "agreement.npy", chosen.agreement)
     write_array(folder / "chosen.npy", chosen.images)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 
 from brainram_lib import stages
 from brainram_lib.attribution.decoders import PriorDecoder
@@ -25,7 +25,7 @@ from brainram_lib.checkpoints import Row
 from brainram_lib.evaluation.records import Record
 from brainram_lib.profiles import MODALITIES
 from brainram_lib.retrieval.index import Neighbours
-from brainram_lib.retrieval.neighbours import best_items
+from brainram_lib.retrieval.reranking import best_by_tokens
 from brainram_lib.scoring import COMPARED, PROBE, estimate_records, make_scores
 from brainram_lib.sources import Sources
 from brainram_lib.stage1.prior import Prior
@@ -240,19 +240,23 @@ class Workbench(Sources):
             raise ValueError(f"'system' must be one of {list(sources)}. '{system}' was provided.")
         return {modality: sources[system](modality) for modality in MODALITIES}
 
-    def image_guide(self, system: str) -> Float[np.ndarray, "n samples tokens width"]:
-        """The image tokens that guide the painting: a system's own estimate, BrainRAM's moved towards neighbours.
+    def guiding_neighbours(self, system: str) -> Int64[np.ndarray, "n samples"] | None:
+        """The corpus items whose tokens guide a system's samples beside its estimate: BrainRAM's, on some profiles.
 
-            c'_s = p_s + q_s + a (c_s - (p_s + q_s)),      a = generation.neighbour_share
-
-        p + q expects the picture and is blurred as every expectation; a neighbour is one coherent picture. c_s is the
-        s-th best item that the stimulus's samples found, so that the choice among samples is one among neighbours.
+        Sample s gets the s-th best of the items that the stimulus's samples found, by agreement with the mean of
+        p + q, which is nearer to the truth than what the search asked with. The choice among samples is so one among
+        neighbours.
         """
-        tokens, share = self.tokens_of_system(system)["image"], self.profile.generation.neighbour_share
-        if system != "brainram" or not share:
-            return tokens
-        items = best_items(self.neighbours("image", "test"), tokens.shape[1])
-        return tokens + share * (self.corpus_tokens.tokens_of(items, "image").numpy() - tokens)
+        if system != "brainram" or not self.profile.generation.neighbour_share:
+            return None
+        whitened = stages.whitened_by(self.prior("image").whitening)
+        refined = stages.as_tensor(self.refined("image"))
+        return best_by_tokens(
+            self.neighbours("image", "test"),
+            whitened(refined.mean(1)).cpu(),
+            lambda items: whitened(self.corpus_tokens.tokens_of(items, "image")),
+            refined.shape[1],
+        )
 
     @cached_property
     def generator(self) -> Any:
@@ -271,12 +275,12 @@ class Workbench(Sources):
         inputs = {modality: results[system](modality) for modality in MODALITIES}
 
         def make(folder: Path) -> None:
-            tokens = self.tokens_of_system(system)
+            tokens, items = self.tokens_of_system(system), self.guiding_neighbours(system)
             stages.make_reconstructions(
                 folder,
-                self.image_guide(system),
-                tokens["text"],
                 tokens["image"],
+                tokens["text"],
+                None if items is None else self.corpus_tokens.tokens_of(items, "image").numpy(),
                 self.generator.paint,
                 self.encoder.image_tokens,
                 f"reconstruct, {system}",
@@ -286,8 +290,8 @@ class Workbench(Sources):
         generation = replace(self.profile.generation, neighbour_share=share)
         settings = {"generation": generation, "generator": self.generator.fingerprint}
         if share:
-            # tells such pictures from earlier ones, where all samples moved to the first neighbour
-            settings["towards"] = "the sample's own neighbour"
+            # tells such pictures from earlier ones, whose guiding tokens lay between the estimate and a neighbour
+            settings["neighbours"] = "predictions of their own"
         return self.store.result(f"reconstructions-{system}", settings, inputs, make)
 
     def reconstructions(self, system: str = "brainram") -> UInt8[np.ndarray, "n height width 3"]:

@@ -48,11 +48,11 @@ def tokens(count: int = 3) -> dict:
     return {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
 
 
-def in_latents(model, given, name, scale):
+def in_latents(model, given, name, scale, second=None, share=0.0):
     """Latents by the fast path, one batch."""
-    settings = sampling.Guidance(given["null_image_tokens"], given["null_text_tokens"], 0.3, scale, 4, name, 1.0)
+    settings = sampling.Guidance(given["null_image_tokens"], given["null_text_tokens"], 0.3, scale, 4, name, 1.0, share)
     noise = sampling.noise_for(model, 5, range(len(given["image_tokens"])))
-    return denoise(model, sampling.Stimuli(given["image_tokens"], given["text_tokens"], noise, None), settings)
+    return denoise(model, sampling.Stimuli(given["image_tokens"], given["text_tokens"], noise, None, second), settings)
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
@@ -68,6 +68,34 @@ def test_one_pass_of_a_batch_equals_two_passes_of_one_stimulus(model, name):
             (0.3, 2.5, 4, name),
         )
         torch.testing.assert_close(fast[row : row + 1], plain, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.5])
+def test_two_images_guide_by_a_prediction_each(model, scale):
+    given, second = tokens(), torch.randn(3, *IMAGE_TOKENS, generator=torch.Generator().manual_seed(2))
+    fast = in_latents(model, given, "unipc", scale, second, 0.3)
+    for row in range(3):
+        plain = denoise_reference(
+            model,
+            (given["image_tokens"][row : row + 1], given["text_tokens"][row : row + 1]),
+            (given["null_image_tokens"], given["null_text_tokens"]),
+            sampling.noise_for(model, 5, range(row, row + 1)),
+            (0.3, scale, 4, "unipc"),
+            (second[row : row + 1], 0.3),
+        )
+        torch.testing.assert_close(fast[row : row + 1], plain, atol=1e-3, rtol=1e-3)
+
+
+def test_the_second_images_share_runs_from_none_to_all(model):
+    given, second = tokens(), torch.randn(3, *IMAGE_TOKENS, generator=torch.Generator().manual_seed(2))
+    alone = in_latents(model, given, "ddim", 2.0)
+    assert torch.equal(in_latents(model, given, "ddim", 2.0, second, 0.0), alone)
+    other = in_latents(model, {**given, "image_tokens": second}, "ddim", 2.0)
+    torch.testing.assert_close(in_latents(model, given, "ddim", 2.0, second, 1.0), other, atol=1e-4, rtol=1e-4)
+    with pytest.raises(ValueError, match="second_share must lie in"):
+        generate(model, **given, second_image_tokens=second, second_share=1.2)
+    with pytest.raises(ValueError, match="one of the second image tokens for each of 3"):
+        generate(model, **given, second_image_tokens=second[:2])
 
 
 def test_pictures_equal_the_reference_and_ignore_the_batch(model):

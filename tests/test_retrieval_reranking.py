@@ -6,7 +6,7 @@ import torch
 
 from brainram_lib.retrieval import reranking
 from brainram_lib.retrieval.index import Neighbours
-from brainram_lib.retrieval.reranking import reranked, reranked_reference
+from brainram_lib.retrieval.reranking import best_by_tokens, reranked, reranked_reference
 
 STIMULI, SAMPLES, CANDIDATES, ITEMS = 5, 2, 6, 20
 TOKENS = torch.randn(ITEMS, 3, 4, generator=torch.Generator().manual_seed(0))
@@ -41,6 +41,16 @@ def test_weight_0_keeps_the_search_and_a_large_one_puts_the_same_tokens_first(fo
     np.testing.assert_array_equal(same.ids, found.ids[..., :3])
     last = torch.stack([tokens_of(found.ids[:, sample, -1]) for sample in range(SAMPLES)], 1)
     assert (reranked(found, last, tokens_of, 1e4, 1).ids[..., 0] == found.ids[..., -1]).all()
+
+
+def test_the_best_by_tokens_are_ranked_over_all_samples_and_stand_once(found):
+    estimates = ESTIMATES[:, 0]
+    best = best_by_tokens(found, estimates, tokens_of, 4)
+    assert best.shape == (STIMULI, 4)
+    for ids, estimate, chosen in zip(found.ids, estimates, best, strict=True):
+        distinct = np.unique(ids)
+        agreement = torch.cosine_similarity(tokens_of(distinct).flatten(1), estimate.flatten()[None])
+        np.testing.assert_array_equal(chosen, distinct[agreement.argsort(descending=True)[:4].numpy()])
 
 
 def test_what_cannot_be_is_named(found):

@@ -1,7 +1,12 @@
 """Pictures from tokens: our own sampling loop on diffusers' schedulers.
 
 The brain's estimates are tokens, so nothing here encodes prompts. Guidance as in Versatile Diffusion's pipeline:
-prediction = unconditional + scale (conditional - unconditional), both in one pass.
+
+    prediction = unconditional + scale (conditional - unconditional),
+
+all in one pass. Two images may guide together, each by a prediction of its own (Liu et al. 2022, eq. 11):
+
+    conditional = (1 - a) conditional(image, text) + a conditional(second image, text).
 """
 
 from __future__ import annotations
@@ -37,6 +42,7 @@ class Stimuli:
     text_tokens: Float[Tensor, "n text_tokens text_width"]
     noise: Float[Tensor, "n channels h w"]
     start: Float[Tensor, "n channels h w"] | None
+    second_image_tokens: Float[Tensor, "n image_tokens image_width"] | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,7 @@ class Guidance:
     steps: int
     scheduler: str
     strength: float
+    second_share: float = 0.0
 
 
 def generate(
@@ -59,6 +66,8 @@ def generate(
     *,
     null_image_tokens: Float[Tensor, "1 image_tokens image_width"],
     null_text_tokens: Float[Tensor, "1 text_tokens text_width"],
+    second_image_tokens: Float[Tensor, "_ image_tokens image_width"] | None = None,
+    second_share: float = 0.5,
     text_mix: float = 0.5,
     guidance_scale: float = 7.5,
     steps: int = 20,
@@ -77,6 +86,8 @@ def generate(
         text_tokens: text guidance.
         null_image_tokens: tokens of 'no image' (Versatile Diffusion: of a blank picture).
         null_text_tokens: tokens of 'no text' (of the empty caption).
+        second_image_tokens: a second image's, which guides beside the first.
+        second_share: a, the share of the prediction that it guides, 0 to 1.
         text_mix: the text's share of the guidance, 0 to 1.
         guidance_scale: 1 is the conditional prediction alone, in half the time.
         steps: of the scheduler, before `strength` leaves out the first of them.
@@ -90,14 +101,17 @@ def generate(
     Raises:
         ValueError: a number out of its range, an unknown scheduler, or rows that do not match.
     """
-    settings = Guidance(null_image_tokens, null_text_tokens, text_mix, guidance_scale, steps, scheduler, strength)
-    _check(settings, image_tokens, text_tokens, start_images, seed, batch_size)
+    settings = Guidance(
+        null_image_tokens, null_text_tokens, text_mix, guidance_scale, steps, scheduler, strength, second_share
+    )
+    _check(settings, image_tokens, text_tokens, second_image_tokens, start_images, seed, batch_size)
     pictures = []
     with tqdm(total=len(image_tokens), desc=label, unit="picture") as bar:
         for first in range(0, len(image_tokens), batch_size):
             rows = slice(first, first + batch_size)
             started = None if start_images is None else start_images[rows]
-            stimuli = _stimuli(model, image_tokens, text_tokens, started, seed, rows)
+            second = None if second_image_tokens is None else second_image_tokens[rows]
+            stimuli = _stimuli(model, image_tokens, text_tokens, second, started, seed, rows)
             pictures.append(model.decode(denoise(model, stimuli, settings)))
             bar.update(len(pictures[-1]))
     return np.concatenate(pictures)
@@ -105,25 +119,33 @@ def generate(
 
 @torch.no_grad()
 def denoise(model: VersatileDiffusion, stimuli: Stimuli, settings: Guidance) -> Float[Tensor, "n channels h w"]:
-    """Latents of one batch, conditional and unconditional predictions in a single pass."""
-    guided = settings.scale != 1
-    conditions = [
-        torch.cat([null.expand_as(tokens), tokens]) if guided else tokens
-        for null, tokens in (
-            (settings.null_image, stimuli.image_tokens),
-            (settings.null_text, stimuli.text_tokens),
-        )
-    ]
-    image_tokens, text_tokens = (tokens.to(model.device, model.dtype) for tokens in conditions)
+    """Latents of one batch, all predictions of a step in a single pass."""
+    image_tokens, text_tokens, weights = _routes(stimuli, settings)
+    image_tokens, text_tokens = (tokens.to(model.device, model.dtype) for tokens in (image_tokens, text_tokens))
     stepper, times, latents = _start(model, stimuli, settings)
     for time in times:
-        seen = stepper.scale_model_input(torch.cat([latents] * 2) if guided else latents, time).to(model.dtype)
+        seen = stepper.scale_model_input(torch.cat([latents] * len(weights)), time).to(model.dtype)
         predicted = model.unet(seen, time, image_tokens, text_tokens, settings.text_mix).float()
-        if guided:
-            without, given = predicted.chunk(2)
-            predicted = without + settings.scale * (given - without)
+        # the first is kept apart: differences from it lose nothing to rounding
+        base, *others = predicted.chunk(len(weights))
+        predicted = base + sum(weight * (other - base) for weight, other in zip(weights[1:], others, strict=True))
         latents = stepper.step(predicted, time, latents, return_dict=False)[0]
     return latents
+
+
+def _routes(
+    stimuli: Stimuli, settings: Guidance
+) -> tuple[Float[Tensor, "m image_tokens image_width"], Float[Tensor, "m text_tokens text_width"], list[float]]:
+    """The conditions of a step's predictions, one below the other, and the weights of these, which add to 1."""
+    images, texts, weights = [stimuli.image_tokens], [stimuli.text_tokens], [settings.scale]
+    if stimuli.second_image_tokens is not None and settings.second_share:
+        images, texts = [*images, stimuli.second_image_tokens], texts * 2
+        weights = [settings.scale * (1 - settings.second_share), settings.scale * settings.second_share]
+    if settings.scale != 1:
+        images = [settings.null_image.expand_as(stimuli.image_tokens), *images]
+        texts = [settings.null_text.expand_as(stimuli.text_tokens), *texts]
+        weights = [1 - settings.scale, *weights]
+    return torch.cat(images), torch.cat(texts), weights
 
 
 def generate_reference(
@@ -160,8 +182,9 @@ def denoise_reference(
     null_tokens: tuple[Tensor, Tensor],
     noise: Float[Tensor, "1 channels h w"],
     settings: tuple[float, float, int, str],
+    second: tuple[Tensor, float] | None = None,
 ) -> Float[Tensor, "1 channels h w"]:
-    """Latents of one stimulus: a pass without and a pass with guidance at every step."""
+    """Latents of one stimulus: a pass for every prediction; `second` are a second image's tokens and their share."""
     text_mix, scale, steps, name = settings
     stepper = make_scheduler(model, name)
     stepper.set_timesteps(steps, device=model.device)
@@ -170,9 +193,10 @@ def denoise_reference(
         seen = stepper.scale_model_input(latents, time).to(model.dtype)
         passes = [
             model.unet(seen, time, *(part.to(model.device, model.dtype) for part in route), text_mix).float()
-            for route in (null_tokens, tokens)
+            for route in (null_tokens, tokens, *([] if second is None else [(second[0], tokens[1])]))
         ]
-        predicted = passes[0] + scale * (passes[1] - passes[0])
+        given = passes[1] if second is None else (1 - second[1]) * passes[1] + second[1] * passes[2]
+        predicted = passes[0] + scale * (given - passes[0])
         latents = stepper.step(predicted, time, latents, return_dict=False)[0]
     return latents
 
@@ -203,13 +227,14 @@ def _stimuli(
     model: VersatileDiffusion,
     image_tokens: Tensor,
     text_tokens: Tensor,
+    second: Tensor | None,
     start_images: np.ndarray | None,
     seed: Seeds,
     rows: slice,
 ) -> Stimuli:
     noise = noise_for(model, seed, range(rows.start, min(rows.stop, len(image_tokens))))
     start = None if start_images is None else model.encode(start_images)
-    return Stimuli(image_tokens[rows], text_tokens[rows], noise.to(model.device), start)
+    return Stimuli(image_tokens[rows], text_tokens[rows], noise.to(model.device), start, second)
 
 
 def _start(model: VersatileDiffusion, stimuli: Stimuli, settings: Guidance) -> tuple[Any, Tensor, Tensor]:
@@ -231,6 +256,7 @@ def _check(
     settings: Guidance,
     image_tokens: Tensor,
     text_tokens: Tensor,
+    second: Tensor | None,
     start_images: np.ndarray | None,
     seed: Seeds,
     batch_size: int,
@@ -239,12 +265,17 @@ def _check(
         raise ValueError(
             f"image and text tokens must have a row for each picture, got {len(image_tokens)} and {len(text_tokens)}."
         )
-    counts = {"start images": start_images, "seeds": None if isinstance(seed, int) else seed}
+    counts = {
+        "second image tokens": second,
+        "start images": start_images,
+        "seeds": None if isinstance(seed, int) else seed,
+    }
     for name, given in counts.items():
         if given is not None and len(given) != len(image_tokens):
             raise ValueError(f"one of the {name} for each of {len(image_tokens)} pictures is needed, got {len(given)}.")
-    if not 0 <= settings.strength <= 1:
-        raise ValueError(f"strength must lie in [0, 1], got {settings.strength}.")
+    for name, value in {"strength": settings.strength, "second_share": settings.second_share}.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} must lie in [0, 1], got {value}.")
     if settings.strength < 1 and start_images is None:
         raise ValueError(
             f"strength {settings.strength} needs start images; hand in start_images or leave strength at 1."

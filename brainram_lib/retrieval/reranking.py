@@ -14,12 +14,13 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int64
 from torch import Tensor
 from torch.nn.functional import normalize
 from tqdm.auto import tqdm
 
 from brainram_lib.retrieval.index import Neighbours
+from brainram_lib.retrieval.neighbours import best_items
 from brainram_lib.rows import Rows
 
 CHUNK = 64
@@ -63,6 +64,19 @@ def reranked(
             score[rows, sample] += weight * torch.einsum("nd,ncd->nc", asked[:, sample], candidates).numpy()
     order = np.argsort(-score, axis=-1, kind="stable")[..., :k]
     return Neighbours(*(np.take_along_axis(values, order, axis=-1) for values in (found.ids, score)))
+
+
+def best_by_tokens(
+    found: Neighbours, estimates: Float[Tensor, "n tokens width"], tokens_of: TokensOf, count: int
+) -> Int64[np.ndarray, "n count"]:
+    """The `count` items of each stimulus, over all its samples, whose tokens resemble one estimate of it most.
+
+    Best first, an item found twice only once; where its samples found fewer, they follow one another again.
+    `estimates` and what `tokens_of` gives are whitened alike.
+    """
+    ids = found.ids.reshape(len(found.ids), 1, -1)
+    pooled = Neighbours(ids, np.zeros(ids.shape, np.float32))
+    return best_items(reranked(pooled, estimates[:, None], tokens_of, 1.0, ids.shape[-1]), count)
 
 
 def reranked_reference(
