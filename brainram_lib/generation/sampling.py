@@ -4,7 +4,7 @@ The brain's estimates are tokens, so nothing here encodes prompts. Guidance as i
 
     prediction = unconditional + scale (conditional - unconditional),
 
-all in one pass. Two images may guide together, each by a prediction of its own (Liu et al. 2022, eq. 11):
+all in one pass. Two images may guide together, each by a prediction of its own (Liu et al. 2022, composed diffusion):
 
     conditional = (1 - a) conditional(image, text) + a conditional(second image, text).
 """
