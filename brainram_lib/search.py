@@ -18,6 +18,7 @@ from brainram_lib.profiles import RetrievalSettings
 from brainram_lib.retrieval.corpus import Corpus
 from brainram_lib.retrieval.index import Neighbours, VectorIndex
 from brainram_lib.retrieval.neighbours import CombinedIndex, find_by_parts, find_neighbours, image_query, text_query
+from brainram_lib.retrieval.readable import FindExcept, find_readable
 from brainram_lib.retrieval.reranking import reranked
 from brainram_lib.retrieval.tokens import TokenCache
 from brainram_lib.retrieval.words import Vocabulary
@@ -126,7 +127,9 @@ class Search:
         `whitening`: of image tokens, for the choice among candidates.
         """
         alone = self.settings.text_weight is None
-        found = self._alone(modality, estimates) if alone else self._by_all(estimates)
+        search = self._alone(modality, estimates) if alone else self._by_all(estimates)
+        encoded = "text" if modality == "text" else "image"
+        found = find_readable(search, lambda ids: self.tokens.prepare(ids, encoded))
         if self.settings.candidates is not None:
             found = self._chosen(found, estimates["image"], whitened_by(whitening))
         write_array(folder / f"{split}_ids.npy", found.ids)
@@ -136,13 +139,13 @@ class Search:
     def _count(self) -> int:
         return self.settings.candidates or self.settings.neighbours
 
-    def _alone(self, modality: str, estimates: Estimates) -> Neighbours:
+    def _alone(self, modality: str, estimates: Estimates) -> FindExcept:
         index = VectorIndex.of(self.corpus, modality, self.settings.index)
         image = modality == "image"
         queries = image_query(estimates["image"]) if image else text_query(estimates["text"], self.readout)
-        return find_neighbours(index, queries, self._count)
+        return lambda excluded: find_neighbours(index, queries, self._count, excluded)
 
-    def _by_all(self, estimates: Estimates) -> Neighbours:
+    def _by_all(self, estimates: Estimates) -> FindExcept:
         index = CombinedIndex.of(self.corpus, None if self.words is None else self.words.of_captions(self.corpus))
         queries = [image_query(estimates["image"]), text_query(estimates["text"], self.readout)]
         weights = [1 - self.settings.text_weight, self.settings.text_weight]
@@ -152,10 +155,9 @@ class Search:
         if self.words is not None:
             queries.append(text_query(estimates["text"], self.words))
             weights.append(self.settings.word_weight)
-        return find_by_parts(index, queries, weights, self._count, z_scored=True)
+        return lambda excluded: find_by_parts(index, queries, weights, self._count, excluded, z_scored=True)
 
     def _chosen(self, found: Neighbours, estimates: np.ndarray, whitened: Callable[[Tensor], Tensor]) -> Neighbours:
-        self.tokens.prepare(found.ids, "image")
         return reranked(
             found,
             Rows(estimates, mapped=whitened),

@@ -1,9 +1,16 @@
 """One small end-to-end run: from simulated NSD files to a scored table, through every stage."""
 
+import shutil
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from brainram_lib.profiles import MINI, MODALITIES, changed
+from brainram_lib.retrieval.corpus import Corpus
+from brainram_lib.retrieval.tokens import TokenCache
 from brainram_lib.scoring import COMPARED
 from brainram_lib.workbench import Workbench, all_systems
 from brainram_lib.world.world import WorldSettings
@@ -100,6 +107,23 @@ def test_both_modalities_share_the_neighbours_that_both_estimates_found(workbenc
     image, text = (workbench.neighbours(modality, "test") for modality in MODALITIES)
     np.testing.assert_array_equal(image.ids, text.ids)
     assert (np.diff(image.similarity, axis=-1) <= 0).all()
+
+
+def test_a_broken_picture_of_the_corpus_does_not_stop_the_search(workbench, tmp_path):
+    broken = int(workbench.neighbours("image", "test").ids[0, 0, 0])
+    corpus = Corpus(shutil.copytree(workbench.corpus.folder, tmp_path / "corpus"), workbench.encoder.image_size)
+    tar = corpus.layout.tar(0)
+    with tarfile.open(tar) as archive:
+        member = next(one for one in archive if Path(one.name).suffix == ".jpg" and int(Path(one.name).stem) == broken)
+    with open(tar, "r+b") as stored:
+        stored.seek(member.offset_data)
+        stored.write(bytes(member.size))
+    search = replace(workbench.search, tokens=TokenCache(corpus, workbench.encoder, tmp_path / "tokens"))
+    estimates = {modality: workbench.estimates(modality, "test") for modality in MODALITIES}
+    with pytest.warns(UserWarning, match=f"Item {broken}: "):
+        search.write(tmp_path, "test", "both", estimates, workbench.prior("image").whitening)
+    ids = np.load(tmp_path / "test_ids.npy")
+    assert ids.shape == workbench.neighbours("image", "test").ids.shape and broken not in ids
 
 
 def test_only_brainram_is_guided_by_a_neighbour_for_each_sample(workbench, runs, monkeypatch):
