@@ -120,15 +120,14 @@ def generate(
 @torch.no_grad()
 def denoise(model: VersatileDiffusion, stimuli: Stimuli, settings: Guidance) -> Float[Tensor, "n channels h w"]:
     """Latents of one batch, all predictions of a step in a single pass."""
-    image_tokens, text_tokens, weights = _routes(stimuli, settings)
+    image_tokens, text_tokens, gains = _routes(stimuli, settings)
     image_tokens, text_tokens = (tokens.to(model.device, model.dtype) for tokens in (image_tokens, text_tokens))
     stepper, times, latents = _start(model, stimuli, settings)
     for time in times:
-        seen = stepper.scale_model_input(torch.cat([latents] * len(weights)), time).to(model.dtype)
+        seen = stepper.scale_model_input(torch.cat([latents] * (1 + len(gains))), time).to(model.dtype)
         predicted = model.unet(seen, time, image_tokens, text_tokens, settings.text_mix).float()
-        # the first is kept apart: differences from it lose nothing to rounding
-        base, *others = predicted.chunk(len(weights))
-        predicted = base + sum(weight * (other - base) for weight, other in zip(weights[1:], others, strict=True))
+        base, *others = predicted.chunk(1 + len(gains))
+        predicted = base + sum(gain * (other - base) for gain, other in zip(gains, others, strict=True))
         latents = stepper.step(predicted, time, latents, return_dict=False)[0]
     return latents
 
@@ -136,16 +135,16 @@ def denoise(model: VersatileDiffusion, stimuli: Stimuli, settings: Guidance) -> 
 def _routes(
     stimuli: Stimuli, settings: Guidance
 ) -> tuple[Float[Tensor, "m image_tokens image_width"], Float[Tensor, "m text_tokens text_width"], list[float]]:
-    """The conditions of a step's predictions, one below the other, and the weights of these, which add to 1."""
-    images, texts, weights = [stimuli.image_tokens], [stimuli.text_tokens], [settings.scale]
+    """The conditions of a step's predictions, one below the other, and how far each after the first leads from it."""
+    images, shares = [stimuli.image_tokens], [1.0]
     if stimuli.second_image_tokens is not None and settings.second_share:
-        images, texts = [*images, stimuli.second_image_tokens], texts * 2
-        weights = [settings.scale * (1 - settings.second_share), settings.scale * settings.second_share]
-    if settings.scale != 1:
-        images = [settings.null_image.expand_as(stimuli.image_tokens), *images]
-        texts = [settings.null_text.expand_as(stimuli.text_tokens), *texts]
-        weights = [1 - settings.scale, *weights]
-    return torch.cat(images), torch.cat(texts), weights
+        images, shares = [*images, stimuli.second_image_tokens], [1 - settings.second_share, settings.second_share]
+    texts = [stimuli.text_tokens] * len(images)
+    if settings.scale == 1:
+        return torch.cat(images), torch.cat(texts), shares[1:]
+    images = [settings.null_image.expand_as(stimuli.image_tokens), *images]
+    texts = [settings.null_text.expand_as(stimuli.text_tokens), *texts]
+    return torch.cat(images), torch.cat(texts), [settings.scale * share for share in shares]
 
 
 def generate_reference(

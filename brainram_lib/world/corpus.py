@@ -38,7 +38,7 @@ Stimulus = tuple[str, int]
 
 
 def make_mini_corpus(
-    folder: Path, encoder: PooledEncoder, count: int = 24_000, planted: Sequence[Stimulus] = (), shard_size: int = 1000
+    folder: Path, encoder: PooledEncoder, count: int, planted: Sequence[Stimulus] = (), shard_size: int = 1000
 ) -> dict[int, Stimulus]:
     """Write `count` image-caption pairs to `folder`; gives the planted items {id: (scene set, index)}.
 
