@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 
 from brainram_lib.encoders import ClipTokens, PooledTextReadout, load_encoder
 from brainram_lib.profiles import MINI
-from brainram_lib.search import fit_readout
+from brainram_lib.search import fit_readouts
 from brainram_lib.world.captions import web_caption
 from brainram_lib.world.corpus import CORPUS_SET
 from brainram_lib.world.material import captions_of_set
@@ -50,7 +50,7 @@ class CorpusCaptions:
 def fitted(encoder: ClipTokens, captions: int) -> PooledTextReadout:
     """The readout as `Workbench.readout` fits it."""
     with tempfile.TemporaryDirectory() as folder:
-        fit_readout(Path(folder), CorpusCaptions(captions), encoder)
+        fit_readouts(Path(folder), CorpusCaptions(captions), encoder, words=False)
         return PooledTextReadout.load(Path(folder) / "readout.safetensors")
 
 

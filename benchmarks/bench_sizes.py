@@ -33,8 +33,8 @@ from brainram_lib.stage2.ram import Ram
 GB, TERA, HOUR = 1e9, 1e12, 3600
 TRAIN_IMAGES, TEST_IMAGES = 8_859, 982  # 37 sessions (paper, 4.2)
 BYTES_OF_A_TRAINED_WEIGHT = 16
-# BrainRAM with and without RAM paint every sample of the prior; ridge and the ceiling have one.
-PAINTED_WITH_SAMPLES, PAINTED_ONCE = 2, 2
+# BrainRAM with and without RAM paint every sample of the prior, ridge as often; the ceiling is painted once.
+PAINTED_AS_SAMPLES, PAINTED_ONCE = 3, 1
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def generation(profile: Profile, shapes: dict[str, tuple[int, int]]) -> Need:
     tokens = [torch.empty(1, *shapes[modality]) for modality in ("image", "text")]
     one, _ = counted(unet, lambda: unet(latents, torch.empty(()), *tokens, settings.text_mix))
     decode, _ = counted(vae, lambda: vae.decode(latents))
-    pictures = TEST_IMAGES * (PAINTED_WITH_SAMPLES * profile.stage1.samples + PAINTED_ONCE)
+    pictures = TEST_IMAGES * (PAINTED_AS_SAMPLES * profile.stage1.samples + PAINTED_ONCE)
     passes = settings.steps * (1 if settings.guidance_scale == 1 else 2)
     note = f"{pictures:,} pictures, {passes} passes of {one / TERA:.2f} TFLOP and one decoding of {decode / TERA:.2f}"
     memory = 2 * (weights_of(unet) + weights_of(vae))

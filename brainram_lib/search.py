@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from brainram_lib.encoders import ClipTokens, PooledTextReadout, TokenReadout
 from brainram_lib.profiles import RetrievalSettings
@@ -28,28 +27,21 @@ from brainram_lib.store import write_array, write_json
 from brainram_lib.whitening import TokenWhitening
 
 READOUT_CAPTIONS = 8_000
-CHUNK = 500
 Estimates = Mapping[str, Float[np.ndarray, "n samples tokens width"]]
 
 
-def fit_readout(folder: Path, corpus: Corpus, encoder: ClipTokens) -> None:
-    """Fit the pooled text embedding on single captions of the corpus, the first READOUT_CAPTIONS.
+def fit_readouts(folder: Path, corpus: Corpus, encoder: ClipTokens, words: bool) -> None:
+    """What a search reads out of text tokens: the pooled embedding and, with `words`, which words they hold.
 
-    The targets average an image's captions, and the readout serves them too: it is linear up to the length of what it
-    gives, so that of averaged tokens it reads the average.
+    Fitted on single captions of the corpus, the first READOUT_CAPTIONS. The targets average an image's captions, and
+    the readouts serve them too: they are linear up to the length of what they give, so that of averaged tokens they
+    read the average.
     """
-    tokens, pooled = [], []
-    for part in _captions(corpus, "text readout"):
-        tokens.append(encoder.text_tokens([[caption] for caption in part]))
-        pooled.append(encoder.pooled_texts(part))
-    readout = PooledTextReadout.fit(torch.cat(tokens), torch.cat(pooled))
-    readout.save(folder / "readout.safetensors")
-
-
-def _captions(corpus: Corpus, label: str) -> Iterator[list[str]]:
-    count = min(READOUT_CAPTIONS, len(corpus))
-    for start in tqdm(range(0, count, CHUNK), desc=label, unit="chunk"):
-        yield [corpus.caption(item) for item in range(start, min(start + CHUNK, count))]
+    captions = [corpus.caption(item) for item in range(min(READOUT_CAPTIONS, len(corpus)))]
+    tokens = encoder.text_tokens([[caption] for caption in captions])
+    PooledTextReadout.fit(tokens, encoder.pooled_texts(captions)).save(folder / "readout.safetensors")
+    if words:
+        WordReadout.fit(corpus, captions, tokens).save(folder)
 
 
 @dataclass(frozen=True)
@@ -60,14 +52,12 @@ class WordReadout:
     readout: TokenReadout
 
     @classmethod
-    def fit(cls, corpus: Corpus, encoder: ClipTokens) -> WordReadout:
-        """The vocabulary of all captions of the corpus; the map from the first READOUT_CAPTIONS of them."""
+    def fit(
+        cls, corpus: Corpus, captions: Sequence[str], tokens: Float[Tensor, "captions tokens width"]
+    ) -> WordReadout:
+        """The vocabulary of all captions of the corpus; the map from these captions' tokens to their words."""
         vocabulary = Vocabulary.of([corpus.caption(item) for item in range(len(corpus))])
-        tokens, presence = [], []
-        for part in _captions(corpus, "word readout"):
-            tokens.append(encoder.text_tokens([[caption] for caption in part]))
-            presence.append(torch.from_numpy(vocabulary.presence(part)).float())
-        return cls(vocabulary, TokenReadout.fit(torch.cat(tokens), torch.cat(presence)))
+        return cls(vocabulary, TokenReadout.fit(tokens, torch.from_numpy(vocabulary.presence(captions)).float()))
 
     def __call__(self, tokens: Float32[np.ndarray, "n tokens width"]) -> Float32[np.ndarray, "n words"]:
         """What to ask for: the vector of the presence that these tokens hold."""
@@ -79,7 +69,7 @@ class WordReadout:
 
     def save(self, folder: Path) -> None:
         """Write the words and the map."""
-        self.readout.save(folder / "readout.safetensors")
+        self.readout.save(folder / "words.safetensors")
         write_json(folder / "words.json", {"words": self.vocabulary.words, "share": self.vocabulary.share.tolist()})
 
     @classmethod
@@ -87,7 +77,7 @@ class WordReadout:
         """Read what `save` wrote."""
         stored = json.loads((folder / "words.json").read_text())
         vocabulary = Vocabulary(tuple(stored["words"]), np.array(stored["share"], np.float32))
-        return cls(vocabulary, TokenReadout.load(folder / "readout.safetensors"))
+        return cls(vocabulary, TokenReadout.load(folder / "words.safetensors"))
 
 
 @dataclass(frozen=True)

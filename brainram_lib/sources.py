@@ -18,7 +18,7 @@ from brainram_lib.nsd.stimuli import read_stimuli
 from brainram_lib.profiles import MODALITIES, Profile, default_runs, profile_of
 from brainram_lib.retrieval.corpus import Corpus
 from brainram_lib.retrieval.tokens import TokenCache
-from brainram_lib.search import Search, WordReadout, fit_readout
+from brainram_lib.search import Search, WordReadout, fit_readouts
 from brainram_lib.store import Result, Store, fingerprint
 from brainram_lib.world.corpus import make_mini_corpus
 from brainram_lib.world.world import WorldSettings, make_world
@@ -173,32 +173,25 @@ class Sources:
         return TokenCache(self.corpus, self.encoder, self.root / "corpus_tokens" / self.encoder.fingerprint)
 
     @cached_property
-    def readout(self) -> PooledTextReadout:
-        """The pooled text embedding read out of text tokens, fitted on captions of the corpus."""
-        result = self.shared.result(
-            "readout",
-            {"corpus": self.corpus.fingerprint, "encoder": self.encoder.fingerprint},
+    def _readouts(self) -> Result:
+        words = self.profile.retrieval.word_weight > 0
+        return self.shared.result(
+            "readouts",
+            {"corpus": self.corpus.fingerprint, "encoder": self.encoder.fingerprint, "words": words},
             {},
-            lambda folder: fit_readout(folder, self.corpus, self.encoder),
+            lambda folder: fit_readouts(folder, self.corpus, self.encoder, words),
         )
-        return PooledTextReadout.load(result.folder / "readout.safetensors")
 
     @cached_property
-    def word_readout(self) -> WordReadout:
-        """The words read out of text tokens, fitted on captions of the corpus."""
-        result = self.shared.result(
-            "words",
-            {"corpus": self.corpus.fingerprint, "encoder": self.encoder.fingerprint},
-            {},
-            lambda folder: WordReadout.fit(self.corpus, self.encoder).save(folder),
-        )
-        return WordReadout.load(result.folder)
+    def readout(self) -> PooledTextReadout:
+        """The pooled text embedding read out of text tokens, fitted on captions of the corpus."""
+        return PooledTextReadout.load(self._readouts.folder / "readout.safetensors")
 
     @cached_property
     def search(self) -> Search:
         """The corpus, searched as the profile says."""
         settings = self.profile.retrieval
-        words = self.word_readout if settings.word_weight else None
+        words = WordReadout.load(self._readouts.folder) if settings.word_weight else None
         return Search(settings, self.corpus, self.readout, words, self.corpus_tokens)
 
 

@@ -213,22 +213,26 @@ def make_reconstructions(
     folder: Path,
     image: Float[np.ndarray, "n samples image_tokens width"],
     text: Float[np.ndarray, "n samples text_tokens text_width"],
-    neighbours: Float[np.ndarray, "n samples image_tokens width"] | None,
+    neighbours: Float[np.ndarray, "n pictures image_tokens width"] | None,
+    pictures: int,
     paint: Callable[..., UInt8[np.ndarray, "m height width 3"]],
     encode: Callable[[np.ndarray], Tensor],
     label: str,
 ) -> None:
-    """One picture for each sample, and the one of each stimulus that agrees best with the brain's own estimate.
+    """`pictures` of each stimulus, and the one of them that agrees best with the brain's own estimate.
 
-    `paint(image, text, label, neighbours=...)` generates from the estimates, guided also by neighbours' tokens where
-    there are any, and `encode` gives a picture's image tokens. Neither sees the stimulus.
+    Sample s guides the picture s, s + S, ...: an estimate without samples is painted as often as the others, from
+    other noise. `paint(image, text, label, neighbours=...)` generates from the estimates, guided also by neighbours'
+    tokens where there are any, and `encode` gives a picture's image tokens. Neither sees the stimulus.
     """
     n, samples = image.shape[:2]
-    flat = [one if one is None else one.reshape(-1, *one.shape[2:]) for one in (image, text, neighbours)]
-    pictures = paint(*flat[:2], label, neighbours=flat[2])
-    every = pictures.reshape(n, samples, *pictures.shape[1:])
-    chosen = choose(every, as_tensor(image), encode)
-    write_array(folder / "samples.npy", every)
+    turns = np.arange(pictures) % samples
+    every = [one[:, turns].reshape(-1, *one.shape[2:]) for one in (image, text)]
+    guiding = None if neighbours is None else neighbours.reshape(-1, *neighbours.shape[2:])
+    painted = paint(*every, label, neighbours=guiding)
+    painted = painted.reshape(n, pictures, *painted.shape[1:])
+    chosen = choose(painted, as_tensor(image), encode)
+    write_array(folder / "samples.npy", painted)
     write_array(folder / "agreement.npy", chosen.agreement)
     write_array(folder / "chosen.npy", chosen.images)
 

@@ -273,6 +273,8 @@ class Workbench(Sources):
             "ceiling": self._targets,
         }
         inputs = {modality: results[system](modality) for modality in MODALITIES}
+        # ridge chooses among as many as the others; a choice by true tokens would be one by the truth
+        pictures = 1 if system == "ceiling" else self.profile.stage1.samples
 
         def make(folder: Path) -> None:
             tokens, items = self.tokens_of_system(system), self.guiding_neighbours(system)
@@ -281,6 +283,7 @@ class Workbench(Sources):
                 tokens["image"],
                 tokens["text"],
                 None if items is None else self.corpus_tokens.tokens_of(items, "image").numpy(),
+                pictures,
                 self.generator.paint,
                 self.encoder.image_tokens,
                 f"reconstruct, {system}",
@@ -288,10 +291,7 @@ class Workbench(Sources):
 
         share = self.profile.generation.neighbour_share if system == "brainram" else 0.0
         generation = replace(self.profile.generation, neighbour_share=share)
-        settings = {"generation": generation, "generator": self.generator.fingerprint}
-        if share:
-            # tells such pictures from earlier ones, whose guiding tokens lay between the estimate and a neighbour
-            settings["neighbours"] = "predictions of their own"
+        settings = {"generation": generation, "generator": self.generator.fingerprint, "pictures": pictures}
         return self.store.result(f"reconstructions-{system}", settings, inputs, make)
 
     def reconstructions(self, system: str = "brainram") -> UInt8[np.ndarray, "n height width 3"]:
@@ -308,7 +308,7 @@ class Workbench(Sources):
         return shown_pictures(self, system)
 
     def samples(self, system: str = "brainram") -> UInt8[np.ndarray, "n samples height width 3"]:
-        """All S pictures of each test stimulus."""
+        """All pictures of each test stimulus, of which one is chosen: S, of the ceiling one."""
         return np.array(self._painted(system).array("samples"))
 
     # --- scores -------------------------------------------------------------------------------------------------------

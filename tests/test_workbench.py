@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from brainram_lib.generation.selection import agreement
 from brainram_lib.profiles import MINI, MODALITIES, changed
 from brainram_lib.retrieval.corpus import Corpus
 from brainram_lib.retrieval.tokens import TokenCache
@@ -67,7 +69,8 @@ def test_scores_hold_every_system_and_metric(workbench):
     assert {row["system"] for row in scores} >= {*all_systems(), "chance"}
     needed = {"pixcorr", "ssim", "lite0_early", "lite0_middle", "lite0_late", "clip", "probe_category"}
     assert {row["metric"] for row in scores if row["system"] == "brainram"} >= needed | {
-        *("image_mse", "image_cosine", "text_mse", "text_cosine", "image_retrieval", "brain_retrieval")
+        *("image_mse", "image_cosine", "text_mse", "text_cosine"),
+        *("image_retrieval", "brain_retrieval", "global_two_way"),
     }
     for row in scores:
         assert row["low"] <= row["value"] + 1e-9 and row["value"] <= row["high"] + 1e-9, row
@@ -138,6 +141,15 @@ def test_only_brainram_is_guided_by_a_neighbour_for_each_sample(workbench, runs,
     workbench.samples("ridge")
     monkeypatch.setattr("brainram_lib.stages.make_reconstructions", lambda *_, **__: pytest.fail("made again"))
     np.testing.assert_array_equal(alone.samples("ridge"), workbench.samples("ridge"))
+
+
+def test_ridge_chooses_among_as_many_pictures_and_the_ceiling_never(workbench):
+    ridge = workbench.samples("ridge")
+    assert ridge.shape == workbench.samples("brainram").shape and not np.array_equal(ridge[:, 0], ridge[:, 1])
+    made = workbench.encoder.image_tokens(ridge.reshape(-1, *ridge.shape[2:])).unflatten(0, ridge.shape[:2])
+    agreed = agreement(made, torch.from_numpy(np.array(workbench.ridge("image"))))
+    np.testing.assert_array_equal(workbench.reconstructions("ridge"), ridge[np.arange(len(ridge)), agreed.argmax(1)])
+    assert workbench.samples("ceiling").shape[1] == 1
 
 
 def test_the_papers_search_asks_with_each_modality_alone(runs):

@@ -83,6 +83,8 @@ ESTIMATES = (
     Metric("image_cosine", "Image tokens cosine", "up"),
     Metric("text_mse", "Text tokens MSE", "down", decimals=5),
     Metric("text_cosine", "Text tokens cosine", "up"),
+    # what CLIP's own column could reach if a picture kept all that its estimate says
+    Metric("global_two_way", "Global token, two-way", "up", percent=True, chance=0.5),
 )
 ALL = tuple(dict.fromkeys(MINI + PAPER + IDENTIFICATION + PROBE + ESTIMATES))
 _SETS = {"mini": MINI, "paper": PAPER}
