@@ -10,7 +10,6 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,13 +154,15 @@ def reconstruct(chosen: Arguments) -> None:
 
 
 def scores(chosen: Arguments) -> None:
-    """Score every system; print a table and BrainRAM's leads image by image, or the records as JSON."""
+    """Score every system; print the tables, as text or markdown, or the records as JSON."""
+    from brainram_lib.scoring import score_tables
+
     workbench = _workbench(chosen)
-    records = workbench.scores()
     if chosen.json:
-        print(json.dumps(records, indent=1))
+        print(json.dumps(workbench.scores(), indent=1))
     else:
-        print(table(records), table([asdict(lead) for lead in workbench.leads()]), sep="\n\n")
+        tables = score_tables(workbench)
+        print("\n".join(table.markdown() if chosen.markdown else table.text() for table in tables), end="")
 
 
 def doctor(chosen: Arguments) -> int:
@@ -201,17 +202,6 @@ def rehearsal(chosen: Arguments) -> None:
     run(chosen.out.absolute(), chosen.sizes, chosen.step)
 
 
-def table(records: Sequence[dict[str, Any]]) -> str:
-    """Records {system, metric, value, low, high, n, ...} as text: a system a row, `value [low, high]` a metric."""
-    metrics = list(dict.fromkeys(record["metric"] for record in records))
-    cells = {(r["system"], r["metric"]): f"{r['value']:.3f} [{r['low']:.3f}, {r['high']:.3f}]" for r in records}
-    rows = [["system", *metrics]]
-    for system in dict.fromkeys(record["system"] for record in records):
-        rows.append([system, *(cells.get((system, metric), "-") for metric in metrics)])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in rows)
-
-
 # --- the parser ---
 
 
@@ -240,7 +230,9 @@ def _parser() -> argparse.ArgumentParser:
     _modality(_stage(commands, "prior", prior))
     _modality(_stage(commands, "ram", ram))
     _stage(commands, "reconstruct", reconstruct).add_argument("--system", default="brainram", help="default: brainram")
-    _stage(commands, "scores", scores).add_argument("--json", action="store_true", help="print the records as JSON")
+    printed = _stage(commands, "scores", scores).add_mutually_exclusive_group()
+    printed.add_argument("--json", action="store_true", help="print the records as JSON")
+    printed.add_argument("--markdown", action="store_true", help="print the tables as markdown")
     drawn = _stage(commands, "figures", figures)
     drawn.add_argument("--out", type=Path, metavar="FOLDER", help="default: figures/")
     checked = _stage(commands, "doctor", doctor)

@@ -18,6 +18,7 @@ from brainram_lib.evaluation.identification import retrieval
 from brainram_lib.evaluation.metrics import Judge, two_way_identification
 from brainram_lib.evaluation.probe import Probe, fit_probe, label_matrix, named_by_chance
 from brainram_lib.evaluation.records import Record
+from brainram_lib.evaluation.tables import ScoreTable, lead_table, score_table
 from brainram_lib.profiles import MODALITIES
 from brainram_lib.store import write_json
 from brainram_lib.world.material import render_set
@@ -63,6 +64,19 @@ def make_scores(folder: Path, workbench: Workbench) -> None:
     write_json(folder / "records.json", [asdict(row) for row in rows + estimate_records(workbench)])
     leads = [row for other in COMPARED for row in records.leads("brainram", other, values, **of)]
     write_json(folder / "leads.json", [asdict(row) for row in leads])
+
+
+def score_tables(workbench: Workbench) -> tuple[ScoreTable, ScoreTable, ScoreTable]:
+    """Table 1's measured rows, BrainRAM's lead image by image, and the token estimates."""
+    embedded = workbench.profile.embedded_world
+    pictures = catalogue.metric_set(workbench.profile.metrics) + (catalogue.PROBE[:1] if embedded else ())
+    estimates = catalogue.ESTIMATES + catalogue.IDENTIFICATION
+    of, rows = f"subject {workbench.subject}", workbench.records()
+    return (
+        score_table(rows, pictures, f"Table 1, {of}", embedded=embedded),
+        lead_table(workbench.leads(), pictures, f"Lead of BrainRAM, {of}", embedded=embedded),
+        score_table(rows, estimates, f"Token estimates, {of}", embedded=embedded),
+    )
 
 
 def _judge(workbench: Workbench) -> tuple[Judge, dict]:

@@ -1,4 +1,4 @@
-"""The command line: help for every command, one sentence for an error, the table of scores."""
+"""The command line: help for every command, one sentence for an error, scores as records."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from brainram_lib.__main__ import main, table
+from brainram_lib.__main__ import main
 
 COMMANDS = [
     ["world", "make"], ["world", "sprites"], ["world", "train-clip"], ["world", "train-autoencoder"],
@@ -60,15 +60,6 @@ def test_scores_are_printed_as_records(monkeypatch, capsys):
     )
     assert main(["scores", "--profile", "mini", "--subject", "1", "--json"]) == 0
     assert '"system": "ridge"' in capsys.readouterr().out
-
-
-def test_the_table_has_a_row_a_system_and_a_dash_where_nothing_was_measured():
-    one = {"system": "ridge", "metric": "clip", "value": 0.5, "low": 0.4, "high": 0.625}
-    other = {"system": "chance", "metric": "ssim", "value": 0.25, "low": 0.25, "high": 0.25}
-    head, ridge, chance = table([one, other]).splitlines()
-    assert head.split() == ["system", "clip", "ssim"]
-    assert ridge.split("  ")[1].strip() == "0.500 [0.400, 0.625]" and ridge.endswith("-".ljust(20))
-    assert chance.split()[:2] == ["chance", "-"]
 
 
 def test_notebook_parameters_are_checked_before_any_notebook_runs(tmp_path, capsys):

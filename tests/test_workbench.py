@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from brainram_lib.evaluation.tables import EMBEDDED
 from brainram_lib.generation.selection import agreement
 from brainram_lib.profiles import MINI, MODALITIES, changed
 from brainram_lib.retrieval.corpus import Corpus
 from brainram_lib.retrieval.tokens import TokenCache
-from brainram_lib.scoring import COMPARED
+from brainram_lib.scoring import COMPARED, score_tables
 from brainram_lib.workbench import Workbench, all_systems
 from brainram_lib.world.world import WorldSettings
 
@@ -84,6 +85,14 @@ def test_leads_are_differences_of_the_scores(workbench):
     for (system, metric), lead in leads.items():
         first, other = system.split(" over ")
         assert lead.value == pytest.approx(means[first, metric] - means[other, metric])
+
+
+def test_the_tables_say_what_they_cannot_be_compared_with_and_keep_small_errors_apart(workbench):
+    pictures, lead, estimates = score_tables(workbench)
+    assert all(EMBEDDED in table.title for table in (pictures, lead, estimates))
+    assert "| Ridge |" in pictures.markdown() and "| BrainRAM over Ridge |" in lead.markdown()
+    errors = estimates.sections[0].cells["Image tokens MSE ↓"]
+    assert len(errors["Ridge"].split()[0]) == len(".00221") and errors["True tokens (ceiling)"] == ".00000"
 
 
 def test_the_ceilings_estimates_are_perfect(workbench):
