@@ -1,9 +1,9 @@
-"""The command line: help for every command, one sentence for an error, scores as records."""
+"""The command line: help for every command, one sentence for an error, scores as tables and records."""
 
 from __future__ import annotations
 
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -60,6 +60,15 @@ def test_scores_are_printed_as_records(monkeypatch, capsys):
     )
     assert main(["scores", "--profile", "mini", "--subject", "1", "--json"]) == 0
     assert '"system": "ridge"' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("flags", "printed"), [([], "text\n\ntext\n"), (["--markdown"], "marked\n\nmarked\n")])
+def test_scores_are_printed_as_tables(monkeypatch, capsys, flags, printed):
+    monkeypatch.setitem(sys.modules, "brainram_lib.workbench", workbench_that())
+    one = SimpleNamespace(text=lambda: "text\n", markdown=lambda: "marked\n")
+    monkeypatch.setattr("brainram_lib.scoring.score_tables", lambda workbench: (one, one))
+    assert main(["scores", *flags]) == 0
+    assert capsys.readouterr().out == printed
 
 
 def test_notebook_parameters_are_checked_before_any_notebook_runs(tmp_path, capsys):
