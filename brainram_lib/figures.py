@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
-from brainram_lib.evaluation.catalogue import PROBE, metric_set
+from brainram_lib.scoring import picture_metrics
 from brainram_lib.store import write_whole
 from brainram_lib.view.attribution import attribution_figure
 from brainram_lib.view.cortex import inflated_map, on_cortex, regions_on_cortex
@@ -69,10 +69,8 @@ def reconstructions(workbench: Workbench) -> Figure:
 
 def table_one(workbench: Workbench) -> Figure:
     """Table 1 as dots and intervals."""
-    metrics = metric_set(workbench.profile.metrics) + PROBE[:1]
-    return score_plot(
-        workbench.records(), metrics, title=f"Table 1, subject {workbench.subject}: {workbench.profile.title}"
-    )
+    title = f"Table 1, subject {workbench.subject}: {workbench.profile.title}"
+    return score_plot(workbench.records(), picture_metrics(workbench.profile), title=title)
 
 
 def training(workbench: Workbench) -> Figure:

@@ -13,13 +13,14 @@ from brainram_lib import world
 from brainram_lib.baselines.nearest import derangement
 from brainram_lib.evaluation import catalogue, records
 from brainram_lib.evaluation.backbones import load_network, one_layer
+from brainram_lib.evaluation.catalogue import Metric
 from brainram_lib.evaluation.estimates import cosine, mean_squared_error
 from brainram_lib.evaluation.identification import retrieval
 from brainram_lib.evaluation.metrics import Judge, two_way_identification
 from brainram_lib.evaluation.probe import Probe, fit_probe, label_matrix, named_by_chance
 from brainram_lib.evaluation.records import Record
 from brainram_lib.evaluation.tables import ScoreTable, lead_table, score_table
-from brainram_lib.profiles import MODALITIES
+from brainram_lib.profiles import MODALITIES, Profile
 from brainram_lib.store import write_json
 from brainram_lib.world.material import render_set
 from brainram_lib.world.scenes import scene_of
@@ -66,14 +67,17 @@ def make_scores(folder: Path, workbench: Workbench) -> None:
     write_json(folder / "leads.json", [asdict(row) for row in leads])
 
 
-def score_tables(workbench: Workbench) -> tuple[ScoreTable, ScoreTable, ScoreTable]:
-    """Table 1's measured rows, BrainRAM's lead image by image, and the token estimates."""
-    embedded = workbench.profile.embedded_world
-    pictures = catalogue.metric_set(workbench.profile.metrics) + (catalogue.PROBE[:1] if embedded else ())
-    estimates = catalogue.ESTIMATES + catalogue.IDENTIFICATION
-    of, rows = f"subject {workbench.subject}", workbench.records()
+def picture_metrics(profile: Profile) -> tuple[Metric, ...]:
+    """The columns of Table 1: the profile's metrics and, where it is known what the scenes show, the probe's."""
+    return catalogue.metric_set(profile.metrics) + (catalogue.PROBE[:1] if profile.embedded_world else ())
+
+
+def score_tables(workbench: Workbench, reported: bool = False) -> tuple[ScoreTable, ScoreTable, ScoreTable]:
+    """Table 1, with the reported rows below where asked for; BrainRAM's lead image by image; the token estimates."""
+    embedded, of, rows = workbench.profile.embedded_world, f"subject {workbench.subject}", workbench.records()
+    pictures, estimates = picture_metrics(workbench.profile), catalogue.ESTIMATES + catalogue.IDENTIFICATION
     return (
-        score_table(rows, pictures, f"Table 1, {of}", embedded=embedded),
+        score_table(rows, pictures, f"Table 1, {of}", embedded=embedded, paper_table="1" if reported else None),
         lead_table(workbench.leads(), pictures, f"Lead of BrainRAM, {of}", embedded=embedded),
         score_table(rows, estimates, f"Token estimates, {of}", embedded=embedded),
     )
@@ -132,7 +136,8 @@ def estimate_records(workbench: Workbench, systems: Sequence[str] = ESTIMATING) 
         if system == "brainram":
             rows += _estimate_rows("shuffled", {m: tokens[order] for m, tokens in every.items()}, targets, of)
     pool = min(POOL, n)
-    chances = {"image_retrieval": 1 / pool, "brain_retrieval": 1 / pool, "global_two_way": 0.5}
+    chances = {"image_retrieval": 1 / pool, "brain_retrieval": 1 / pool}
+    chances["global_two_way"] = catalogue.metric("global_two_way").chance
     return rows + [records.known("chance", metric, chance, n=n, **of) for metric, chance in chances.items()]
 
 

@@ -90,7 +90,8 @@ def test_leads_are_differences_of_the_scores(workbench):
 def test_the_tables_say_what_they_cannot_be_compared_with_and_keep_small_errors_apart(workbench):
     pictures, lead, estimates = score_tables(workbench)
     assert all(EMBEDDED in table.title for table in (pictures, lead, estimates))
-    assert "| Ridge |" in pictures.markdown() and "| BrainRAM over Ridge |" in lead.markdown()
+    assert "| Ridge |" in pictures.markdown() and "| MindEye |" in score_tables(workbench, reported=True)[0].markdown()
+    assert "MindEye" not in pictures.markdown() and "| BrainRAM over Ridge |" in lead.markdown()
     errors = estimates.sections[0].cells["Image tokens MSE ↓"]
     assert len(errors["Ridge"].split()[0]) == len(".00221") and errors["True tokens (ceiling)"] == ".00000"
 
