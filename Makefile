@@ -49,7 +49,7 @@ format: .venv/ready  ## let ruff and nbstripout put things right
 	$(BIN)/nbstripout --keep-id $(wildcard notebooks/*.ipynb)
 
 lock: .venv/ready  ## write requirements.lock from .venv, after changing and testing what is in it
-	$(BIN)/python -P brainram_lib/environment.py lock > .venv/lock.new
+	$(BIN)/python -P brainram_lib/setup/environment.py lock > .venv/lock.new
 	mv .venv/lock.new requirements.lock
 
 mend:  ## look for half-installed packages in .venv and set up again
@@ -71,7 +71,7 @@ clean:  ## remove the environment; results in runs/ stay
 
 # A package whose installation was interrupted half-way looks installed to pip: those are installed over.
 .venv/packages: requirements.lock | .venv/made
-	@half=$$($(BIN)/python -P brainram_lib/environment.py incomplete); \
+	@half=$$($(BIN)/python -P brainram_lib/setup/environment.py incomplete); \
 	if [ -n "$$half" ]; then echo "Installing again, interrupted earlier:" $$half; \
 	  $(BIN)/python -m pip install --disable-pip-version-check --no-deps --ignore-installed $$half; fi
 	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.lock

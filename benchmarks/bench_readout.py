@@ -22,10 +22,10 @@ from tqdm.auto import tqdm
 
 from brainram_lib.encoders import ClipTokens, PooledTextReadout, load_encoder
 from brainram_lib.profiles import MINI
+from brainram_lib.recipes.material import captions_of_set
 from brainram_lib.search import fit_readouts
 from brainram_lib.world.captions import web_caption
 from brainram_lib.world.corpus import CORPUS_SET
-from brainram_lib.world.material import captions_of_set
 from brainram_lib.world.scenes import scene_of
 
 NEEDED = 0.95

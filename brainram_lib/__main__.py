@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brainram_lib.profiles import MODALITIES
+from brainram_lib.core.modalities import MODALITIES
 
 if TYPE_CHECKING:
     from brainram_lib.workbench import Workbench
@@ -82,14 +82,14 @@ def world_sprites(chosen: Arguments) -> None:
 
 def world_train(chosen: Arguments) -> None:
     """Train a shipped model of the embedded world anew; interrupted, the same command goes on."""
-    from brainram_lib.world import mini_autoencoder, mini_clip, mini_generator
-    from brainram_lib.world.training import Budget
+    from brainram_lib.recipes import autoencoder, clip, generator
+    from brainram_lib.recipes.training import Budget
 
     train = {
-        "clip": mini_clip.train,
-        "autoencoder": mini_autoencoder.train,
-        "decoder": mini_autoencoder.train_decoder,
-        "generator": mini_generator.train,
+        "clip": clip.train,
+        "autoencoder": autoencoder.train,
+        "decoder": autoencoder.train_decoder,
+        "generator": generator.train,
     }[chosen.model]
     budget = Budget(chosen.steps, chosen.minutes, chosen.rate)
     train(chosen.work, scenes=chosen.scenes, budget=budget, seed=chosen.seed)
@@ -167,14 +167,14 @@ def scores(chosen: Arguments) -> None:
 
 def doctor(chosen: Arguments) -> int:
     """Check the environment, or with `--profile paper` all that real NSD needs: GPU, disk, files, weights, corpus."""
-    from brainram_lib.environment import report
     from brainram_lib.profiles import profile_of
+    from brainram_lib.setup.environment import report
 
     profile = profile_of(chosen.profile)
     if profile.embedded_world:
         lines = report()
     else:
-        from brainram_lib.paper_needs import Needs, paper_report
+        from brainram_lib.setup.paper_needs import Needs, paper_report
 
         given = Needs(chosen.nsd_root, chosen.corpus_root, chosen.subject, chosen.checkpoint, chosen.runs)
         lines = paper_report(profile, given)
@@ -187,7 +187,7 @@ def doctor(chosen: Arguments) -> int:
 
 def notebook_run(chosen: Arguments) -> None:
     """Execute notebooks in the order given, with parameters, and keep the executed copies."""
-    from brainram_lib.notebooks import parameters_of, parse_parameters, run_notebook
+    from brainram_lib.setup.notebooks import parameters_of, parse_parameters, run_notebook
 
     parsed = [parse_parameters(chosen.parameters, parameters_of(path), path.name) for path in chosen.notebooks]
     for path, parameters in zip(chosen.notebooks, parsed, strict=True):
@@ -197,7 +197,7 @@ def notebook_run(chosen: Arguments) -> None:
 
 def rehearsal(chosen: Arguments) -> None:
     """Rehearse the paper's profile on files of the true sizes with random contents; stopped, it goes on."""
-    from brainram_lib.rehearsal.run import main as run
+    from brainram_lib.setup.rehearsal.run import main as run
 
     run(chosen.out.absolute(), chosen.sizes, chosen.step)
 

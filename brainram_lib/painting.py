@@ -10,12 +10,12 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from brainram_lib.baselines.nearest import best_neighbour, derangement, nearest_by_tokens
+from brainram_lib.core.published import PUBLISHED
 from brainram_lib.encoders import ClipTokens
 from brainram_lib.generation.sampling import generate
 from brainram_lib.generation.versatile_diffusion import VersatileDiffusion, load_generator
+from brainram_lib.pipeline.nearest import best_neighbour, derangement, nearest_by_tokens
 from brainram_lib.profiles import Profile
-from brainram_lib.published import PUBLISHED
 from brainram_lib.stages import as_tensor
 
 if TYPE_CHECKING:

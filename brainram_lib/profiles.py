@@ -10,103 +10,11 @@ import json
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-MODALITIES = ("image", "text")
-
-
-@dataclass(frozen=True)
-class DataSettings:
-    """Which betas, and how they are prepared (METHOD: z-score per session and voxel, mean over repetitions)."""
-
-    sessions: int
-    beta_version: str = "betas_fithrf_GLMdenoise_RR"
-    roi: str = "nsdgeneral"
-    normalisation: str = "session-z"
-    validation_images: int = 300
-
-
-@dataclass(frozen=True)
-class ProjectorSettings:
-    """Phi_proj (section 3.2). The paper gives no sizes."""
-
-    hidden: int
-    width: int
-    blocks: int
-    dropout: float
-    voxel_dropout: float
-    backbone: str = "mamba"
-    linear_path: bool = False
-
-
-@dataclass(frozen=True)
-class NetworkSettings:
-    """f of eq. 2. The paper gives no sizes."""
-
-    width: int
-    depth: int
-    heads: int
-
-
-@dataclass(frozen=True)
-class Stage1Settings:
-    """Training and sampling of one prior (section 3.2, 4.2)."""
-
-    projector: ProjectorSettings
-    network: NetworkSettings
-    epochs: int
-    batch: int
-    gamma: float = 0.8  # 4.2
-    beta: float = 0.3  # 4.2
-    temperature: float = 0.006  # not given; MindEye's
-    mixco_alpha: float = 0.15  # Beta(alpha, alpha), not given; MindEye's
-    peak_rate: float = 2.5e-4  # 4.2
-    weight_decay: float = 1e-2  # AdamW's default (4.2)
-    diffusion_steps: int = 100  # not given; the authors' code
-    sample_steps: int = 100
-    samples: int = 4  # S, 4.2
-    global_token_weight: float = 1.0  # weight of token 0 in the squared error, as one of T
-
-
-@dataclass(frozen=True)
-class RetrievalSettings:
-    """Neighbours (section 3.3, 4.2)."""
-
-    neighbours: int = 4  # K per prior sample, 4.2
-    # the text estimate's share where both estimates ask together; None: each modality asks alone, as in the paper
-    text_weight: float | None = None
-    query_whitening: float = 0.0  # floor of the whitening of queries over the corpus; 0: plain cosines, as in the paper
-    word_weight: float = 0.0  # of the words read out of the text estimate; those of both embeddings add to 1
-    candidates: int | None = None  # found for each sample, the K best by their image tokens stay; None: K are found
-    token_weight: float = 0.0  # what a cosine of 1 of whitened image tokens adds to a candidate's similarity
-    index: str = "Flat"
-
-
-@dataclass(frozen=True)
-class Stage2Settings:
-    """The RAM and its training (section 3.3, 4.2)."""
-
-    heads: int
-    fusion_hidden: int
-    epochs: int
-    batch: int
-    gamma: float = 0.2  # 4.2
-    temperature: float = 0.006
-    rate: float = 2.5e-4  # 4.2, constant
-    weight_decay: float = 1e-2
-    dropout: float = 0.0  # not given
-
-
-@dataclass(frozen=True)
-class GenerationSettings:
-    """Versatile Diffusion, guided by image and text (section 3.1). The paper gives none of these numbers."""
-
-    steps: int
-    guidance_scale: float
-    text_mix: float
-    batch: int
-    scheduler: str = "unipc"
-    # of each sample's predictions, the share that a neighbour's image tokens guide instead of p + q; 0: as in the paper
-    neighbour_share: float = 0.0
-    checkpoint: str = "versatile-diffusion"  # the user's folder, fetched from shi-labs/versatile-diffusion
+from brainram_lib.generation.settings import GenerationSettings
+from brainram_lib.nsd.settings import DataSettings
+from brainram_lib.retrieval.settings import RetrievalSettings
+from brainram_lib.stage1.settings import NetworkSettings, ProjectorSettings, Stage1Settings
+from brainram_lib.stage2.settings import Stage2Settings
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from brainram_lib.baselines.ridge import fit_ridge
+from brainram_lib.core.ridge import fit_ridge
 from brainram_lib.encoders import ClipTokens
 from brainram_lib.evaluation.backbones import load_network
 from brainram_lib.evaluation.identification import IMAGES, found_first

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from brainram_lib import world
-from brainram_lib.baselines.nearest import derangement
+from brainram_lib.core.modalities import MODALITIES
+from brainram_lib.core.store import write_json
 from brainram_lib.evaluation import catalogue, records
 from brainram_lib.evaluation.backbones import load_network, one_layer
 from brainram_lib.evaluation.catalogue import Metric
@@ -20,9 +21,9 @@ from brainram_lib.evaluation.metrics import Judge, two_way_identification
 from brainram_lib.evaluation.probe import Probe, fit_probe, label_matrix, named_by_chance
 from brainram_lib.evaluation.records import Record
 from brainram_lib.evaluation.tables import ScoreTable, lead_table, score_table
-from brainram_lib.profiles import MODALITIES, Profile
-from brainram_lib.store import write_json
-from brainram_lib.world.material import render_set
+from brainram_lib.pipeline.nearest import derangement
+from brainram_lib.profiles import Profile
+from brainram_lib.recipes.material import render_set
 from brainram_lib.world.scenes import scene_of
 from brainram_lib.world.vocabulary import category_names
 from brainram_lib.world.world import scene_for_nsd_id

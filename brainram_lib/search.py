@@ -12,19 +12,19 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
+from brainram_lib.core.rows import Rows
+from brainram_lib.core.store import write_array, write_json
+from brainram_lib.core.whitening import TokenWhitening
 from brainram_lib.encoders import ClipTokens, PooledTextReadout, TokenReadout
-from brainram_lib.profiles import RetrievalSettings
 from brainram_lib.retrieval.corpus import Corpus
 from brainram_lib.retrieval.index import Neighbours, VectorIndex
 from brainram_lib.retrieval.neighbours import CombinedIndex, find_by_parts, find_neighbours, image_query, text_query
 from brainram_lib.retrieval.readable import FindExcept, find_readable
 from brainram_lib.retrieval.reranking import reranked
+from brainram_lib.retrieval.settings import RetrievalSettings
 from brainram_lib.retrieval.tokens import TokenCache
 from brainram_lib.retrieval.words import Vocabulary
-from brainram_lib.rows import Rows
 from brainram_lib.stages import whitened_by
-from brainram_lib.store import write_array, write_json
-from brainram_lib.whitening import TokenWhitening
 
 READOUT_CAPTIONS = 8_000
 Estimates = Mapping[str, Float[np.ndarray, "n samples tokens width"]]

@@ -9,17 +9,18 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from brainram_lib import stages
+from brainram_lib.core.modalities import MODALITIES
+from brainram_lib.core.store import Result, Store, fingerprint
 from brainram_lib.encoders import ClipTokens, PooledTextReadout, load_encoder
 from brainram_lib.nsd.captions import Captions
 from brainram_lib.nsd.layout import NsdLayout
 from brainram_lib.nsd.prepare import prepare_subject
 from brainram_lib.nsd.prepared import PreparedSubject
 from brainram_lib.nsd.stimuli import read_stimuli
-from brainram_lib.profiles import MODALITIES, Profile, default_runs, profile_of
+from brainram_lib.profiles import Profile, default_runs, profile_of
 from brainram_lib.retrieval.corpus import Corpus
 from brainram_lib.retrieval.tokens import TokenCache
 from brainram_lib.search import Search, WordReadout, fit_readouts
-from brainram_lib.store import Result, Store, fingerprint
 from brainram_lib.world.corpus import make_mini_corpus
 from brainram_lib.world.world import WorldSettings, make_world
 

@@ -18,18 +18,18 @@ from tqdm.auto import tqdm
 from brainram_lib.attribution.decoders import Decoder
 from brainram_lib.attribution.gradients import integrated_gradients
 from brainram_lib.attribution.scores import Score
-from brainram_lib.baselines.ridge import fit_ridge
-from brainram_lib.devices import accelerator
+from brainram_lib.core.devices import accelerator
+from brainram_lib.core.ridge import fit_ridge
+from brainram_lib.core.rows import Rows
+from brainram_lib.core.store import write_array, write_blocks, write_json
+from brainram_lib.core.whitening import TokenWhitening
 from brainram_lib.generation.selection import choose
 from brainram_lib.profiles import Profile
-from brainram_lib.rows import Rows
 from brainram_lib.stage1.linear import cross_fitted
 from brainram_lib.stage1.prior import Prior
 from brainram_lib.stage1.training import Examples, train_prior
 from brainram_lib.stage2.ram import Ram
 from brainram_lib.stage2.training import RamExamples, refined_blocks, train_ram
-from brainram_lib.store import write_array, write_blocks, write_json
-from brainram_lib.whitening import TokenWhitening
 
 SPLITS = ("train", "test")
 SAMPLE_CHUNK = 256

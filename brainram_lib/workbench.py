@@ -20,19 +20,19 @@ from brainram_lib import stages
 from brainram_lib.attribution.decoders import PriorDecoder
 from brainram_lib.attribution.gradients import STEPS, Attribution
 from brainram_lib.attribution.scores import NeighbourSimilarity, Score, TokenAgreement, global_token
-from brainram_lib.baselines.ridge import Ridge
-from brainram_lib.checkpoints import Row
+from brainram_lib.core.checkpoints import Row
+from brainram_lib.core.modalities import MODALITIES
+from brainram_lib.core.ridge import Ridge
+from brainram_lib.core.store import Result, file_fingerprint
+from brainram_lib.core.whitening import TokenWhitening
 from brainram_lib.evaluation.records import Record
-from brainram_lib.profiles import MODALITIES
 from brainram_lib.retrieval.index import Neighbours
 from brainram_lib.retrieval.reranking import best_by_tokens
 from brainram_lib.scoring import COMPARED, PROBE, estimate_records, make_scores
 from brainram_lib.sources import Sources
 from brainram_lib.stage1.prior import Prior
 from brainram_lib.stage2.ram import Ram
-from brainram_lib.store import Result, file_fingerprint
 from brainram_lib.view.browser import BrowserData
-from brainram_lib.whitening import TokenWhitening
 
 # Systems that paint pictures, and where their tokens come from.
 PAINTED = ("brainram", "brainram-no-ram", "ridge", "ceiling")

@@ -5,7 +5,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from brainram_lib.profiles import MINI, NetworkSettings, ProjectorSettings, Stage1Settings, Stage2Settings, changed
+from brainram_lib.profiles import MINI, changed
+from brainram_lib.stage1.settings import NetworkSettings, ProjectorSettings, Stage1Settings
+from brainram_lib.stage2.settings import Stage2Settings
 
 N, TEST, VALIDATION, VOXELS, TOKENS, WIDTH, CORPUS, SAMPLES, K = 25, 6, 5, 11, 3, 8, 9, 2, 2
 PROFILE = replace(

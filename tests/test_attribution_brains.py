@@ -13,7 +13,7 @@ import torch
 from brainram_lib.attribution.decoders import RidgeDecoder
 from brainram_lib.attribution.gradients import integrated_gradients
 from brainram_lib.attribution.scores import TokenAgreement
-from brainram_lib.baselines.ridge import fit_ridge
+from brainram_lib.core.ridge import fit_ridge
 from brainram_lib.encoders import ClipTokens
 from brainram_lib.world.brains import area_names, brain_of
 from brainram_lib.world.captions import captions_of

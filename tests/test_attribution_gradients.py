@@ -11,9 +11,9 @@ import torch
 from brainram_lib.attribution.decoders import PriorDecoder, RidgeDecoder
 from brainram_lib.attribution.gradients import integrated_gradients, integrated_gradients_reference
 from brainram_lib.attribution.scores import NeighbourSimilarity, TokenAgreement, global_token
-from brainram_lib.baselines.ridge import Ridge
-from brainram_lib.profiles import NetworkSettings, ProjectorSettings, Stage1Settings
+from brainram_lib.core.ridge import Ridge
 from brainram_lib.stage1.prior import Prior
+from brainram_lib.stage1.settings import NetworkSettings, ProjectorSettings, Stage1Settings
 
 N, VOXELS, TOKENS, WIDTH = 7, 13, 5, 6
 SETTINGS = Stage1Settings(

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from brainram_lib.baselines.nearest import (
+from brainram_lib.pipeline.nearest import (
     best_neighbour,
     derangement,
     nearest_by_tokens,

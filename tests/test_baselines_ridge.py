@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from brainram_lib.baselines.ridge import Ridge, fit_ridge, fit_ridge_reference
+from brainram_lib.core.ridge import Ridge, fit_ridge, fit_ridge_reference
 
 ALPHAS = (0.5, 5.0, 50.0, 500.0)
 

@@ -12,8 +12,8 @@ from brainram_lib import stages
 from brainram_lib.attribution.decoders import PriorDecoder
 from brainram_lib.attribution.gradients import integrated_gradients
 from brainram_lib.attribution.scores import TokenAgreement
-from brainram_lib.baselines.ridge import fit_ridge
-from brainram_lib.devices import accelerator, seeded
+from brainram_lib.core.devices import accelerator, seeded
+from brainram_lib.core.ridge import fit_ridge
 from brainram_lib.encoders import load_encoder
 from brainram_lib.evaluation.backbones import load_network
 from brainram_lib.generation import sampling

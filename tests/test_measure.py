@@ -6,9 +6,9 @@ import mmap
 
 import pytest
 
-from brainram_lib import measure
-from brainram_lib.measure import peak_memory
-from brainram_lib.store import Store
+from brainram_lib.core import measure
+from brainram_lib.core.measure import peak_memory
+from brainram_lib.core.store import Store
 
 MEBIBYTE = 1 / 1024
 

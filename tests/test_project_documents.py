@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from brainram_lib.__main__ import _parser
-from brainram_lib.notebooks import parameters_of, parse_parameters
+from brainram_lib.setup.notebooks import parameters_of, parse_parameters
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/paper.md")]

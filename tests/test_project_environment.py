@@ -12,8 +12,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from brainram_lib import environment
-from brainram_lib.environment import differing, incomplete, lock_lines, locked, normal
+from brainram_lib.setup import environment
+from brainram_lib.setup.environment import differing, incomplete, lock_lines, locked, normal
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

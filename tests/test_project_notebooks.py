@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from brainram_lib.notebooks import literals_in, parameters_of
+from brainram_lib.setup.notebooks import literals_in, parameters_of
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 LONGEST_CELL = 15

@@ -9,12 +9,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from brainram_lib import paper_needs
 from brainram_lib.__main__ import main
+from brainram_lib.core.published import CLIP_VIT_L14, VERSATILE_DIFFUSION
 from brainram_lib.encoders import load_encoder
-from brainram_lib.paper_needs import CONFIGS, WEIGHT_PARTS, Needs, is_whole, paper_report
 from brainram_lib.profiles import PAPER, changed
-from brainram_lib.published import CLIP_VIT_L14, VERSATILE_DIFFUSION
+from brainram_lib.setup import paper_needs
+from brainram_lib.setup.paper_needs import CONFIGS, WEIGHT_PARTS, Needs, is_whole, paper_report
 from brainram_lib.world.corpus import make_mini_corpus
 
 WEIGHTS = {"weight": torch.arange(6.0)}

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from brainram_lib import encoders, painting
+from brainram_lib.core.published import CLIP_VIT_L14, PUBLISHED, REVISION, VERSATILE_DIFFUSION, Published
 from brainram_lib.encoders import ClipTokens
 from brainram_lib.profiles import PAPER
-from brainram_lib.published import CLIP_VIT_L14, PUBLISHED, REVISION, VERSATILE_DIFFUSION, Published
 
 SOME = Published("toy", "owner/toy", "ab" * 20, ("part/*", "config.json"), 0.1, "MIT", "tests", "nowhere")
 

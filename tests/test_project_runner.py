@@ -14,8 +14,8 @@ from pathlib import Path
 import papermill
 import pytest
 
-from brainram_lib.notebook_engine import TerminalBars
-from brainram_lib.notebooks import (
+from brainram_lib.setup.notebook_engine import TerminalBars
+from brainram_lib.setup.notebooks import (
     NotebookError,
     ParameterError,
     check,
@@ -27,7 +27,7 @@ from brainram_lib.notebooks import (
 )
 
 PARAMETERS = "subject = 1  # one of 1, 2\nrate = 0.5\nprofile = 'mini'\nruns = None\nsystems = ['ridge']"
-CHECK = "from brainram_lib.notebooks import check_parameters\ncheck_parameters(In)"
+CHECK = "from brainram_lib.setup.notebooks import check_parameters\ncheck_parameters(In)"
 
 
 def write_notebook(path: Path, *sources: str, tags: tuple[str, ...] = ("parameters",)) -> Path:

@@ -8,16 +8,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from brainram_lib.core.published import CLIP_VIT_L14, VERSATILE_DIFFUSION
 from brainram_lib.evaluation.backbones import load_network
 from brainram_lib.generation.versatile_diffusion import VersatileDiffusion
 from brainram_lib.nsd import check
 from brainram_lib.nsd.design import Design
 from brainram_lib.nsd.stimuli import read_stimuli
 from brainram_lib.profiles import PAPER, profile_of
-from brainram_lib.published import CLIP_VIT_L14, VERSATILE_DIFFUSION
-from brainram_lib.rehearsal import subject, weights
-from brainram_lib.rehearsal.pictures import corpus_items, random_picture
-from brainram_lib.rehearsal.sizes import FULL, SMALL, sizes_of
+from brainram_lib.setup.rehearsal import subject, weights
+from brainram_lib.setup.rehearsal.pictures import corpus_items, random_picture
+from brainram_lib.setup.rehearsal.sizes import FULL, SMALL, sizes_of
 from brainram_lib.world.world import make_experiment
 
 

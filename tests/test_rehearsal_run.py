@@ -13,10 +13,10 @@ from collections import namedtuple
 import nbformat
 import pytest
 
-from brainram_lib.profiles import MODALITIES
-from brainram_lib.rehearsal import run, watch
-from brainram_lib.rehearsal.report import write_report
-from brainram_lib.rehearsal.sizes import FULL, SMALL
+from brainram_lib.core.modalities import MODALITIES
+from brainram_lib.setup.rehearsal import run, watch
+from brainram_lib.setup.rehearsal.report import write_report
+from brainram_lib.setup.rehearsal.sizes import FULL, SMALL
 from brainram_lib.workbench import Workbench, all_systems
 
 Usage = namedtuple("Usage", "total used free")

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from brainram_lib.profiles import Stage2Settings
 from brainram_lib.stage2.ram import Fuse, Ram
+from brainram_lib.stage2.settings import Stage2Settings
 from brainram_lib.stage2.training import RamExamples, refine, train_ram
 
 N, S, K, TOKENS, WIDTH, CORPUS = 19, 2, 3, 5, 8, 11

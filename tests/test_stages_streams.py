@@ -6,15 +6,15 @@ import torch
 from small_stages import CORPUS, PROFILE, SAMPLES, TOKENS, VALIDATION, VOXELS, WIDTH, K, N, small_data
 
 from brainram_lib import stages
-from brainram_lib.baselines.ridge import fit_ridge
-from brainram_lib.rows import Rows
+from brainram_lib.core.ridge import fit_ridge
+from brainram_lib.core.rows import Rows
+from brainram_lib.core.whitening import TokenWhitening
 from brainram_lib.stage1.linear import cross_fitted
 from brainram_lib.stage1.prior import Prior
 from brainram_lib.stage1.training import Examples, train_prior
 from brainram_lib.stage2 import training as stage2_training
 from brainram_lib.stage2.ram import Ram
 from brainram_lib.stage2.training import RamExamples, train_ram
-from brainram_lib.whitening import TokenWhitening
 
 
 @pytest.fixture(scope="module")

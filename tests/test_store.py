@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from brainram_lib.store import Store, StoreError, fingerprint, write_array, write_blocks, write_json, write_whole
+from brainram_lib.core.store import Store, StoreError, fingerprint, write_array, write_blocks, write_json, write_whole
 
 
 def counted(calls, value=1):

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from brainram_lib import whitening
-from brainram_lib.whitening import TokenWhitening
+from brainram_lib.core import whitening
+from brainram_lib.core.whitening import TokenWhitening
 
 N, TOKENS, WIDTH = 400, 3, 6
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from brainram_lib.core.modalities import MODALITIES
 from brainram_lib.evaluation.tables import EMBEDDED
 from brainram_lib.generation.selection import agreement
-from brainram_lib.profiles import MINI, MODALITIES, changed
+from brainram_lib.profiles import MINI, changed
 from brainram_lib.retrieval.corpus import Corpus
 from brainram_lib.retrieval.tokens import TokenCache
 from brainram_lib.scoring import COMPARED, score_tables

@@ -8,17 +8,18 @@ import numpy as np
 import pytest
 import torch
 
+from brainram_lib.core.whitening import TokenWhitening
 from brainram_lib.encoders import ClipTokens
 from brainram_lib.evaluation.identification import BRAINS, IMAGES, found_first
-from brainram_lib.whitening import TokenWhitening
-from brainram_lib.world import mini_autoencoder, mini_clip
+from brainram_lib.recipes import autoencoder, clip
+from brainram_lib.recipes.curriculum import PHASES, Material, drawn_batch, route
+from brainram_lib.recipes.degrade import Faults, Spectrum, spoilt
+from brainram_lib.recipes.generator import encoded, noise_times
+from brainram_lib.recipes.recall import Recall
+from brainram_lib.recipes.training import Budget, run, scheduled_rate
+from brainram_lib.world import mini_clip
 from brainram_lib.world.captions import captions_of
-from brainram_lib.world.curriculum import PHASES, Material, drawn_batch, route
-from brainram_lib.world.degrade import Faults, Spectrum, spoilt
-from brainram_lib.world.mini_generator import encoded, noise_times
-from brainram_lib.world.recall import Recall
 from brainram_lib.world.scenes import render, scene_of
-from brainram_lib.world.training import Budget, run, scheduled_rate
 
 PAIRS = 300
 
@@ -39,19 +40,19 @@ def test_the_shipped_clip_finds_captions_and_pictures(pictures):
 def test_the_shipped_autoencoder_keeps_pictures(pictures):
     from diffusers import AutoencoderKL
 
-    folder = mini_autoencoder.ASSETS
+    folder = autoencoder.ASSETS
     model = AutoencoderKL.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True).eval()
-    assert mini_autoencoder.psnr(model, pictures[:60]) > 23.5
+    assert autoencoder.psnr(model, pictures[:60]) > 23.5
 
 
 def test_only_the_decoder_is_trained_on(tmp_path, monkeypatch):
     from diffusers import AutoencoderKL
 
-    shutil.copytree(mini_autoencoder.ASSETS, tmp_path / "vae")
-    monkeypatch.setattr(mini_autoencoder, "ASSETS", tmp_path / "vae")
+    shutil.copytree(autoencoder.ASSETS, tmp_path / "vae")
+    monkeypatch.setattr(autoencoder, "ASSETS", tmp_path / "vae")
     config = json.loads((tmp_path / "vae/config.json").read_text())
     before = AutoencoderKL.from_pretrained(tmp_path / "vae", local_files_only=True).state_dict()
-    mini_autoencoder.train_decoder(tmp_path, scenes=mini_autoencoder.HELD_OUT + 4, budget=Budget(2, 60, 1e-2), batch=2)
+    autoencoder.train_decoder(tmp_path, scenes=autoencoder.HELD_OUT + 4, budget=Budget(2, 60, 1e-2), batch=2)
     after = AutoencoderKL.from_pretrained(tmp_path / "vae", local_files_only=True).state_dict()
     changed = {name.split(".")[0] for name, weight in after.items() if not torch.equal(weight, before[name])}
     assert changed == {"decoder", "post_quant_conv"}
@@ -61,7 +62,7 @@ def test_only_the_decoder_is_trained_on(tmp_path, monkeypatch):
 
 
 def test_the_tokeniser_keeps_what_is_in_use_and_pads_with_the_end():
-    tokenizer = mini_clip.CompactTokenizer(mini_clip.pieces_in_use([["a red car"]]), context_length=7)
+    tokenizer = mini_clip.CompactTokenizer(clip.pieces_in_use([["a red car"]]), context_length=7)
     ids = tokenizer(["a red car", "a red zeppelin", "a " * 20])
     start, end = tokenizer.vocab_size - 2, tokenizer.vocab_size - 1
     assert ids[0].tolist()[0] == start and ids[0].tolist()[-3:] == [end] * 3
@@ -200,7 +201,7 @@ def test_the_rate_warms_up_and_falls_to_zero():
 def test_a_clip_with_finer_patches_starts_from_the_coarse_one():
     torch.manual_seed(0)
     coarse, fine = mini_clip.build(20, 16).eval(), mini_clip.build(20, 8)
-    fine.load_state_dict(mini_clip.with_finer_patches(coarse.state_dict(), 2))
+    fine.load_state_dict(clip.with_finer_patches(coarse.state_dict(), 2))
     colours = torch.rand(2, 3, 1, 1).expand(-1, -1, 64, 64)
     of_patch = [model.visual.conv1(colours) for model in (coarse, fine)]
     assert of_patch[1].shape[2:] == (8, 8)
@@ -214,12 +215,12 @@ def test_a_clip_with_finer_patches_starts_from_the_coarse_one():
 
 
 def test_the_phases_of_the_clip_end_at_the_shipped_size(tmp_path, monkeypatch):
-    monkeypatch.setattr(mini_clip, "ASSETS", tmp_path / "assets")
-    monkeypatch.setattr(mini_clip, "HELD_OUT", 20)
-    mini_clip.train(tmp_path, scenes=60, budget=Budget(steps=4, minutes=10, peak_rate=1e-3))
+    monkeypatch.setattr(clip, "ASSETS", tmp_path / "assets")
+    monkeypatch.setattr(clip, "HELD_OUT", 20)
+    clip.train(tmp_path, scenes=60, budget=Budget(steps=4, minutes=10, peak_rate=1e-3))
     model, _ = mini_clip.load(tmp_path / "assets")
     assert model.visual.grid_size == (8, 8)
-    assert sum(phase.share for phase in mini_clip.PHASES) == pytest.approx(1)
+    assert sum(phase.share for phase in clip.PHASES) == pytest.approx(1)
 
 
 def test_what_was_encoded_for_fewer_items_is_encoded_again(tmp_path):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from brainram_lib.whitening import TokenWhitening
-from brainram_lib.world.degrade import Spectrum
-from brainram_lib.world.recall import MOVED, NEIGHBOURS, Recall
+from brainram_lib.core.whitening import TokenWhitening
+from brainram_lib.recipes.degrade import Spectrum
+from brainram_lib.recipes.recall import MOVED, NEIGHBOURS, Recall
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,12 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
-from brainram_lib.world.curriculum import PHASES, Batch
-from brainram_lib.world.material import categories_of_set
-from brainram_lib.world.mini_generator import SCHEDULER, Diffused, phase_loss
-from brainram_lib.world.recogniser import Recogniser, moved_and_noised, train_recogniser
+from brainram_lib.recipes.curriculum import PHASES, Batch
+from brainram_lib.recipes.generator import SCHEDULER, Diffused, phase_loss
+from brainram_lib.recipes.material import categories_of_set
+from brainram_lib.recipes.recogniser import Recogniser, moved_and_noised, train_recogniser
+from brainram_lib.recipes.training import Budget
 from brainram_lib.world.scenes import scene_of
-from brainram_lib.world.training import Budget
 from brainram_lib.world.vocabulary import category_names
 
 CHANNELS = 3

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from brainram_lib.recipes.material import covers_of_set, render_set
 from brainram_lib.world.captions import captions_of, web_caption
-from brainram_lib.world.material import covers_of_set, render_set
 from brainram_lib.world.scenes import SCENE_SIZE, object_cover, render, scene_of
 from brainram_lib.world.sprites import sprites_by_category
 from brainram_lib.world.vocabulary import COCO_CATEGORIES, CORPUS_CATEGORIES, CORPUS_PLACES, LIGHTS, PLACES

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from brainram_lib.baselines.ridge import Ridge
+from brainram_lib.core.ridge import Ridge
 from brainram_lib.stage1.prior import Prior
 
 Decoder = Callable[[Float[Tensor, "n voxels"]], Float[Tensor, "n tokens width"]]

@@ -21,7 +21,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from brainram_lib.devices import accelerator
+from brainram_lib.core.devices import accelerator
 from brainram_lib.evaluation.images import CHUNK, MINDEYE, Resizing, chunks
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

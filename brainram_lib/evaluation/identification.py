@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from brainram_lib.baselines.nearest import unit_rows
+from brainram_lib.pipeline.nearest import unit_rows
 
 POOL, REPEATS = 300, 30
 BRAINS, IMAGES = 0, 1

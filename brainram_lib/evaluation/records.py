@@ -11,9 +11,9 @@ import numpy as np
 import pandas
 from jaxtyping import Float
 
+from brainram_lib.core.store import write_json, write_whole
 from brainram_lib.evaluation.identification import Identification
 from brainram_lib.evaluation.intervals import bootstrap_interval, paired_difference
-from brainram_lib.store import write_json, write_whole
 
 # Per-image scores by system and metric.
 Values = dict[str, dict[str, Float[np.ndarray, " n"]]]

@@ -18,8 +18,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from brainram_lib.core.store import write_json, write_whole
 from brainram_lib.generation.dual_unet import DualGuidedUNet, TokenShape, dual_transformers, settings_of
-from brainram_lib.store import write_json, write_whole
 
 WEIGHTS = "diffusion_pytorch_model"
 EXTRAS = "dual_guided.json"

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
-from brainram_lib.whitening import TokenWhitening
+from brainram_lib.core.whitening import TokenWhitening
 
 TokenShape = tuple[int, int]
 # Cosines in the code of a place on one axis: as many as the mini generator has places, 8.

@@ -14,7 +14,8 @@ from diffusers import AutoencoderKL
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from brainram_lib.devices import accelerator
+from brainram_lib.core.devices import accelerator
+from brainram_lib.core.store import write_json
 from brainram_lib.generation.checkpoint import (
     AUTOENCODER,
     IMAGE_UNET,
@@ -26,7 +27,6 @@ from brainram_lib.generation.checkpoint import (
     write_weights,
 )
 from brainram_lib.generation.dual_unet import DualGuidedUNet, TokenShape, settings_of
-from brainram_lib.store import write_json
 
 
 class VersatileDiffusion(nn.Module):

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow.parquet as pq
 from jaxtyping import Float, Float32, Int, UInt8
 
+from brainram_lib.core.store import fingerprint
 from brainram_lib.retrieval.images import MAX_BYTES, ImageRefused, decode
 from brainram_lib.retrieval.layout import SHARD_DIGITS, CorpusLayout
-from brainram_lib.store import fingerprint
 
 _COLUMNS = ("image_path", "caption", "url", "key")
 _PICTURES = (".jpg", ".jpeg", ".png", ".webp")

@@ -18,8 +18,8 @@ import numpy as np
 from jaxtyping import Float, Float32, Int, Int64
 from tqdm.auto import tqdm
 
+from brainram_lib.core.store import write_json, write_whole
 from brainram_lib.retrieval.corpus import Corpus, CorpusError
-from brainram_lib.store import write_json, write_whole
 
 EXACT = "Flat"
 QUERY_CHUNK = 1024

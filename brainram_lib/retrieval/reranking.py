@@ -5,7 +5,7 @@ but those of a few candidates can be encoded:
 
     score = similarity + weight * cos(p, c),      p the estimate's tokens, c the candidate's, flattened
 
-Both come whitened, for the cosine of plain tokens hardly sees objects (see `brainram_lib.whitening`).
+Both come whitened, for the cosine of plain tokens hardly sees objects (see `brainram_lib.core.whitening`).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from tqdm.auto import tqdm
 
+from brainram_lib.core.rows import Rows
 from brainram_lib.retrieval.index import Neighbours
 from brainram_lib.retrieval.neighbours import best_items
-from brainram_lib.rows import Rows
 
 CHUNK = 64
 TokensOf = Callable[[Int[np.ndarray, " m"]], Float[Tensor, "m tokens width"]]

@@ -17,10 +17,10 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from brainram_lib.core.store import write_array, write_json
 from brainram_lib.retrieval.corpus import Corpus, CorpusError
 from brainram_lib.retrieval.images import ImageRefused
 from brainram_lib.retrieval.layout import checked_modality
-from brainram_lib.store import write_array, write_json
 
 BLOCK = 256
 

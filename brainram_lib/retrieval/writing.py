@@ -19,9 +19,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from brainram_lib.core.store import write_array, write_whole
 from brainram_lib.retrieval.images import EXTENSIONS, ImageRefused, decode, opened
 from brainram_lib.retrieval.layout import SAMPLE_DIGITS, CorpusLayout, sample_key
-from brainram_lib.store import write_array, write_whole
 
 ENCODING_BATCH = 256
 

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from tqdm.auto import tqdm
 
-from brainram_lib.baselines.ridge import fit_ridge
+from brainram_lib.core.ridge import fit_ridge
 
 FOLDS = 5
 

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
-from brainram_lib.profiles import NetworkSettings
+from brainram_lib.stage1.settings import NetworkSettings
 
 
 class Attention(nn.Module):

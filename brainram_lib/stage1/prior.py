@@ -10,10 +10,10 @@ from jaxtyping import Float, Int64
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from brainram_lib.profiles import Stage1Settings
+from brainram_lib.core.whitening import TokenWhitening
 from brainram_lib.stage1.network import TokenUNet
 from brainram_lib.stage1.projector import Projector
-from brainram_lib.whitening import TokenWhitening
+from brainram_lib.stage1.settings import Stage1Settings
 
 # Rows that go through the network at a time where nothing is learned, so that their activations fit on a device.
 CHUNK = 64

@@ -5,8 +5,8 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from brainram_lib.profiles import ProjectorSettings
 from brainram_lib.stage1.mamba import MambaBlock
+from brainram_lib.stage1.settings import ProjectorSettings
 
 
 class MlpBlock(nn.Module):

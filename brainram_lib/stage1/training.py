@@ -11,12 +11,12 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from brainram_lib.checkpoints import Row, epoch_randomness, epochs_left
-from brainram_lib.devices import accelerator, seeded
-from brainram_lib.profiles import Stage1Settings
-from brainram_lib.rows import Rows
+from brainram_lib.core.checkpoints import Row, epoch_randomness, epochs_left
+from brainram_lib.core.devices import accelerator, seeded
+from brainram_lib.core.rows import Rows
 from brainram_lib.stage1.losses import flat_unit, info_nce, mixco
 from brainram_lib.stage1.prior import Prior
+from brainram_lib.stage1.settings import Stage1Settings
 
 CHECKPOINT = "checkpoint.safetensors"
 

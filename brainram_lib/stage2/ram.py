@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from brainram_lib.profiles import Stage2Settings
 from brainram_lib.stage1.network import Attention
+from brainram_lib.stage2.settings import Stage2Settings
 
 
 class Divide(nn.Module):

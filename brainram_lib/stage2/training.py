@@ -11,12 +11,12 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from brainram_lib.checkpoints import Row, epoch_randomness, epochs_left
-from brainram_lib.devices import accelerator, seeded
-from brainram_lib.profiles import Stage2Settings
-from brainram_lib.rows import Rows
+from brainram_lib.core.checkpoints import Row, epoch_randomness, epochs_left
+from brainram_lib.core.devices import accelerator, seeded
+from brainram_lib.core.rows import Rows
 from brainram_lib.stage1.losses import flat_unit, info_nce
 from brainram_lib.stage2.ram import Ram
+from brainram_lib.stage2.settings import Stage2Settings
 
 CHECKPOINT = "checkpoint.safetensors"
 # Stimuli that are refined at a time, so that their neighbours' tokens fit on a device.

@@ -19,8 +19,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int16
 from tqdm.auto import tqdm
 
+from brainram_lib.core.store import write_whole
 from brainram_lib.nsd.layout import NsdLayout
-from brainram_lib.store import write_whole
 
 _POOL = 1 << 20
 # A prime step through the pool gives neighbouring voxels unrelated values without drawing 500 million numbers.

@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Bool, Int, Int16, UInt8
 from tqdm.auto import tqdm
 
+from brainram_lib.core.store import write_json
 from brainram_lib.nsd.layout import CAPTION_SPLITS, HEMISPHERES, LAYERS, NsdLayout
-from brainram_lib.store import write_json
 from brainram_lib.world import nsd_writer as writer
 from brainram_lib.world.brains import BETA_SCALE, Scanner, brain_of
 from brainram_lib.world.captions import captions_of

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from brainram_lib.rows import Rows
+from brainram_lib.core.rows import Rows
 
 # Examples whose products are summed at a time, so that the sums of 9,000 sets of 257 x 768 tokens fit into memory.
 CHUNK = 256

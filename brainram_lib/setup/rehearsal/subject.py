@@ -17,8 +17,8 @@ from brainram_lib.nsd.design import Design
 from brainram_lib.nsd.layout import CAPTION_SPLITS, HEMISPHERES, LAYERS, NsdLayout
 from brainram_lib.nsd.noise import REPETITIONS
 from brainram_lib.nsd.rois import REGION_FILES
-from brainram_lib.rehearsal.pictures import random_captions, random_picture
-from brainram_lib.rehearsal.sizes import Sizes
+from brainram_lib.setup.rehearsal.pictures import random_captions, random_picture
+from brainram_lib.setup.rehearsal.sizes import Sizes
 from brainram_lib.world import nsd_writer as writer
 from brainram_lib.world.cortex import hemisphere
 from brainram_lib.world.full_size import FullSize, affine_of, masks_of, write_hdf5, write_masks

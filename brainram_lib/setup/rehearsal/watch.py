@@ -8,7 +8,7 @@ import subprocess
 import threading
 from pathlib import Path
 
-from brainram_lib.measure import high_water
+from brainram_lib.core.measure import high_water
 
 PERIOD = 0.5
 GPU_COMMAND = ("nvidia-smi", "--id=0", "--query-gpu=memory.used", "--format=csv,noheader,nounits")

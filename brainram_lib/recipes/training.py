@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from brainram_lib.checkpoints import Progress, load_checkpoint, save_checkpoint
+from brainram_lib.core.checkpoints import Progress, load_checkpoint, save_checkpoint
 
 WARM_UP_STEPS = 100
 

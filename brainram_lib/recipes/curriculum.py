@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from brainram_lib.world.degrade import Faults, Spectrum, spoilt
-from brainram_lib.world.recall import Recall
+from brainram_lib.recipes.degrade import Faults, Spectrum, spoilt
+from brainram_lib.recipes.recall import Recall
 
 HELD_OUT = 300
 # Share of the samples whose tokens are replaced by the null tokens, for classifier-free guidance.

@@ -17,22 +17,23 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm.auto import tqdm
 
-from brainram_lib.world.curriculum import HELD_OUT, PHASES, Batch, Material, Phase, drawn_batch, route
-from brainram_lib.world.degrade import Spectrum
-from brainram_lib.world.material import (
+from brainram_lib import world
+from brainram_lib.recipes.autoencoder import LATENT_CHANNELS, to_signed
+from brainram_lib.recipes.clip import MATERIAL_SET
+from brainram_lib.recipes.curriculum import HELD_OUT, PHASES, Batch, Material, Phase, drawn_batch, route
+from brainram_lib.recipes.degrade import Spectrum
+from brainram_lib.recipes.material import (
     captions_of_set,
     categories_of_set,
     covers_of_set,
     object_counts,
     render_set,
 )
-from brainram_lib.world.mini_autoencoder import LATENT_CHANNELS, to_signed
-from brainram_lib.world.mini_clip import MATERIAL_SET
-from brainram_lib.world.recall import Recall
-from brainram_lib.world.recogniser import Recogniser, train_recogniser
-from brainram_lib.world.training import Budget, run
+from brainram_lib.recipes.recall import Recall
+from brainram_lib.recipes.recogniser import Recogniser, train_recogniser
+from brainram_lib.recipes.training import Budget, run
 
-ASSETS = Path(__file__).parent / "assets" / "mini_generator"
+ASSETS = Path(world.__file__).parent / "assets" / "mini_generator"
 CHUNK = 500
 SCHEDULER = {"num_train_timesteps": 1000, "beta_schedule": "scaled_linear", "prediction_type": "v_prediction"}
 SCHEDULER |= {"beta_start": 0.00085, "beta_end": 0.012, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}

@@ -17,8 +17,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from brainram_lib.devices import seeded
-from brainram_lib.store import write_whole
+from brainram_lib.core.devices import seeded
+from brainram_lib.core.store import write_whole
 
 Row = dict[str, float]
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from brainram_lib.measure import GIB
-from brainram_lib.store import RECORD as STAGE_RECORD
-from brainram_lib.store import write_whole
+from brainram_lib.core.measure import GIB
+from brainram_lib.core.store import RECORD as STAGE_RECORD
+from brainram_lib.core.store import write_whole
 
 REPORT = "rehearsal.md"
 PREAMBLE = """\

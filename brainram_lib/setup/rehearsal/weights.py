@@ -15,13 +15,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from brainram_lib.core.published import PUBLISHED, VERSATILE_DIFFUSION
+from brainram_lib.core.store import write_json, write_whole
 from brainram_lib.evaluation import catalogue
 from brainram_lib.evaluation.backbones import NETWORKS, random_network
 from brainram_lib.generation.checkpoint import EXTRAS
 from brainram_lib.generation.versatile_diffusion import VersatileDiffusion
-from brainram_lib.published import PUBLISHED, VERSATILE_DIFFUSION
-from brainram_lib.rehearsal.sizes import Sizes
-from brainram_lib.store import write_json, write_whole
+from brainram_lib.setup.rehearsal.sizes import Sizes
 from brainram_lib.world import mini_clip
 
 

@@ -12,19 +12,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from brainram_lib.core.measure import GIB
+from brainram_lib.core.store import write_json
 from brainram_lib.encoders import load_encoder
-from brainram_lib.measure import GIB
 from brainram_lib.profiles import profile_of
-from brainram_lib.rehearsal.pictures import corpus_items
-from brainram_lib.rehearsal.report import machine, write_report
-from brainram_lib.rehearsal.sizes import SMALL, Sizes, sizes_of
-from brainram_lib.rehearsal.subject import SUBJECT, write_subject
-from brainram_lib.rehearsal.watch import Watch
-from brainram_lib.rehearsal.weights import write_clip, write_generator, write_metric_networks, write_profile
 from brainram_lib.retrieval.writing import write_corpus
-from brainram_lib.store import write_json
+from brainram_lib.setup.rehearsal.pictures import corpus_items
+from brainram_lib.setup.rehearsal.report import machine, write_report
+from brainram_lib.setup.rehearsal.sizes import SMALL, Sizes, sizes_of
+from brainram_lib.setup.rehearsal.subject import SUBJECT, write_subject
+from brainram_lib.setup.rehearsal.watch import Watch
+from brainram_lib.setup.rehearsal.weights import write_clip, write_generator, write_metric_networks, write_profile
 
-NOTEBOOKS = Path(__file__).resolve().parent.parent.parent / "notebooks"
+NOTEBOOKS = Path(__file__).resolve().parents[3] / "notebooks"
 RECORD = "rehearsal.json"
 PROFILE = "rehearsal_profile.json"
 # Side of the corpus's pictures, as img2dataset usually stores them.

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 LOCK = ROOT / "requirements.lock"
 # torch's accelerator libraries exist for Linux only, and torch asks for them there only.
 LINUX_ONLY = re.compile(r"^(nvidia|cuda|triton)")

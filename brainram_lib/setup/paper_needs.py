@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from importlib.metadata import requires
 from pathlib import Path
 
-from brainram_lib.environment import LOCK, differing, installed_version, locked
-from brainram_lib.profiles import MODALITIES, Profile, default_runs
-from brainram_lib.published import PUBLISHED, Published
+from brainram_lib.core.modalities import MODALITIES
+from brainram_lib.core.published import PUBLISHED, Published
+from brainram_lib.profiles import Profile, default_runs
+from brainram_lib.setup.environment import LOCK, differing, installed_version, locked
 
 Line = tuple[bool, str]
 BLOCK = 1 << 20

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from brainram_lib.measure import Peak, peak_memory
+from brainram_lib.core.measure import Peak, peak_memory
 
 RECORD = "result.json"
 _VERSIONS = ("torch", "numpy", "open_clip_torch", "diffusers", "faiss-cpu")

@@ -14,11 +14,12 @@ from diffusers import AutoencoderKL
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from brainram_lib.world.material import covers_of_set, render_set
-from brainram_lib.world.mini_clip import MATERIAL_SET
-from brainram_lib.world.training import Budget, run
+from brainram_lib import world
+from brainram_lib.recipes.clip import MATERIAL_SET
+from brainram_lib.recipes.material import covers_of_set, render_set
+from brainram_lib.recipes.training import Budget, run
 
-ASSETS = Path(__file__).parent / "assets" / "mini_generator" / "vae"
+ASSETS = Path(world.__file__).parent / "assets" / "mini_generator" / "vae"
 BLOCKS = (32, 64, 64)
 LATENT_CHANNELS = 6
 HELD_OUT = 300

@@ -126,7 +126,7 @@ def run_notebook(path: Path, out: Path, parameters: Mapping[str, Any] | None = N
     # Here, because importing papermill takes seconds that a notebook's check_parameters does not need to wait.
     from papermill import execute_notebook
 
-    from brainram_lib.notebook_engine import ENGINE
+    from brainram_lib.setup.notebook_engine import ENGINE
 
     with _readable_failure(path, out):
         execute_notebook(

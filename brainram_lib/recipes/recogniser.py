@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from brainram_lib.world.training import Budget, run
+from brainram_lib.recipes.training import Budget, run
 
 WIDTHS = (64, 128, 128, 192, 192)
 STRIDES = (1, 2, 1, 2, 1)

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from brainram_lib.world.degrade import Spectrum
+from brainram_lib.recipes.degrade import Spectrum
 
 NEIGHBOURS = 4
 # The text's share in the similarity: words tell objects apart, as in the workbench's own search.

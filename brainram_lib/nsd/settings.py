@@ -1,0 +1,16 @@
+"""Which betas a profile prepares. No network is imported: settings alone name a saved result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Which betas, and how they are prepared (METHOD: z-score per session and voxel, mean over repetitions)."""
+
+    sessions: int
+    beta_version: str = "betas_fithrf_GLMdenoise_RR"
+    roi: str = "nsdgeneral"
+    normalisation: str = "session-z"
+    validation_images: int = 300
