@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from brainram_lib.core.store import write_json
+from brainram_lib.core.files import write_json
 from brainram_lib.nsd import betas, rois
 from brainram_lib.nsd.layout import NsdLayout
 from brainram_lib.world.full_size import write_full_size

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
-from brainram_lib.core.store import write_whole
+from brainram_lib.core.files import write_whole
 from brainram_lib.scoring import picture_metrics
 from brainram_lib.view.attribution import attribution_figure
 from brainram_lib.view.cortex import inflated_map, on_cortex, regions_on_cortex

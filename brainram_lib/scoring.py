@@ -11,7 +11,7 @@ import numpy as np
 
 from brainram_lib import world
 from brainram_lib.core.modalities import MODALITIES
-from brainram_lib.core.store import write_json
+from brainram_lib.core.files import write_json
 from brainram_lib.evaluation import catalogue, records
 from brainram_lib.evaluation.backbones import load_network, one_layer
 from brainram_lib.evaluation.catalogue import Metric

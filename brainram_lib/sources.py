@@ -10,7 +10,8 @@ from jaxtyping import Float, UInt8
 
 from brainram_lib import stages
 from brainram_lib.core.modalities import MODALITIES
-from brainram_lib.core.store import Result, Store, fingerprint
+from brainram_lib.core.store import Result, Store
+from brainram_lib.core.marks import fingerprint
 from brainram_lib.encoders import ClipTokens, PooledTextReadout, load_encoder
 from brainram_lib.nsd.captions import Captions
 from brainram_lib.nsd.layout import NsdLayout

@@ -21,7 +21,7 @@ from brainram_lib.attribution.scores import Score
 from brainram_lib.core.devices import accelerator
 from brainram_lib.core.ridge import fit_ridge
 from brainram_lib.core.rows import Rows
-from brainram_lib.core.store import write_array, write_blocks, write_json
+from brainram_lib.core.files import write_array, write_blocks, write_json
 from brainram_lib.core.whitening import TokenWhitening
 from brainram_lib.generation.selection import choose
 from brainram_lib.profiles import Profile

@@ -23,7 +23,8 @@ from brainram_lib.attribution.scores import NeighbourSimilarity, Score, TokenAgr
 from brainram_lib.core.checkpoints import Row
 from brainram_lib.core.modalities import MODALITIES
 from brainram_lib.core.ridge import Ridge
-from brainram_lib.core.store import Result, file_fingerprint
+from brainram_lib.core.store import Result
+from brainram_lib.core.marks import file_fingerprint
 from brainram_lib.core.whitening import TokenWhitening
 from brainram_lib.evaluation.records import Record
 from brainram_lib.retrieval.index import Neighbours

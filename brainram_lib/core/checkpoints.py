@@ -7,7 +7,7 @@ of its own, so nothing else has to be remembered.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from brainram_lib.core.devices import seeded
-from brainram_lib.core.store import write_whole
+from brainram_lib.core.files import write_whole
 
 Row = dict[str, float]
 
@@ -77,17 +77,3 @@ def epoch_randomness(seed: int, epoch: int) -> Iterator[torch.Generator]:
     """All randomness of one epoch, dropout included, from (seed, epoch); the global state is put back afterwards."""
     with seeded(seed * 100_003 + epoch):
         yield torch.Generator().manual_seed(seed * 100_003 + epoch)
-
-
-def epochs_left(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, epochs: int
-) -> tuple[Progress, range, Callable[[Row], None]]:
-    """Resume from `path`: (progress, the epochs still to do, a function that closes an epoch with its row)."""
-    progress = load_checkpoint(path, model, optimizer)
-
-    def close(row: Row) -> None:
-        progress.history.append(row)
-        progress.epoch += 1
-        save_checkpoint(path, model, optimizer, progress)
-
-    return progress, range(progress.epoch, epochs), close

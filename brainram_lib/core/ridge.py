@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 from sklearn.linear_model import Ridge as ScikitRidge
 from tqdm.auto import tqdm
 
-from brainram_lib.core.store import write_whole
+from brainram_lib.core.files import write_whole
 
 # Betas are z-scored, so the squared singular values of a session's design lie within this range.
 ALPHAS = tuple(float(alpha) for alpha in np.logspace(1, 6, 16))

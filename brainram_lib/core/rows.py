@@ -47,3 +47,8 @@ class Rows:
 
 def _of_numpy(index: Index) -> slice | np.ndarray:
     return index if isinstance(index, slice) else index.numpy()
+
+
+def as_tensor(array: np.ndarray) -> Tensor:
+    """A float32 tensor of an array that may be memory-mapped or of half precision."""
+    return torch.from_numpy(np.array(array, dtype=np.float32))

@@ -1,43 +1,96 @@
-"""Saved results: open formats, written whole or not at all, never silently reused under other settings.
+"""Saved results: every stage is a value, and its key says what it was made from.
 
-Every result is a folder `<root>/<stage>/<fingerprint>/`. The fingerprint is a hash of the stage's settings and of the
-fingerprints of its inputs, so a result made otherwise is another folder, and earlier results stay where they are.
+A stage's key is a hash of its class, its VERSION and its fields; a field that is a stage enters by its own key. Nothing
+has to be loaded to know a key, and a place is never part of one. A result lies in
+`<root>/<scope>/<stage>/<key>/`: open formats, written whole, with `result.json` beside them.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import hashlib
 import json
-import os
 import platform
 import shutil
+import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, is_dataclass
-from importlib.metadata import version
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from functools import cache, cached_property
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from brainram_lib.core.files import StoreError, disk_full_named, write_json
+from brainram_lib.core.locks import held
+from brainram_lib.core.marks import fingerprint, keyed
 from brainram_lib.core.measure import Peak, peak_memory
 
 RECORD = "result.json"
+SHARED = "shared"
 _VERSIONS = ("torch", "numpy", "open_clip_torch", "diffusers", "faiss-cpu")
 
 
-class StoreError(RuntimeError):
-    """A result cannot be written or read; the message names the file and what to do."""
+@dataclass(frozen=True)
+class Stage:
+    """One step of the method as a value. Subclasses are frozen dataclasses.
+
+    Fields that are stages are its inputs; fields with a `key` of their own (sources of data, weights) enter by that;
+    all others are settings, less those whose metadata say `keyed=False`. `VERSION` goes up whenever `make` would give
+    other numbers from the same fields.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    def make(self, folder: Path, store: Store) -> None:
+        """Write the result's files into `folder`, which may hold what an interrupted run left there."""
+        raise NotImplementedError
+
+    @property
+    def name(self) -> str:
+        """As folders and progress bars call it: 'prior-image'."""
+        words = "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in type(self).__name__)
+        modality = getattr(self, "modality", None)
+        return words.removeprefix("-") + (f"-{modality}" if modality else "")
+
+    @property
+    def scope(self) -> str:
+        """The folder that it shares with what was made from the same data: that of its first input."""
+        return next((stage.scope for stage in self.inputs.values()), SHARED)
+
+    @property
+    def inputs(self) -> dict[str, Stage]:
+        """The stages that it is made from."""
+        named = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {name: value for name, value in named.items() if isinstance(value, Stage)}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that its key depends on and that is no stage."""
+        found = {}
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if one.metadata.get("keyed", True) and not isinstance(value, Stage):
+                found[one.name] = value.key if hasattr(value, "key") else keyed(value)
+        return found
+
+    @cached_property
+    def described(self) -> dict[str, Any]:
+        """What its key is a hash of."""
+        inputs = {name: stage.key for name, stage in self.inputs.items()}
+        return {"stage": self.name, "version": self.VERSION, "settings": self.settings, "inputs": inputs}
+
+    @cached_property
+    def key(self) -> str:
+        """Twelve hexadecimal digits."""
+        return fingerprint(self.described)
 
 
 @dataclass(frozen=True)
 class Result:
-    """One finished result: its folder, its fingerprint and the record that was saved beside it."""
+    """One finished result: its folder and the record that was saved in it."""
 
     folder: Path
-    fingerprint: str
     record: dict[str, Any]
 
     def array(self, name: str) -> np.ndarray:
@@ -49,180 +102,129 @@ class Result:
         path = self.folder / f"{name}.npy"
         try:
             return np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as problem:
-            raise StoreError(
-                f"'{path}' cannot be read as an array ({problem}). Delete the folder '{self.folder}' and run the stage "
-                "again."
-            ) from problem
+        except (OSError, ValueError, EOFError) as problem:
+            raise StoreError(f"'{path}' cannot be read as an array ({problem}). {self._again}") from problem
 
     def json(self, name: str) -> Any:
-        """The value in `name`.json."""
-        return json.loads((self.folder / f"{name}.json").read_text())
+        """The value in `name`.json.
 
+        Raises:
+            StoreError: the file is missing or is no JSON.
+        """
+        path = self.folder / f"{name}.json"
+        try:
+            return json.loads(path.read_text())
+        except (OSError, ValueError) as problem:
+            raise StoreError(f"'{path}' cannot be read as JSON ({problem}). {self._again}") from problem
 
-def plain(value: Any) -> Any:
-    """Settings as JSON can hold them: dataclasses become dictionaries, paths their names, tuples lists."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return plain(asdict(value))
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
-
-
-def fingerprint(value: Any) -> str:
-    """Twelve hexadecimal digits that change whenever any setting changes."""
-    text = json.dumps(plain(value), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def file_fingerprint(path: Path) -> str:
-    """Twelve hexadecimal digits of a file's bytes."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()[:12]
-
-
-@contextlib.contextmanager
-def write_whole(path: Path) -> Iterator[Path]:
-    """Yield a partial path beside `path`; on success it takes the name `path`, on any failure it is removed.
-
-    Raises:
-        StoreError: the disk is full (nothing is left behind, `path` keeps what it held).
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
-    try:
-        yield partial
-        partial.replace(path)
-    except OSError as problem:
-        if problem.errno == errno.ENOSPC:
-            raise StoreError(
-                f"no room on the disk for '{path}'. Free some space and run the same command again."
-            ) from problem
-        raise
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` as JSON, whole."""
-    with write_whole(path) as partial:
-        partial.write_text(json.dumps(plain(value), indent=1, sort_keys=True))
-
-
-def write_array(path: Path, array: np.ndarray) -> None:
-    """Write one array as .npy, whole."""
-    with write_whole(path) as partial, partial.open("wb") as stream:
-        np.lib.format.write_array(stream, np.ascontiguousarray(array), allow_pickle=False)
-
-
-def write_blocks(path: Path, count: int, blocks: Iterable[np.ndarray]) -> None:
-    """Write one array as .npy, whole, from blocks of its rows; only one block is held at a time.
-
-    Args:
-        path: of the array.
-        count: how many rows the blocks have together.
-        blocks: all of one type and of one shape behind the rows.
-
-    Raises:
-        ValueError: the blocks have another number of rows, or differ in type or shape.
-    """
-    written, kind = 0, None
-    with write_whole(path) as partial, partial.open("wb") as stream:
-        for block in blocks:
-            if kind is None:
-                kind = block.dtype, block.shape[1:]
-                header = np.lib.format.header_data_from_array_1_0(block) | {"fortran_order": False}
-                np.lib.format.write_array_header_1_0(stream, header | {"shape": (count, *block.shape[1:])})
-            if (block.dtype, block.shape[1:]) != kind:
-                raise ValueError(f"'{path}' is made of {kind} blocks, and {block.dtype} {block.shape} came.")
-            stream.write(np.ascontiguousarray(block).data)
-            written += len(block)
-        if kind is None or written != count:
-            raise ValueError(f"'{path}' is to have {count} rows, and its blocks have {written}.")
+    @property
+    def _again(self) -> str:
+        return f"Delete the folder '{self.folder}' and run the stage again."
 
 
 class Store:
-    """The results under one root, e.g. `runs/mini/subj01`."""
+    """All results under one root, `runs/` unless the user says otherwise.
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    Args:
+        root: its folder; made when something is saved.
+    """
 
-    def result(
-        self, stage: str, settings: Mapping[str, Any], inputs: Mapping[str, Result], make: Callable[[Path], None]
-    ) -> Result:
-        """Load the result of `stage` made with these settings from these inputs, or make it.
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+        self.made: list[str] = []
+        self._opened: dict[str, Result] = {}
 
-        `make(folder)` writes its files into a partial folder that survives an interruption, so that a training can
-        leave checkpoints there and go on; it becomes the result when `make` returns.
+    def folder(self, stage: Stage) -> Path:
+        """Where the result of a stage lies, or would lie."""
+        return self.root / stage.scope / stage.name / stage.key
+
+    def find(self, stage: Stage) -> Result | None:
+        """The result of a stage if it is there."""
+        folder = self.folder(stage)
+        record = folder / RECORD
+        if not record.is_file():
+            return None
+        try:
+            return Result(folder, json.loads(record.read_text()))
+        except ValueError as problem:
+            raise StoreError(f"'{record}' is damaged ({problem}). Delete the folder '{folder}'.") from problem
+
+    def result(self, stage: Stage) -> Result:
+        """The result of a stage: loaded, or made together with what it needs.
+
+        `stage.make` writes into a partial folder that survives an interruption, so that a training can leave
+        checkpoints there and go on; it becomes the result by one rename. Of several processes that want the same
+        result one makes it, and the others wait for it.
 
         Raises:
-            StoreError: the disk is full, or another process is making the same result.
+            StoreError: the disk is full, or the result is damaged.
+            LockLost: another process took over, because this one stood still too long.
         """
-        marks = {name: result.fingerprint for name, result in inputs.items()}
-        described = {"stage": stage, "settings": plain(settings), "inputs": marks}
-        mark = fingerprint(described)
-        final = self.root / stage / mark
-        if (final / RECORD).exists():
-            return Result(final, mark, json.loads((final / RECORD).read_text()))
-        partial = self.root / stage / f".{mark}.partial"
-        partial.mkdir(parents=True, exist_ok=True)
-        with _locked(partial, stage):
+        if stage.key not in self._opened:
+            self._opened[stage.key] = self.find(stage) or self._made(stage)
+        return self._opened[stage.key]
+
+    def _made(self, stage: Stage) -> Result:
+        for needed in stage.inputs.values():
+            self.result(needed)
+        final = self.folder(stage)
+        partial = final.with_name(f".{stage.key}.partial")
+        with held(final.with_name(f".{stage.key}.lock"), stage.name) as lock:
+            if found := self.find(stage):
+                return found
+            partial.mkdir(parents=True, exist_ok=True)
             started, worked = time.time(), time.process_time()
-            with peak_memory() as peak:
-                _guarded(make, partial, stage)
-            write_json(partial / RECORD, {**described, **_circumstances(started, worked, peak)})
-            (partial / "lock").unlink(missing_ok=True)
+            with peak_memory() as peak, disk_full_named(f"the results of '{stage.name}'"):
+                stage.make(partial, self)
+                write_json(partial / RECORD, {**stage.described, **_circumstances(started, worked, peak)})
+            lock.require()
+            # a folder without a record is what a failed deletion left
             shutil.rmtree(final, ignore_errors=True)
             partial.replace(final)
-        return Result(final, mark, json.loads((final / RECORD).read_text()))
+            self.made.append(stage.name)
+        return Result(final, json.loads((final / RECORD).read_text()))
 
-
-def _guarded(make: Callable[[Path], None], partial: Path, stage: str) -> None:
-    try:
-        make(partial)
-    except OSError as problem:
-        if problem.errno == errno.ENOSPC:
-            raise StoreError(
-                f"no room on the disk for the results of '{stage}'. Free some space and run the same command again; "
-                "earlier results are intact."
-            ) from problem
-        raise
+    def records(self) -> Iterator[tuple[Path, dict[str, Any]]]:
+        """Every finished result under the root: its folder and its record."""
+        for record in sorted(self.root.rglob(RECORD)):
+            if not any(part.startswith(".") for part in record.relative_to(self.root).parts):
+                try:
+                    yield record.parent, json.loads(record.read_text())
+                except ValueError:
+                    yield record.parent, {}
 
 
 def _circumstances(started: float, worked: float, peak: Peak) -> dict[str, Any]:
     return {
         "wall_seconds": round(time.time() - started, 1),
-        "processor_seconds": round(time.process_time() - worked, 1),
+        "cpu_seconds": round(time.process_time() - worked, 1),
         "peak_memory_gib": round(peak.memory, 2),
         "peak_gpu_gib": None if peak.gpu is None else round(peak.gpu, 2),
         "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in _VERSIONS},
+        "library": library(),
     }
 
 
-@contextlib.contextmanager
-def _locked(partial: Path, stage: str) -> Iterator[None]:
-    """Hold `partial/lock`, which names the process that is at work; a dead process's lock is taken over."""
-    lock = partial / "lock"
-    owner = int(lock.read_text() or 0) if lock.exists() else 0
-    if owner and owner != os.getpid() and _alive(owner):
-        raise StoreError(f"process {owner} is already making '{stage}' in '{partial}'. Wait for it, or stop it.")
-    lock.write_text(str(os.getpid()))
+@cache
+def library() -> dict[str, str | None]:
+    """This library's version, and its commit where it runs from a checkout ('+' after it: with changes)."""
+    top = Path(__file__).resolve().parents[2]
     try:
-        yield
-    finally:
-        lock.unlink(missing_ok=True)
+        number = version("brainram_lib")
+    except PackageNotFoundError:
+        number = "not installed"
+    return {"version": number, "commit": _commit(top) if (top / ".git").exists() else None}
 
 
-def _alive(process: int) -> bool:
+def _commit(top: Path) -> str | None:
     try:
-        os.kill(process, 0)
-    except OSError:
-        return False
-    return True
+        said = [
+            subprocess.run(["git", "-C", str(top), *words], capture_output=True, text=True, timeout=10, check=True)
+            for words in (("rev-parse", "--short=12", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
+        ]
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return said[0].stdout.strip() + ("+" if said[1].stdout.strip() else "")
+

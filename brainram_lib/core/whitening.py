@@ -6,7 +6,7 @@ of a tenth of that spread and less, where squared errors, cosines and gradients 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from jaxtyping import Float
@@ -82,3 +82,8 @@ class TokenWhitening(nn.Module):
 def _products(tokens: Float[Tensor, "n tokens width"]) -> Float[Tensor, "width width"]:
     rows = tokens.flatten(0, 1)
     return rows.T @ rows
+
+
+def whitened_by(whitening: TokenWhitening) -> Callable[[Tensor], Tensor]:
+    """Tokens in CLIP's units, of any precision and from any device -> whitened ones, where the whitening is."""
+    return lambda tokens: whitening(tokens.to(whitening.mean.device).float())

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from brainram_lib.core.store import write_whole
+from brainram_lib.core.files import write_whole
 
 ALPHAS = (30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
 

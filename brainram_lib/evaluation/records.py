@@ -11,7 +11,7 @@ import numpy as np
 import pandas
 from jaxtyping import Float
 
-from brainram_lib.core.store import write_json, write_whole
+from brainram_lib.core.files import write_json, write_whole
 from brainram_lib.evaluation.identification import Identification
 from brainram_lib.evaluation.intervals import bootstrap_interval, paired_difference
 

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from brainram_lib.core.store import write_json, write_whole
+from brainram_lib.core.files import write_json, write_whole
 from brainram_lib.generation.dual_unet import DualGuidedUNet, TokenShape, dual_transformers, settings_of
 
 WEIGHTS = "diffusion_pytorch_model"

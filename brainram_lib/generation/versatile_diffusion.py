@@ -15,7 +15,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from brainram_lib.core.devices import accelerator
-from brainram_lib.core.store import write_json
+from brainram_lib.core.files import write_json
 from brainram_lib.generation.checkpoint import (
     AUTOENCODER,
     IMAGE_UNET,

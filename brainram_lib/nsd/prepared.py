@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 from tqdm.auto import tqdm
 
-from brainram_lib.core.store import write_array, write_json, write_whole
+from brainram_lib.core.files import write_array, write_json, write_whole
 from brainram_lib.nsd.errors import DamagedFileError, MissingFileError, NsdError, RoiError
 from brainram_lib.nsd.normalise import RowNormalisation, blocks
 

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from brainram_lib.core.settings import Settings, number
+
 
 @dataclass(frozen=True)
-class DataSettings:
+class DataSettings(Settings):
     """Which betas, and how they are prepared (METHOD: z-score per session and voxel, mean over repetitions)."""
 
-    sessions: int
+    sessions: int = number(low=1, high=40)
     beta_version: str = "betas_fithrf_GLMdenoise_RR"
     roi: str = "nsdgeneral"
     normalisation: str = "session-z"
-    validation_images: int = 300
+
+
+@dataclass(frozen=True)
+class SplitSettings(Settings):
+    """Which images train, validate and test.
+
+    Attributes:
+        validation: training images that no network is fitted on, spread over the nsdIds.
+        images: training and test images used, the first by nsdId; None: all of them.
+    """
+
+    validation: int = number(300, low=1)
+    images: tuple[int, int] | None = None

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from jaxtyping import Float, Float32, Int, UInt8
 
-from brainram_lib.core.store import fingerprint
+from brainram_lib.core.marks import fingerprint
 from brainram_lib.retrieval.images import MAX_BYTES, ImageRefused, decode
 from brainram_lib.retrieval.layout import SHARD_DIGITS, CorpusLayout
 

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int, Int64
 from tqdm.auto import tqdm
 
-from brainram_lib.core.store import write_json, write_whole
+from brainram_lib.core.files import write_json, write_whole
 from brainram_lib.retrieval.corpus import Corpus, CorpusError
 
 EXACT = "Flat"

@@ -1,19 +1,41 @@
-"""How a corpus is searched (section 3.3, 4.2)."""
+"""How a corpus is searched (section 3.3, 4.2). No network is imported: settings alone name a saved result."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from brainram_lib.core.settings import Settings, number
+
 
 @dataclass(frozen=True)
-class RetrievalSettings:
-    """Neighbours (section 3.3, 4.2)."""
+class RetrievalSettings(Settings):
+    """Neighbours (section 3.3, 4.2).
 
-    neighbours: int = 4  # K per prior sample, 4.2
+    Raises:
+        ValueError: a setting that would have no effect without another.
+    """
+
+    neighbours: int = number(4, low=1)  # K per prior sample, 4.2
     # the text estimate's share where both estimates ask together; None: each modality asks alone, as in the paper
-    text_weight: float | None = None
-    query_whitening: float = 0.0  # floor of the whitening of queries over the corpus; 0: plain cosines, as in the paper
-    word_weight: float = 0.0  # of the words read out of the text estimate; those of both embeddings add to 1
-    candidates: int | None = None  # found for each sample, the K best by their image tokens stay; None: K are found
-    token_weight: float = 0.0  # what a cosine of 1 of whitened image tokens adds to a candidate's similarity
+    text_weight: float | None = number(None, low=0, high=1)
+    # floor of the whitening of queries over the corpus; 0: plain cosines, as in the paper
+    query_whitening: float = number(0.0, low=0)
+    word_weight: float = number(0.0, low=0)  # of the words read out of the text estimate; those of both embeddings add to 1
+    # found for each sample, the K best by their image tokens stay; None: K are found
+    candidates: int | None = number(None, low=1)
+    token_weight: float = number(0.0, low=0)  # what a cosine of 1 of whitened image tokens adds to a candidate's similarity
     index: str = "Flat"
+    nprobe: int | None = number(None, low=1)  # cells of an IVF index that are searched; None: the index's own
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.word_weight and self.text_weight is None:
+            raise ValueError(
+                f"'retrieval.word_weight' ({self.word_weight}) needs a 'retrieval.text_weight': words ask beside both "
+                "embeddings. Set it to 0 for the paper's search."
+            )
+        if self.token_weight and self.candidates is None:
+            raise ValueError(
+                f"'retrieval.token_weight' ({self.token_weight}) needs 'retrieval.candidates' to choose among. Set it to "
+                "0 to keep the most similar items."
+            )

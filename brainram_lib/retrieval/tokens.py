@@ -17,7 +17,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from brainram_lib.core.store import write_array, write_json
+from brainram_lib.core.files import write_array, write_json
 from brainram_lib.retrieval.corpus import Corpus, CorpusError
 from brainram_lib.retrieval.images import ImageRefused
 from brainram_lib.retrieval.layout import checked_modality

@@ -19,7 +19,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from brainram_lib.core.store import write_array, write_whole
+from brainram_lib.core.files import write_array, write_whole
 from brainram_lib.retrieval.images import EXTENSIONS, ImageRefused, decode, opened
 from brainram_lib.retrieval.layout import SAMPLE_DIGITS, CorpusLayout, sample_key
 

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm.auto import tqdm
 
-from brainram_lib.core.checkpoints import Row, epoch_randomness, epochs_left
+from brainram_lib.core.checkpoints import Row
 from brainram_lib.core.devices import accelerator, seeded
+from brainram_lib.core.loop import ONE_CYCLE, Plan, train
 from brainram_lib.core.rows import Rows
 from brainram_lib.stage1.losses import flat_unit, info_nce, mixco
 from brainram_lib.stage1.prior import Prior
 from brainram_lib.stage1.settings import Stage1Settings
-
-CHECKPOINT = "checkpoint.safetensors"
 
 
 @dataclass(frozen=True)
@@ -39,15 +36,6 @@ class Examples:
         """Some of the examples as tensors on a device."""
         parts = (self.betas, self.linear, self.targets)
         return Examples(*(None if part is None else part[rows].to(device) for part in parts))
-
-
-def one_cycle(step: int, steps: int, peak: float) -> float:
-    """The one-cycle rate (4.2): up over the first 30 % from peak / 25, down to nearly zero, both half cosines."""
-    rise = 0.3 * steps
-    low, start, share = (peak / 25, peak / 25, step / rise) if step < rise else (0.0, peak, 0.0)
-    if step < rise:
-        return low + (peak - low) * (1 - math.cos(math.pi * share)) / 2
-    return start * (1 + math.cos(math.pi * (step - rise) / (steps - rise))) / 2
 
 
 def stage1_loss(prior: Prior, batch: Examples, random: torch.Generator) -> tuple[Float[Tensor, ""], Row]:
@@ -119,20 +107,17 @@ def _mixed(batch: Examples, partner: Tensor, share: Tensor) -> Examples:
 
 
 @torch.no_grad()
-def validation_row(prior: Prior, examples: Examples) -> Row:
-    """How the posterior mean and one sample do on validation images: mse (whitened units) and top-1 retrieval."""
-    prior.eval()
+def validation_row(prior: Prior, examples: Examples, sampled: bool) -> Row:
+    """How the posterior mean and, with `sampled`, one sample do on validation images: mse (whitened) and top-1."""
     every = examples.on(prior.device)
     target = prior.whitening(every.targets)
     mean = prior.whitening(prior.predict(every.betas, every.linear))
-    sample = prior.whitening(prior.sample(every.betas, every.linear, seed=0))
-    prior.train()
-    return {
-        "val_mse": (mean - target).square().mean().item(),
-        "val_sample_mse": (sample - target).square().mean().item(),
-        "val_top1": _top1(mean, target),
-        "val_sample_top1": _top1(sample, target),
-    }
+    row = {"val_mse": (mean - target).square().mean().item(), "val_top1": _top1(mean, target)}
+    if sampled:
+        drawn = prior.sample(every.betas, every.linear, seed=0, steps=prior.settings.validation_steps)
+        sample = prior.whitening(drawn)
+        row |= {"val_sample_mse": (sample - target).square().mean().item(), "val_sample_top1": _top1(sample, target)}
+    return row
 
 
 def _top1(estimates: Tensor, targets: Tensor) -> float:
@@ -141,11 +126,44 @@ def _top1(estimates: Tensor, targets: Tensor) -> float:
     return (similarity.argmax(1) == own).float().mean().item()
 
 
+class PriorTask:
+    """The training of one prior, for `core.loop.train`: batches of training images, eq. 6, what the history says."""
+
+    def __init__(self, prior: Prior, training: Examples, validation: Examples) -> None:
+        self.model, self.training, self.validation = prior, training, validation
+        settings = prior.settings
+        self.steps = len(training) // settings.batch
+        # sampling 300 images is as long as many steps: some ten times in a training are enough
+        self._every = max(1, settings.epochs // 10)
+        self._epoch = 0
+        if not self.steps:
+            raise ValueError(
+                f"'stage1.batch' must be at most the {len(training)} training images. {settings.batch} was provided."
+            )
+
+    def batches(self, random: torch.Generator) -> list[Tensor]:
+        """Whole batches of rows in a new order; the rest of an epoch is left out."""
+        order = torch.randperm(len(self.training), generator=random)
+        return list(order.split(self.model.settings.batch))[: self.steps]
+
+    def loss(self, batch: Tensor, random: torch.Generator) -> tuple[Float[Tensor, ""], Row]:
+        """Eq. 6."""
+        return stage1_loss(self.model, self.training.on(self.model.device, batch), random)
+
+    def validate(self, last: bool) -> Row:
+        """Of the posterior mean after every epoch, of a sample after some and the last."""
+        self._epoch += 1
+        return validation_row(self.model, self.validation, last or self._epoch % self._every == 0)
+
+    def said(self, row: Row) -> str:
+        """Loss and top-1."""
+        return f"loss {row['loss']:.3f}, validation top-1 {row['val_top1']:.2f}"
+
+
 def train_prior(
     settings: Stage1Settings, training: Examples, validation: Examples, folder: Path, seed: int, label: str
 ) -> tuple[Prior, list[Row]]:
-    """Train one prior, on a GPU where there is one; `folder` keeps a checkpoint of every epoch, from which an
-    interrupted training goes on.
+    """Train one prior, on a GPU where there is one.
 
     Returns:
         The prior in evaluation mode, where it was trained, and the history: one row of losses an epoch.
@@ -154,49 +172,16 @@ def train_prior(
         prior = Prior(settings, training.betas.shape[1], *training.targets.shape[1:])
     prior.to(accelerator())
     prior.whitening.fit(training.targets)
-    optimizer = torch.optim.AdamW(prior.parameters(), lr=settings.peak_rate, weight_decay=settings.weight_decay)
-    steps = len(training) // settings.batch
-    progress, epochs, close = epochs_left(folder / CHECKPOINT, prior, optimizer, settings.epochs)
-    with tqdm(total=settings.epochs * steps, initial=progress.epoch * steps, desc=label, unit="step") as bar:
-        for epoch in epochs:
-            with epoch_randomness(seed, epoch) as random:
-                row = _epoch(prior, optimizer, training, epoch, steps, random, bar)
-            row |= validation_row(prior, validation)
-            close(row)
-            bar.set_postfix_str(f"loss {row['loss']:.3f}, validation top-1 {row['val_sample_top1']:.2f}")
-    (folder / CHECKPOINT).unlink(missing_ok=True)
-    return prior.eval(), progress.history
-
-
-def _epoch(
-    prior: Prior,
-    optimizer: torch.optim.Optimizer,
-    training: Examples,
-    epoch: int,
-    steps: int,
-    random: torch.Generator,
-    bar: tqdm,
-) -> Row:
-    """One pass over the training images in a new order; returns the mean losses."""
-    settings = prior.settings
-    order = torch.randperm(len(training), generator=random)
-    totals: Row = {}
-    prior.train()
-    for step in range(steps):
-        rate = one_cycle(epoch * steps + step, settings.epochs * steps, settings.peak_rate)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        batch = training.on(prior.device, order[step * settings.batch : (step + 1) * settings.batch])
-        loss, parts = stage1_loss(prior, batch, random)
-        if not math.isfinite(parts["loss"]):
-            raise ValueError(
-                f"the loss of epoch {epoch} is {parts['loss']}: betas or targets hold NaN, or the rate {rate:.2g} is "
-                "too high. Check the prepared subject, or lower stage1.peak_rate."
-            )
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(prior.parameters(), 1.0)
-        optimizer.step()
-        totals = {name: totals.get(name, 0.0) + value / steps for name, value in parts.items()}
-        bar.update()
-    return totals
+    task = PriorTask(prior, training, validation)
+    plan = Plan(
+        settings.epochs,
+        task.steps,
+        settings.peak_rate,
+        settings.weight_decay,
+        schedule=ONE_CYCLE,
+        clip=1.0,
+        accumulate=settings.accumulate,
+        precision=settings.precision,
+    )
+    history = train(task, plan, folder, seed, label)
+    return prior.eval(), history

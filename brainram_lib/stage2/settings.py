@@ -1,20 +1,26 @@
-"""What sizes and trains Stage II (section 3.3, 4.2)."""
+"""What sizes and trains Stage II (section 3.3, 4.2). No network is imported: settings alone name a saved result."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from brainram_lib.core.settings import Settings, number
+
 
 @dataclass(frozen=True)
-class Stage2Settings:
-    """The RAM and its training (section 3.3, 4.2)."""
+class Stage2Settings(Settings):
+    """The fusion of p with its neighbours, and its training (section 3.3, 4.2)."""
 
-    heads: int
-    fusion_hidden: int
-    epochs: int
-    batch: int
-    gamma: float = 0.2  # 4.2
-    temperature: float = 0.006
-    rate: float = 2.5e-4  # 4.2, constant
-    weight_decay: float = 1e-2
-    dropout: float = 0.0  # not given
+    heads: int = number(low=1)
+    fusion_hidden: int = number(low=1)
+    epochs: int = number(low=1)
+    batch: int = number(low=2)
+    fusion: str = number("ram", one_of=("ram", "average", "conv1x1", "cross-attention"))  # Table 4
+    pooled: bool = False  # the S samples of a stimulus share their S * K neighbours
+    gamma: float = number(0.2, low=0, high=1)  # 4.2
+    temperature: float = number(0.006, above=0)
+    rate: float = number(2.5e-4, above=0)  # 4.2, constant
+    weight_decay: float = number(1e-2, low=0)
+    dropout: float = number(0.0, low=0, high=0.95)  # not given
+    accumulate: int = number(1, low=1)
+    precision: str = number("float32", one_of=("float32", "bf16"))

@@ -1,4 +1,4 @@
-"""Training of one RAM (paper, section 3.3 and 4.2, eq. 12). Stage I is frozen: its samples come in as numbers."""
+"""Training of one fusion (paper, section 3.3 and 4.2, eq. 12). Stage I is frozen: its samples come in as numbers."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from pathlib import Path
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from tqdm.auto import tqdm
 
-from brainram_lib.core.checkpoints import Row, epoch_randomness, epochs_left
+from brainram_lib.core.checkpoints import Row
 from brainram_lib.core.devices import accelerator, seeded
+from brainram_lib.core.loop import Plan, train
 from brainram_lib.core.rows import Rows
 from brainram_lib.stage1.losses import flat_unit, info_nce
-from brainram_lib.stage2.ram import Ram
+from brainram_lib.stage2.fusions import Fusion, build
 from brainram_lib.stage2.settings import Stage2Settings
 
-CHECKPOINT = "checkpoint.safetensors"
 # Stimuli that are refined at a time, so that their neighbours' tokens fit on a device.
 CHUNK = 128
 
@@ -43,7 +42,7 @@ TokensOf = Callable[[Tensor], Tensor]
 
 
 def ram_loss(
-    ram: Ram, settings: Stage2Settings, p: Tensor, c: Tensor, targets: Tensor
+    ram: Fusion, settings: Stage2Settings, p: Tensor, c: Tensor, targets: Tensor
 ) -> tuple[Float[Tensor, ""], Row]:
     """Eq. 12: gamma InfoNCE + (1 - gamma) MSE of the refined estimate p + q against the target."""
     q, _ = ram(p, c)
@@ -55,19 +54,19 @@ def ram_loss(
 
 
 def refined_blocks(
-    ram: Ram,
+    ram: Fusion,
     p: Float[Tensor, "n samples tokens width"] | Rows,
     neighbours: Int64[Tensor, "n samples k"],
     tokens_of: TokensOf,
 ) -> Iterator[tuple[Float[Tensor, "rows samples tokens width"], Float[Tensor, "rows samples sources tokens"]]]:
-    """p + q and the weights of every sample, for CHUNK stimuli after the other, where the RAM is."""
+    """p + q and the weights of every sample, CHUNK stimuli at a time, where the fusion is."""
     for start in range(0, len(neighbours), CHUNK):
         rows = slice(start, start + CHUNK)
         with torch.no_grad():
             yield _refined(ram, p[rows].to(ram.device), neighbours[rows], tokens_of)
 
 
-def _refined(ram: Ram, p: Tensor, neighbours: Tensor, tokens_of: TokensOf) -> tuple[Tensor, Tensor]:
+def _refined(ram: Fusion, p: Tensor, neighbours: Tensor, tokens_of: TokensOf) -> tuple[Tensor, Tensor]:
     """One sample index at a time to bound memory."""
     refined, weights = [], []
     for sample in range(p.shape[1]):
@@ -78,7 +77,7 @@ def _refined(ram: Ram, p: Tensor, neighbours: Tensor, tokens_of: TokensOf) -> tu
 
 
 def refine(
-    ram: Ram,
+    ram: Fusion,
     p: Float[Tensor, "n samples tokens width"] | Rows,
     neighbours: Int64[Tensor, "n samples k"],
     tokens_of: TokensOf,
@@ -89,11 +88,9 @@ def refine(
 
 
 @torch.no_grad()
-def validation_row(ram: Ram, examples: RamExamples, tokens_of: TokensOf) -> Row:
+def validation_row(ram: Fusion, examples: RamExamples, tokens_of: TokensOf) -> Row:
     """Mean squared error before and after the RAM on validation images, and top-1 retrieval after it."""
-    ram.eval()
     refined, _ = refine(ram, examples.p, examples.neighbours, tokens_of)
-    ram.train()
     p, targets = (part[:].to(ram.device) for part in (examples.p, examples.targets))
     similarity = flat_unit(refined[:, 0]) @ flat_unit(targets).T
     own = torch.arange(len(similarity), device=similarity.device)
@@ -104,7 +101,40 @@ def validation_row(ram: Ram, examples: RamExamples, tokens_of: TokensOf) -> Row:
     }
 
 
-def train_ram(
+class FusionTask:
+    """The training of one fusion, for `core.loop.train`: every epoch shows each stimulus once, through one of its S
+    prior samples drawn anew."""
+
+    def __init__(
+        self, fusion: Fusion, settings: Stage2Settings, training: RamExamples, validation: RamExamples, tokens_of: TokensOf
+    ) -> None:
+        self.model, self.settings, self.tokens_of = fusion, settings, tokens_of
+        self.training, self.validation = training, validation
+        self.steps = -(-len(training) // settings.batch)
+
+    def batches(self, random: torch.Generator) -> list[tuple[Tensor, Tensor]]:
+        """(rows, which of their samples)."""
+        order = torch.randperm(len(self.training), generator=random)
+        sample = torch.randint(self.training.p.shape[1], (len(self.training),), generator=random)
+        return [(rows, sample[rows]) for rows in order.split(self.settings.batch)]
+
+    def loss(self, batch: tuple[Tensor, Tensor], random: torch.Generator) -> tuple[Float[Tensor, ""], Row]:
+        """Eq. 12."""
+        rows, which = batch
+        examples = self.training
+        parts = examples.p[rows, which], self.tokens_of(examples.neighbours[rows, which]), examples.targets[rows]
+        return ram_loss(self.model, self.settings, *(part.to(self.model.device) for part in parts))
+
+    def validate(self, last: bool) -> Row:
+        """Before and after the fusion."""
+        return validation_row(self.model, self.validation, self.tokens_of)
+
+    def said(self, row: Row) -> str:
+        """Validation error before and after."""
+        return f"validation mse {row['val_mse_p']:.3f} -> {row['val_mse']:.3f}"
+
+
+def train_fusion(
     settings: Stage2Settings,
     training: RamExamples,
     validation: RamExamples,
@@ -112,50 +142,25 @@ def train_ram(
     folder: Path,
     seed: int,
     label: str,
-) -> tuple[Ram, list[Row]]:
-    """Train one RAM, on a GPU where there is one; every epoch shows each stimulus once, through one of its S prior
-    samples drawn anew.
+) -> tuple[Fusion, list[Row]]:
+    """Train one fusion, on a GPU where there is one; one without weights is measured on the validation images.
 
     Returns:
-        The RAM in evaluation mode, where it was trained, and the history: one row of losses an epoch.
+        The module in evaluation mode, where it was trained, and the history: one row of losses an epoch.
     """
     with seeded(seed):
-        ram = Ram(settings, training.neighbours.shape[-1], *training.targets.shape[1:])
-    ram.to(accelerator())
-    optimizer = torch.optim.AdamW(ram.parameters(), lr=settings.rate, weight_decay=settings.weight_decay)
-    progress, epochs, close = epochs_left(folder / CHECKPOINT, ram, optimizer, settings.epochs)
-    with tqdm(total=settings.epochs, initial=progress.epoch, desc=label, unit="epoch") as bar:
-        for epoch in epochs:
-            with epoch_randomness(seed, epoch) as random:
-                row = _epoch(ram, optimizer, settings, training, tokens_of, random)
-            close(row | validation_row(ram, validation, tokens_of))
-            bar.update()
-            last = progress.history[-1]
-            bar.set_postfix_str(f"validation mse {last['val_mse_p']:.3f} -> {last['val_mse']:.3f}")
-    (folder / CHECKPOINT).unlink(missing_ok=True)
-    return ram.eval(), progress.history
-
-
-def _epoch(
-    ram: Ram,
-    optimizer: torch.optim.Optimizer,
-    settings: Stage2Settings,
-    training: RamExamples,
-    tokens_of: TokensOf,
-    random: torch.Generator,
-) -> Row:
-    """One pass over the training images; returns the mean losses."""
-    order = torch.randperm(len(training), generator=random)
-    sample = torch.randint(training.p.shape[1], (len(training),), generator=random)
-    batches = order.split(settings.batch)
-    totals: Row = {}
-    ram.train()
-    for rows in batches:
-        which = sample[rows]
-        parts = training.p[rows, which], tokens_of(training.neighbours[rows, which]), training.targets[rows]
-        loss, values = ram_loss(ram, settings, *(part.to(ram.device) for part in parts))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        totals = {name: totals.get(name, 0.0) + value / len(batches) for name, value in values.items()}
-    return totals
+        fusion = build(settings, training.neighbours.shape[-1], *training.targets.shape[1:])
+    fusion.to(accelerator())
+    if not fusion.trained:
+        return fusion.eval(), [validation_row(fusion.eval(), validation, tokens_of)]
+    task = FusionTask(fusion, settings, training, validation, tokens_of)
+    plan = Plan(
+        settings.epochs,
+        task.steps,
+        settings.rate,
+        settings.weight_decay,
+        accumulate=settings.accumulate,
+        precision=settings.precision,
+    )
+    history = train(task, plan, folder, seed, label)
+    return fusion.eval(), history

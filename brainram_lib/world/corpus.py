@@ -17,7 +17,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from tqdm.auto import tqdm
 
-from brainram_lib.core.store import write_json
+from brainram_lib.core.files import write_json
 from brainram_lib.retrieval.images import encoded
 from brainram_lib.retrieval.layout import CorpusLayout
 from brainram_lib.retrieval.writing import CorpusItem, PooledEncoder, write_shard

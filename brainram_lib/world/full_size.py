@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int16
 from tqdm.auto import tqdm
 
-from brainram_lib.core.store import write_whole
+from brainram_lib.core.files import write_whole
 from brainram_lib.nsd.layout import NsdLayout
 
 _POOL = 1 << 20

@@ -19,7 +19,7 @@ import pandas as pd
 from jaxtyping import Float, Int, Int16, UInt8
 from scipy.io import savemat
 
-from brainram_lib.core.store import write_whole
+from brainram_lib.core.files import write_whole
 from brainram_lib.nsd.layout import CAPTION_SPLITS, HEMISPHERES, NsdLayout
 
 RUNS_PER_SESSION = 12

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Int, Int16, UInt8
 from tqdm.auto import tqdm
 
-from brainram_lib.core.store import write_json
+from brainram_lib.core.files import write_json
 from brainram_lib.nsd.layout import CAPTION_SPLITS, HEMISPHERES, LAYERS, NsdLayout
 from brainram_lib.world import nsd_writer as writer
 from brainram_lib.world.brains import BETA_SCALE, Scanner, brain_of

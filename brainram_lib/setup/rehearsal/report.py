@@ -16,7 +16,7 @@ import numpy as np
 
 from brainram_lib.core.measure import GIB
 from brainram_lib.core.store import RECORD as STAGE_RECORD
-from brainram_lib.core.store import write_whole
+from brainram_lib.core.files import write_whole
 
 REPORT = "rehearsal.md"
 PREAMBLE = """\

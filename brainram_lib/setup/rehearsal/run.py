@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from brainram_lib.core.measure import GIB
-from brainram_lib.core.store import write_json
+from brainram_lib.core.files import write_json
 from brainram_lib.encoders import load_encoder
 from brainram_lib.profiles import profile_of
 from brainram_lib.retrieval.writing import write_corpus

@@ -1,4 +1,4 @@
-"""From estimates to neighbours, for the workbench: what is read out of text estimates, and the search itself."""
+"""From estimates to neighbours: what is read out of text estimates, and the search itself."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from brainram_lib.core.rows import Rows
-from brainram_lib.core.store import write_array, write_json
-from brainram_lib.core.whitening import TokenWhitening
+from brainram_lib.core.files import write_array, write_json
+from brainram_lib.core.whitening import TokenWhitening, whitened_by
 from brainram_lib.encoders import ClipTokens, PooledTextReadout, TokenReadout
 from brainram_lib.retrieval.corpus import Corpus
 from brainram_lib.retrieval.index import Neighbours, VectorIndex
@@ -24,20 +24,18 @@ from brainram_lib.retrieval.reranking import reranked
 from brainram_lib.retrieval.settings import RetrievalSettings
 from brainram_lib.retrieval.tokens import TokenCache
 from brainram_lib.retrieval.words import Vocabulary
-from brainram_lib.stages import whitened_by
 
-READOUT_CAPTIONS = 8_000
 Estimates = Mapping[str, Float[np.ndarray, "n samples tokens width"]]
 
 
-def fit_readouts(folder: Path, corpus: Corpus, encoder: ClipTokens, words: bool) -> None:
+def fit_readouts(folder: Path, corpus: Corpus, encoder: ClipTokens, words: bool, count: int) -> None:
     """What a search reads out of text tokens: the pooled embedding and, with `words`, which words they hold.
 
-    Fitted on single captions of the corpus, the first READOUT_CAPTIONS. The targets average an image's captions, and
+    Fitted on single captions of the corpus, the first `count`. The targets average an image's captions, and
     the readouts serve them too: they are linear up to the length of what they give, so that of averaged tokens they
     read the average.
     """
-    captions = [corpus.caption(item) for item in range(min(READOUT_CAPTIONS, len(corpus)))]
+    captions = [corpus.caption(item) for item in range(min(count, len(corpus)))]
     tokens = encoder.text_tokens([[caption] for caption in captions])
     PooledTextReadout.fit(tokens, encoder.pooled_texts(captions)).save(folder / "readout.safetensors")
     if words:
@@ -87,9 +85,7 @@ class Search:
     Without `settings.text_weight` this is the paper's search, by cosine in the modality's own index. Otherwise both
     estimates ask together for both modalities: image embedding, text embedding and words, each part's similarities
     z-scored over the corpus. `words` is needed where `settings.word_weight` is above zero.
-
-    Raises:
-        ValueError: settings that would have no effect without another.
+    `indices`: where an index that this library builds is kept.
     """
 
     settings: RetrievalSettings
@@ -97,19 +93,7 @@ class Search:
     readout: PooledTextReadout
     words: WordReadout | None
     tokens: TokenCache
-
-    def __post_init__(self) -> None:
-        settings = self.settings
-        if settings.word_weight and settings.text_weight is None:
-            raise ValueError(
-                f"'retrieval.word_weight' ({settings.word_weight}) needs a 'retrieval.text_weight': words ask beside "
-                "both embeddings. Set it to 0 for the paper's search."
-            )
-        if settings.token_weight and settings.candidates is None:
-            raise ValueError(
-                f"'retrieval.token_weight' ({settings.token_weight}) needs 'retrieval.candidates' to choose among. Set "
-                "it to 0 to keep the most similar items."
-            )
+    indices: Path | None = None
 
     def write(self, folder: Path, split: str, modality: str, estimates: Estimates, whitening: TokenWhitening) -> None:
         """K neighbours of every sample for one modality, as `<split>_ids.npy` and `<split>_similarity.npy`.
@@ -130,7 +114,7 @@ class Search:
         return self.settings.candidates or self.settings.neighbours
 
     def _alone(self, modality: str, estimates: Estimates) -> FindExcept:
-        index = VectorIndex.of(self.corpus, modality, self.settings.index)
+        index = VectorIndex.of(self.corpus, modality, self.settings.index, self.indices, self.settings.nprobe)
         image = modality == "image"
         queries = image_query(estimates["image"]) if image else text_query(estimates["text"], self.readout)
         return lambda excluded: find_neighbours(index, queries, self._count, excluded)

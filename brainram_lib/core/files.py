@@ -1,0 +1,94 @@
+"""Files written whole or not at all: a temporary name beside the place, then one rename. Open formats, no pickle."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brainram_lib.core.marks import plain
+
+
+class StoreError(RuntimeError):
+    """A result cannot be written or read; the message names the file and what to do."""
+
+
+@contextlib.contextmanager
+def write_whole(path: Path) -> Iterator[Path]:
+    """Yield a partial path beside `path`; on success it takes the name `path`, on any failure it is removed.
+
+    Raises:
+        StoreError: the disk is full (nothing is left behind, `path` keeps what it held).
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # process numbers repeat across machines that share a disk
+    partial = path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.partial{path.suffix}")
+    try:
+        with disk_full_named(f"'{path}'"):
+            yield partial
+            partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as JSON, whole."""
+    with write_whole(path) as partial:
+        partial.write_text(json.dumps(plain(value), indent=1, sort_keys=True))
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write one array as .npy, whole."""
+    with write_whole(path) as partial, partial.open("wb") as stream:
+        np.lib.format.write_array(stream, np.ascontiguousarray(array), allow_pickle=False)
+
+
+def write_blocks(path: Path, count: int, blocks: Iterable[np.ndarray]) -> None:
+    """Write one array as .npy, whole, from blocks of its rows; only one block is held at a time.
+
+    Args:
+        path: of the array.
+        count: how many rows the blocks have together.
+        blocks: all of one type and of one shape behind the rows.
+
+    Raises:
+        ValueError: the blocks have another number of rows, or differ in type or shape.
+    """
+    written, kind = 0, None
+    with write_whole(path) as partial, partial.open("wb") as stream:
+        for block in blocks:
+            if kind is None:
+                kind = block.dtype, block.shape[1:]
+                header = np.lib.format.header_data_from_array_1_0(block) | {"fortran_order": False}
+                np.lib.format.write_array_header_1_0(stream, header | {"shape": (count, *block.shape[1:])})
+            if (block.dtype, block.shape[1:]) != kind:
+                raise ValueError(f"'{path}' is made of {kind} blocks, and {block.dtype} {block.shape} came.")
+            stream.write(np.ascontiguousarray(block).data)
+            written += len(block)
+        if kind is None or written != count:
+            raise ValueError(f"'{path}' is to have {count} rows, and its blocks have {written}.")
+
+
+@contextlib.contextmanager
+def disk_full_named(what: str) -> Iterator[None]:
+    """Say in one sentence that the disk is full, whatever library found it.
+
+    Raises:
+        StoreError: the disk is full.
+    """
+    try:
+        yield
+    except OSError as problem:
+        if problem.errno == errno.ENOSPC:
+            raise StoreError(
+                f"no room on the disk for {what}. Free some space and run the same command again; earlier results are "
+                "intact."
+            ) from problem
+        raise

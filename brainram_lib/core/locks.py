@@ -1,0 +1,213 @@
+"""One writer at a time for everything that is shared: a lock file that names its holder and is kept fresh.
+
+The file is made by a hard link, which is atomic on shared file systems too. A holder on this machine is dead when its
+process is gone, or when the process of that number started at another time; a holder elsewhere, or one that cannot be
+read, when the file has not been touched for STALE seconds of this machine's own clock.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+BEAT = 5.0
+STALE = 120.0
+POLL = 0.2
+# Seconds until one is told whom one waits for: most waits are shorter.
+PATIENCE = 2.0
+
+
+class LockLost(RuntimeError):
+    """Another process took this one's lock, because this machine stood still too long. Nothing was replaced."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lock: machine, process, when that process started, and a number that no other holder has."""
+
+    host: str
+    process: int
+    started: str
+    token: str
+
+    @classmethod
+    def own(cls) -> Holder:
+        """This process."""
+        return cls(_host(), os.getpid(), _started(os.getpid()) or "", secrets.token_hex(8))
+
+    @property
+    def here(self) -> bool:
+        """Whether it is a process of this machine."""
+        return self.host == _host()
+
+    @property
+    def gone(self) -> bool:
+        """Whether it is known to have ended: only of this machine's processes."""
+        if not self.here:
+            return False
+        started = _started(self.process)
+        return started is None or (bool(started and self.started) and started != self.started)
+
+    def __str__(self) -> str:
+        return f"process {self.process} on {self.host.split('/')[0]}"
+
+
+@contextmanager
+def held(path: Path, what: str) -> Iterator[Lock]:
+    """Hold the lock file `path` inside the block, after waiting for whoever has it; `what` is named to who waits."""
+    lock = Lock(path, what)
+    lock.acquire()
+    try:
+        yield lock
+    finally:
+        lock.release()
+
+
+class Lock:
+    """A lock file; see the module. Use `held`.
+
+    Args:
+        path: of the lock; its folder is made.
+        what: what it guards, in words.
+    """
+
+    def __init__(self, path: Path, what: str) -> None:
+        self.path, self.what, self.own = path, what, Holder.own()
+        self._ended = threading.Event()
+
+    def acquire(self) -> None:
+        """Wait for the lock and take it."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        watched, told, began = _Watch(), False, time.monotonic()
+        while not self._taken():
+            holder = read_holder(self.path)
+            if (holder is not None and holder.gone) or watched.stale(self.path):
+                self._break(holder)
+                continue
+            if not told and time.monotonic() - began > PATIENCE:
+                told = True
+                who = holder or "a holder that its file does not name"
+                print(f"{self.what}: waiting for {who} ('{self.path}').", file=sys.stderr, flush=True)
+            time.sleep(POLL)
+        threading.Thread(target=self._beat, daemon=True).start()
+
+    def release(self) -> None:
+        """Give it back; another's lock is left alone."""
+        self._ended.set()
+        if self.owned:
+            self.path.unlink(missing_ok=True)
+
+    @property
+    def owned(self) -> bool:
+        """Whether the file still names this holder."""
+        return read_holder(self.path) == self.own
+
+    def require(self) -> None:
+        """Before something is put in its place.
+
+        Raises:
+            LockLost: another process has taken the lock.
+        """
+        if not self.owned:
+            raise LockLost(
+                f"{self.what}: the lock '{self.path}' was taken by {read_holder(self.path) or 'somebody'}, because this "
+                "process did not answer for too long. Its result is kept; run the same command again."
+            )
+
+    def _taken(self) -> bool:
+        partial = self.path.with_name(f"{self.path.name}.{self.own.token}")
+        partial.write_text(json.dumps(asdict(self.own)))
+        try:
+            os.link(partial, self.path)
+        except FileExistsError:
+            return False
+        except OSError:
+            # a file system without hard links
+            with suppress(FileExistsError):
+                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+                partial.replace(self.path)
+                return True
+            return False
+        finally:
+            partial.unlink(missing_ok=True)
+        return True
+
+    def _break(self, dead: Holder | None) -> None:
+        """Take a dead holder's lock away; a live one that came between is put back."""
+        aside = self.path.with_name(f"{self.path.name}.dead.{self.own.token}")
+        with suppress(FileNotFoundError):
+            self.path.rename(aside)
+            if read_holder(aside) != dead:
+                with suppress(FileExistsError):
+                    os.link(aside, self.path)
+            aside.unlink(missing_ok=True)
+
+    def _beat(self) -> None:
+        while not self._ended.wait(BEAT):
+            with suppress(OSError):
+                if self.owned:
+                    os.utime(self.path)
+
+
+class _Watch:
+    """How long a file has not been touched, by this machine's clock: clocks of two machines differ."""
+
+    def __init__(self) -> None:
+        self._seen: tuple[float, float] | None = None
+
+    def stale(self, path: Path) -> bool:
+        try:
+            touched = path.stat().st_mtime
+        except FileNotFoundError:
+            return False
+        now = time.monotonic()
+        if self._seen is None or self._seen[0] != touched:
+            self._seen = touched, now
+        return now - self._seen[1] > STALE
+
+
+def read_holder(path: Path) -> Holder | None:
+    """Whom a lock file names; None where there is none, or something else than a holder in it."""
+    try:
+        return Holder(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _host() -> str:
+    """This machine since it was started: a number of a process means something only here."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
+    except OSError:
+        boot = ""
+    return f"{socket.gethostname()}/{boot}"
+
+
+def _started(process: int) -> str | None:
+    """When a process started, in the kernel's ticks since boot; '' where that is not told, None where there is none."""
+    try:
+        # the second field is the command in brackets, which may hold anything
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        # another user's processes may be hidden there
+        return _alive(process)
+    return None if fields[0] == "Z" else fields[19]
+
+
+def _alive(process: int) -> str | None:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return None
+    except OSError:
+        return ""
+    return ""

@@ -1,0 +1,120 @@
+"""Marks: twelve hexadecimal digits that change when settings or files do. A place is never part of a mark.
+
+Files are marked by their whole content. A large file's mark is remembered with its size and times, so that it is read
+once; one beyond SAMPLED is marked by its size, its time of change and blocks spread over it, because 40 GB of a single
+file take minutes to read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+DIGITS = 12
+BLOCK = 1 << 20
+REMEMBERED = 16 * BLOCK
+SAMPLED = 4096 * BLOCK
+SAMPLES = 64
+
+
+def plain(value: Any) -> Any:
+    """Settings as JSON can hold them: dataclasses become dictionaries, paths their text, tuples lists."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    return str(value) if isinstance(value, Path) else value
+
+
+def keyed(value: Any) -> Any:
+    """`plain`, without what cannot change a number: fields whose metadata say `keyed=False`."""
+    if is_dataclass(value) and not isinstance(value, type):
+        named = [field.name for field in fields(value) if field.metadata.get("keyed", True)]
+        return {name: keyed(getattr(value, name)) for name in named}
+    if isinstance(value, (list, tuple)):
+        return [keyed(item) for item in value]
+    return plain(value)
+
+
+def fingerprint(value: Any) -> str:
+    """Twelve hexadecimal digits that change whenever any setting changes."""
+    text = json.dumps(keyed(value), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
+
+
+def content_mark(files: Iterable[Path], root: Path) -> str:
+    """One mark of many files: their names relative to `root`, and what they hold. A file that is not there counts too.
+
+    The mark does not depend on where `root` lies or how its path is spelled.
+    """
+    listed = sorted({Path(os.path.relpath(path, root)).as_posix() for path in files})
+    bar = tqdm(listed, desc="marks of files", unit="file", delay=2, leave=False)
+    return fingerprint([[name, file_mark(root / name)] for name in bar])
+
+
+def file_mark(path: Path) -> str | None:
+    """The mark of one file's content; None where there is no file."""
+    try:
+        state = path.stat()
+    except FileNotFoundError:
+        return None
+    if state.st_size < REMEMBERED:
+        return _whole(path)
+    known = _memory()
+    name = f"{path.resolve()}|{state.st_size}|{state.st_mtime_ns}|{state.st_ino}"
+    if name not in known:
+        known[name] = _whole(path) if state.st_size < SAMPLED else _sampled(path, state)
+        _remember(known)
+    return known[name]
+
+
+def _whole(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:DIGITS]
+
+
+def _sampled(path: Path, state: os.stat_result) -> str:
+    digest = hashlib.sha256(f"{state.st_size}|{state.st_mtime_ns}".encode())
+    with path.open("rb") as stream:
+        for start in np.linspace(0, state.st_size - BLOCK, SAMPLES).astype(int).tolist():
+            stream.seek(start)
+            digest.update(stream.read(BLOCK))
+    return digest.hexdigest()[:DIGITS]
+
+
+def _memory_file() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "brainram" / "marks.json"
+
+
+@cache
+def _memory() -> dict[str, str]:
+    """What was read before, on this machine; a file that cannot be read is an empty memory."""
+    try:
+        return dict(json.loads(_memory_file().read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _remember(known: Mapping[str, str]) -> None:
+    """Keep the memory; where that cannot be done, files are read again the next time."""
+    path = _memory_file()
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(known))
+        partial.replace(path)
+    except OSError:
+        return

@@ -1,0 +1,143 @@
+"""The image-text corpus as a value, its tokens, and what is read out of text tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from brainram_lib.core.locks import held
+from brainram_lib.core.marks import fingerprint
+from brainram_lib.core.store import Stage, Store
+from brainram_lib.pipeline.weights import EncoderWeights
+
+if TYPE_CHECKING:
+    from brainram_lib.encoders import PooledTextReadout
+    from brainram_lib.pipeline.search import WordReadout
+    from brainram_lib.retrieval.corpus import Corpus
+    from brainram_lib.retrieval.tokens import TokenCache
+
+CORPORA = "corpora"
+
+
+class CorpusSource(Protocol):
+    """Where image-text pairs come from. `key` names the corpus by its content."""
+
+    @property
+    def key(self) -> str:
+        """Changes with any embedding, caption or picture."""
+
+    def open(self, runs: Path) -> Corpus:
+        """The corpus; one that is made is made first."""
+
+
+@dataclass(frozen=True)
+class CorpusFolder:
+    """A corpus of the user's, in clip-retrieval's format.
+
+    Attributes:
+        root: its folder. encoder: what the RAM's tokens are made with; its images' size is the corpus's.
+    """
+
+    root: Path
+    encoder: EncoderWeights
+
+    @property
+    def key(self) -> str:
+        """The mark of its content."""
+        return self.open(Path()).fingerprint
+
+    def open(self, runs: Path) -> Corpus:
+        """See `CorpusSource`."""
+        return _opened(self.root.absolute(), self.encoder)
+
+
+@dataclass(frozen=True)
+class EmbeddedCorpus:
+    """The embedded world's corpus, written on first use.
+
+    Attributes:
+        pairs: how many.
+        encoder: what embeds them.
+        foreign_share: of the captions, how many are in another language.
+    """
+
+    pairs: int
+    encoder: EncoderWeights
+    foreign_share: float = 0.0
+    recipe: ClassVar[int] = 1
+
+    @property
+    def key(self) -> str:
+        """Of its settings: it is always the same."""
+        return fingerprint([self.pairs, self.encoder.key, self.foreign_share, self.recipe])
+
+    def open(self, runs: Path) -> Corpus:
+        """See `CorpusSource`."""
+        return _written(runs.absolute() / CORPORA / f"embedded-{self.key}", self)
+
+
+@cache
+def _opened(root: Path, encoder: EncoderWeights) -> Corpus:
+    from brainram_lib.retrieval.corpus import Corpus
+
+    return Corpus(root, encoder.load().image_size)
+
+
+@cache
+def _written(root: Path, source: EmbeddedCorpus) -> Corpus:
+    from brainram_lib.world.corpus import make_mini_corpus
+
+    with held(root.with_name(f".{root.name}.lock"), "the embedded corpus"):
+        make_mini_corpus(root, source.encoder.load(), source.pairs, foreign_share=source.foreign_share)
+    return _opened(root, source.encoder)
+
+
+def corpus_tokens(source: CorpusSource, encoder: EncoderWeights, store: Store) -> TokenCache:
+    """The corpus's pictures and captions as tokens, encoded once for all that share the store."""
+    return _tokens(source.open(store.root), encoder, store.root.absolute() / CORPORA / f"tokens-{source.key}-{encoder.key}")
+
+
+@cache
+def _tokens(corpus: Corpus, encoder: EncoderWeights, folder: Path) -> TokenCache:
+    from brainram_lib.retrieval.tokens import TokenCache
+
+    return TokenCache(corpus, encoder.load(), folder)
+
+
+@dataclass(frozen=True)
+class Readouts(Stage):
+    """What a search reads out of text tokens: the pooled embedding and, with `words`, which words they hold.
+
+    Fitted on the first `captions` captions of the corpus.
+    """
+
+    corpus: CorpusSource
+    encoder: EncoderWeights
+    words: bool
+    captions: int = 8_000
+
+    @property
+    def scope(self) -> str:
+        return CORPORA
+
+    def make(self, folder: Path, store: Store) -> None:
+        """See `pipeline.search.fit_readouts`."""
+        from brainram_lib.pipeline.search import fit_readouts
+
+        fit_readouts(folder, self.corpus.open(store.root), self.encoder.load(), self.words, self.captions)
+
+    def pooled(self, store: Store) -> PooledTextReadout:
+        """Text tokens -> pooled text embedding."""
+        from brainram_lib.encoders import PooledTextReadout
+
+        return PooledTextReadout.load(store.result(self).folder / "readout.safetensors")
+
+    def of_words(self, store: Store) -> WordReadout | None:
+        """Text tokens -> presence of words, where the search asks for words."""
+        from brainram_lib.pipeline.search import WordReadout
+
+        return WordReadout.load(store.result(self).folder) if self.words else None
+
+

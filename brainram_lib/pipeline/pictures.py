@@ -1,0 +1,126 @@
+"""Images of the test stimuli: generated from a system's tokens, or images that exist, shown as they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from brainram_lib.core.files import write_array
+from brainram_lib.core.store import Stage, Store
+from brainram_lib.generation.settings import GenerationSettings
+from brainram_lib.pipeline.corpus import corpus_tokens
+from brainram_lib.pipeline.data import Targets
+from brainram_lib.pipeline.nearest import best_neighbour, derangement, nearest_by_tokens
+from brainram_lib.pipeline.prior import Estimates
+from brainram_lib.pipeline.ram import GuidingNeighbours, Retrieved
+from brainram_lib.pipeline.weights import EncoderWeights, GeneratorWeights
+
+if TYPE_CHECKING:
+    from brainram_lib.generation.generator import Generator
+
+# Every stage of images writes the one that is shown for each stimulus under this name.
+CHOSEN = "chosen"
+
+
+@dataclass(frozen=True)
+class Generated(Stage):
+    """`draws` images of each test stimulus, and the one that agrees best with the brain's own estimate.
+
+    Sample s of the estimates guides the images s, s + S, ...: an estimate without samples is drawn as often as the
+    others, from other noise. Nothing here sees the stimulus.
+
+    Attributes:
+        image, text: the stages whose tokens guide.
+        guide: the neighbours that guide beside them, if any.
+        weights: of the generator. encoder: of the choice.
+        settings: of the generator; the neighbours' share counts only where there is a guide.
+        draws: images of each stimulus.
+        label: of the progress bar.
+    """
+
+    image: Stage
+    text: Stage
+    guide: GuidingNeighbours | None
+    weights: GeneratorWeights
+    encoder: EncoderWeights
+    settings: GenerationSettings
+    draws: int
+    label: str = field(default="generate", metadata={"keyed": False})
+
+    def make(self, folder: Path, store: Store) -> None:
+        """`samples.npy`, their `agreement.npy`, and `chosen.npy`."""
+        from brainram_lib.generation.selection import choose
+        from brainram_lib.pipeline.data import finite
+        from brainram_lib.pipeline.tokens import samples_of
+
+        image, text = (samples_of(store, stage) for stage in (self.image, self.text))
+        turns = np.arange(self.draws) % image.shape[1]
+        tokens = [finite(one.numpy(), self.label)[:, turns].reshape(-1, *one.shape[2:]) for one in (image, text)]
+        generator = generator_of(self.settings, self.weights, self.encoder)
+        made = generator.generate(*tokens, self.label, neighbours=self._guiding(store))
+        made = made.reshape(len(image), self.draws, *made.shape[1:])
+        chosen = choose(made, image, self.encoder.load().image_tokens)
+        write_array(folder / "samples.npy", made)
+        write_array(folder / "agreement.npy", finite(chosen.agreement, self.label))
+        write_array(folder / "index.npy", chosen.index)
+        write_array(folder / f"{CHOSEN}.npy", chosen.images)
+
+    def _guiding(self, store: Store) -> np.ndarray | None:
+        if self.guide is None:
+            return None
+        cache = corpus_tokens(self.guide.found.corpus, self.encoder, store)
+        tokens = cache.tokens_of(np.array(store.result(self.guide).array("items")), "image").numpy()
+        return tokens.reshape(-1, *tokens.shape[2:])
+
+
+def generator_of(settings: GenerationSettings, weights: GeneratorWeights, encoder: EncoderWeights) -> Generator:
+    """The generator, with the encoder's tokens of a blank image and of an empty caption."""
+    from brainram_lib.generation.generator import Generator
+
+    clip = encoder.load()
+    return Generator(settings, weights.load(), clip.blank_image_tokens(), clip.empty_text_tokens())
+
+
+@dataclass(frozen=True)
+class NearestNeighbour(Stage):
+    """The image of the most similar neighbour, as it is: a baseline that generates nothing."""
+
+    found: Retrieved
+
+    def make(self, folder: Path, store: Store) -> None:
+        """Over all samples of a stimulus."""
+        found = self.found.found(store, "test")
+        items = best_neighbour(found.ids, found.similarity)
+        write_array(folder / "items.npy", items)
+        write_array(folder / f"{CHOSEN}.npy", self.found.corpus.open(store.root).images(items))
+
+
+@dataclass(frozen=True)
+class NearestTraining(Stage):
+    """The training image whose tokens are nearest to the brain's estimate, as it is."""
+
+    estimates: Estimates
+    targets: Targets
+
+    def make(self, folder: Path, store: Store) -> None:
+        """By the mean of the samples."""
+        p = np.asarray(store.result(self.estimates).array("test"), np.float32).mean(1)
+        rows, _ = nearest_by_tokens(p, np.asarray(store.result(self.targets).array("train"), np.float32))
+        write_array(folder / "rows.npy", rows)
+        write_array(folder / f"{CHOSEN}.npy", self.targets.images.stimuli(store, "train")[rows])
+
+
+@dataclass(frozen=True)
+class Shuffled(Stage):
+    """A system's images handed to the wrong brains."""
+
+    images: Stage
+    seed: int
+
+    def make(self, folder: Path, store: Store) -> None:
+        """In an order in which nobody keeps their own."""
+        chosen = store.result(self.images).array(CHOSEN)
+        write_array(folder / f"{CHOSEN}.npy", chosen[derangement(len(chosen), self.seed)])

@@ -1,0 +1,243 @@
+"""Stage I: ridge, the diffusion prior, its samples, and which voxels drive them (section 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+
+from brainram_lib.core.files import write_array, write_blocks, write_json
+from brainram_lib.core.store import Stage, Store
+from brainram_lib.pipeline.data import SPLITS, Images, Targets, finite, validation_rows
+from brainram_lib.stage1.settings import SamplingSettings, Stage1Settings
+
+if TYPE_CHECKING:
+    from brainram_lib.core.ridge import Ridge
+    from brainram_lib.core.rows import Rows
+    from brainram_lib.stage1.prior import Prior
+
+SAMPLE_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class RidgeFit(Stage):
+    """The ridge baseline: betas -> tokens, one linear map a token, alpha chosen on the validation images.
+
+    Attributes:
+        targets: what it predicts.
+        validation: how many training images choose alpha and are not fitted on.
+    """
+
+    targets: Targets
+    validation: int
+
+    @property
+    def name(self) -> str:
+        return f"ridge-{self.targets.modality}"
+
+    @property
+    def images(self) -> Images:
+        """Whose betas."""
+        return self.targets.images
+
+    def make(self, folder: Path, store: Store) -> None:
+        """Fit, and estimate the test images."""
+        from brainram_lib.core.ridge import fit_ridge
+
+        betas, tokens = self.images.betas(store), np.asarray(store.result(self.targets).array("train"), np.float32)
+        fit, held = validation_rows(len(tokens), self.validation)
+        ridge = fit_ridge(betas["train"][fit], tokens[fit], betas["train"][held], tokens[held])
+        ridge.save(folder / "ridge.safetensors")
+        write_array(folder / "test.npy", finite(ridge.predict(betas["test"]), self.name))
+        write_json(folder / "fit.json", {"alphas": ridge.alphas.tolist(), "validation_r2": ridge.r2.tolist()})
+
+    def load(self, store: Store) -> Ridge:
+        """The fitted map."""
+        from brainram_lib.core.ridge import Ridge
+
+        return Ridge.load(store.result(self).folder / "ridge.safetensors")
+
+
+@dataclass(frozen=True)
+class CrossFitted(Stage):
+    """Ridge estimates of the training images: of those it was fitted on by ridges that did not see them.
+
+    Attributes:
+        ridge: whose estimates of the validation images are plain.
+        folds: how often the fitting images are parted.
+    """
+
+    ridge: RidgeFit
+    folds: int = 5
+
+    @property
+    def name(self) -> str:
+        return f"cross-fitted-ridge-{self.ridge.targets.modality}"
+
+    def make(self, folder: Path, store: Store) -> None:
+        """Estimates of every training image, in the order of the nsdIds."""
+        from brainram_lib.stage1.linear import cross_fitted
+
+        betas = self.ridge.images.betas(store)["train"]
+        tokens = np.asarray(store.result(self.ridge.targets).array("train"), np.float32)
+        fit, held = validation_rows(len(tokens), self.ridge.validation)
+        plain = self.ridge.load(store).predict(betas[held])
+        crossed = cross_fitted(betas[fit], tokens[fit], betas[held], tokens[held], self.folds)
+        write_blocks(folder / "train.npy", len(tokens), _interleaved(fit, crossed, held, plain))
+
+
+def _interleaved(fit: np.ndarray, crossed: np.ndarray, held: np.ndarray, plain: np.ndarray) -> Iterator[np.ndarray]:
+    """Rows of two arrays in the order of the images that they are of."""
+    for row in np.argsort(np.concatenate([fit, held])):
+        yield finite(crossed[row] if row < len(fit) else plain[row - len(fit)], "cross-fitted-ridge", int(row))[None]
+
+
+@dataclass(frozen=True)
+class PriorTraining(Stage):
+    """The projector and the diffusion prior of one modality, trained together (eq. 1 to 6).
+
+    Attributes:
+        targets: the tokens to reach.
+        linear: ridge estimates of the training images, where the projector has a linear path.
+        settings: networks and training.
+        validation: training images that are watched and not trained on.
+        seed: of weights, batches and noise.
+    """
+
+    targets: Targets
+    linear: CrossFitted | None
+    settings: Stage1Settings
+    validation: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"prior-{self.targets.modality}"
+
+    def make(self, folder: Path, store: Store) -> None:
+        """Train on the fitting images, watch the validation images."""
+        from brainram_lib.core.rows import Rows
+        from brainram_lib.stage1.training import Examples, train_prior
+
+        targets = store.result(self.targets).array("train")
+        betas = self.targets.images.betas(store)["train"]
+        linear = None if self.linear is None else store.result(self.linear).array("train")
+        fit, held = (
+            Examples(Rows(betas, rows), None if linear is None else Rows(linear, rows), Rows(targets, rows))
+            for rows in validation_rows(len(targets), self.validation)
+        )
+        label = f"Stage I, {self.targets.modality} prior"
+        prior, history = train_prior(self.settings, fit, held, folder, self.seed, label)
+        prior.save(folder / "prior.safetensors")
+        write_json(folder / "history.json", history)
+
+    def load(self, store: Store) -> Prior:
+        """The trained prior, on a GPU where there is one."""
+        from brainram_lib.core.devices import accelerator
+        from brainram_lib.stage1.prior import Prior
+
+        voxels = self.targets.images.subject.prepared(store).betas("test").shape[1]
+        shape = store.result(self.targets).array("test").shape[1:]
+        prior = Prior(self.settings, voxels, *shape).load(store.result(self).folder / "prior.safetensors")
+        return prior.to(accelerator())
+
+
+@dataclass(frozen=True)
+class Estimates(Stage):
+    """S samples p of a prior for every stimulus of both splits, (n, S, T, D), kept as float16."""
+
+    prior: PriorTraining
+    sampling: SamplingSettings
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"estimates-{self.prior.targets.modality}"
+
+    def make(self, folder: Path, store: Store) -> None:
+        """One sample for each seed, SAMPLE_CHUNK stimuli at a time."""
+        from brainram_lib.core.rows import Rows
+
+        prior, betas = self.prior.load(store), self.prior.targets.images.betas(store)
+        linear = self._linear(store)
+        seeds = range(self.seed * 1000, self.seed * 1000 + self.sampling.samples)
+        for split in SPLITS:
+            known = Rows(linear[split]) if linear else None
+            blocks = sampled(prior, Rows(betas[split]), known, seeds, self.sampling.steps, f"{self.name}, {split}")
+            write_blocks(folder / f"{split}.npy", len(betas[split]), blocks)
+
+    def _linear(self, store: Store) -> dict[str, np.ndarray] | None:
+        if self.prior.linear is None:
+            return None
+        ridge = self.prior.linear.ridge
+        return {"train": store.result(self.prior.linear).array("train"), "test": store.result(ridge).array("test")}
+
+
+def sampled(
+    prior: Prior, betas: Rows, linear: Rows | None, seeds: range, steps: int, label: str
+) -> Iterator[Float[np.ndarray, "rows samples tokens width"]]:
+    """One sample of the prior for every seed, SAMPLE_CHUNK stimuli at a time, float16."""
+    import torch
+    from tqdm.auto import tqdm
+
+    starts = range(0, len(betas), SAMPLE_CHUNK)
+    with tqdm(total=len(starts) * len(seeds), desc=label, unit="batch") as bar:
+        for start in starts:
+            rows = slice(start, start + SAMPLE_CHUNK)
+            inputs = betas[rows], None if linear is None else linear[rows]
+            samples = []
+            for seed in seeds:
+                samples.append(prior.sample(*inputs, seed + start, steps).half())
+                bar.update()
+            yield finite(torch.stack(samples, 1).numpy(), label, start)
+
+
+@dataclass(frozen=True)
+class Attributions(Stage):
+    """Which voxels drive a prior's estimates of the test images towards their targets (integrated gradients).
+
+    Attributes:
+        prior: whose estimates.
+        ridge: of the linear path, where the projector has one.
+        seed: of the noise that the prior starts from.
+        token: one token alone; None for all.
+    """
+
+    prior: PriorTraining
+    ridge: RidgeFit | None
+    seed: int
+    token: int | None = None
+
+    @property
+    def name(self) -> str:
+        return f"attribution-{self.prior.targets.modality}"
+
+    def make(self, folder: Path, store: Store) -> None:
+        """Attributions towards the targets."""
+        from brainram_lib.attribution.scores import TokenAgreement
+        from brainram_lib.core.rows import as_tensor
+
+        targets = store.result(self.prior.targets)
+        mean = as_tensor(targets.array("train")).mean(0)
+        score = TokenAgreement.of(as_tensor(targets.array("test")), mean, self.token)
+        write_attributions(folder, store, self.prior, self.ridge, self.seed, score)
+
+
+def write_attributions(
+    folder: Path, store: Store, prior: PriorTraining, ridge: RidgeFit | None, seed: int, score: object
+) -> None:
+    """Integrated gradients of a score of the test images' estimates, from the mean training pattern."""
+    from brainram_lib.attribution.decoders import PriorDecoder
+    from brainram_lib.attribution.gradients import integrated_gradients
+    from brainram_lib.core.rows import as_tensor
+
+    decoder = PriorDecoder(prior.load(store), None if ridge is None else ridge.load(store), [seed])
+    betas = prior.targets.images.betas(store)
+    baseline = as_tensor(betas["train"]).mean(0)
+    found = integrated_gradients(decoder, score, as_tensor(betas["test"]), baseline, batch=prior.settings.batch)
+    write_array(folder / "values.npy", finite(found.values, "attribution"))
+    write_array(folder / "gained.npy", found.gained)

@@ -1,0 +1,272 @@
+"""Retrieval and Stage II: neighbours of every sample, the fusion that is trained on them, refined estimates (3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from brainram_lib.core.files import write_array, write_blocks, write_json
+from brainram_lib.core.modalities import MODALITIES
+from brainram_lib.core.store import Stage, Store
+from brainram_lib.pipeline.corpus import CORPORA, CorpusSource, Readouts, corpus_tokens
+from brainram_lib.pipeline.data import SPLITS, finite, validation_rows
+from brainram_lib.pipeline.prior import Estimates, PriorTraining, RidgeFit, write_attributions
+from brainram_lib.retrieval.settings import RetrievalSettings
+from brainram_lib.stage2.settings import Stage2Settings
+
+if TYPE_CHECKING:
+    from brainram_lib.pipeline.search import Search
+    from brainram_lib.pipeline.tokens import CorpusTokens
+    from brainram_lib.retrieval.index import Neighbours
+    from brainram_lib.stage2.fusions import Fusion
+
+BOTH = "both"
+
+
+@dataclass(frozen=True)
+class Retrieved(Stage):
+    """K neighbours of every sample of both splits: rows of the corpus and similarities, (n, S, K).
+
+    Attributes:
+        image, text: the estimates that ask. A modality that asks alone has only its own.
+        readouts: of the same corpus.
+        settings: of the search.
+        modality: which index is asked; 'both' where both estimates ask together.
+    """
+
+    image: Estimates | None
+    text: Estimates | None
+    readouts: Readouts
+    settings: RetrievalSettings
+    modality: str
+
+    @property
+    def name(self) -> str:
+        return f"neighbours-{self.modality}"
+
+    @property
+    def corpus(self) -> CorpusSource:
+        """What is searched."""
+        return self.readouts.corpus
+
+    def make(self, folder: Path, store: Store) -> None:
+        """Search for both splits."""
+        search = self.search(store)
+        asking = {m: stage for m, stage in zip(MODALITIES, (self.image, self.text), strict=True) if stage is not None}
+        whitening = None if self.image is None else self.image.prior.load(store).whitening
+        for split in SPLITS:
+            estimates = {modality: store.result(stage).array(split) for modality, stage in asking.items()}
+            search.write(folder, split, self.modality, estimates, whitening)
+
+    def search(self, store: Store) -> Search:
+        """The corpus, searched as the settings say."""
+        from brainram_lib.pipeline.search import Search
+
+        return Search(
+            self.settings,
+            self.corpus.open(store.root),
+            self.readouts.pooled(store),
+            self.readouts.of_words(store) if self.settings.word_weight else None,
+            corpus_tokens(self.corpus, self.readouts.encoder, store),
+            store.root.absolute() / CORPORA / f"indices-{self.corpus.key}",
+        )
+
+    def found(self, store: Store, split: str) -> Neighbours:
+        """The neighbours of a split."""
+        from brainram_lib.retrieval.index import Neighbours
+
+        result = store.result(self)
+        return Neighbours(np.array(result.array(f"{split}_ids")), np.array(result.array(f"{split}_similarity")))
+
+
+@dataclass(frozen=True)
+class FusionTraining(Stage):
+    """The fusion of one modality's estimates with their neighbours (Table 4), trained (eq. 12).
+
+    Attributes:
+        estimates: p. found: its neighbours.
+        settings: which fusion, its size and training.
+        validation: training images that are watched and not trained on.
+        seed: of weights and batches.
+    """
+
+    estimates: Estimates
+    found: Retrieved
+    settings: Stage2Settings
+    validation: int
+    seed: int
+
+    @property
+    def modality(self) -> str:
+        """Of the tokens."""
+        return self.estimates.prior.targets.modality
+
+    @property
+    def name(self) -> str:
+        return f"fusion-{self.modality}"
+
+    def make(self, folder: Path, store: Store) -> None:
+        """Train on the fitting images, watch the validation images."""
+        import torch
+
+        from brainram_lib.core.rows import Rows
+        from brainram_lib.core.whitening import whitened_by
+        from brainram_lib.stage2.training import RamExamples, train_fusion
+
+        targets = store.result(self.estimates.prior.targets).array("train")
+        estimates, ids = store.result(self.estimates).array("train"), self.neighbours(store, "train").ids
+        whitening = self.estimates.prior.load(store).whitening
+        whitened = whitened_by(whitening)
+        fit, held = (
+            RamExamples(Rows(estimates, rows, whitened), torch.from_numpy(ids[rows]), Rows(targets, rows, whitened))
+            for rows in validation_rows(len(targets), self.validation)
+        )
+        label, tokens = f"Stage II, {self.modality} {self.settings.fusion}", self.tokens(store)
+        fusion, history = train_fusion(self.settings, fit, held, tokens, folder, self.seed, label)
+        write_weights(folder / "fusion.safetensors", fusion)
+        write_json(folder / "history.json", history)
+
+    def neighbours(self, store: Store, split: str) -> Neighbours:
+        """Of each sample, or pooled over the samples of a stimulus."""
+        from brainram_lib.retrieval.neighbours import pooled_over_samples
+
+        found = self.found.found(store, split)
+        return pooled_over_samples(found) if self.settings.pooled else found
+
+    def tokens(self, store: Store) -> CorpusTokens:
+        """The tokens of all neighbours that were found, in the prior's whitened units."""
+        from brainram_lib.pipeline.tokens import CorpusTokens
+
+        cache = corpus_tokens(self.found.corpus, self.found.readouts.encoder, store)
+        ids = np.unique(np.concatenate([self.found.found(store, split).ids.ravel() for split in SPLITS]))
+        return CorpusTokens.of(cache, ids, self.modality, self.estimates.prior.load(store).whitening)
+
+    def load(self, store: Store) -> Fusion:
+        """The trained fusion, on a GPU where there is one."""
+        from safetensors.torch import load_file
+
+        from brainram_lib.core.devices import accelerator
+        from brainram_lib.stage2.fusions import build
+
+        ids = self.neighbours(store, "test").ids
+        shape = store.result(self.estimates).array("test").shape[2:]
+        fusion = build(self.settings, ids.shape[-1], *shape)
+        fusion.load_state_dict(load_file(store.result(self).folder / "fusion.safetensors"))
+        return fusion.eval().to(accelerator())
+
+
+def write_weights(path: Path, module: object) -> None:
+    """A module's weights as safetensors, whole."""
+    from safetensors.torch import save_file
+
+    from brainram_lib.core.files import write_whole
+
+    with write_whole(path) as partial:
+        save_file({name: weight.contiguous() for name, weight in module.state_dict().items()}, partial)
+
+
+@dataclass(frozen=True)
+class Refined(Stage):
+    """p + q of every sample of the test stimuli, in CLIP's units, and the weights that the fusion gave."""
+
+    fusion: FusionTraining
+
+    @property
+    def name(self) -> str:
+        return f"refined-{self.fusion.modality}"
+
+    def make(self, folder: Path, store: Store) -> None:
+        """A chunk of stimuli at a time."""
+        import torch
+
+        from brainram_lib.core.rows import Rows
+        from brainram_lib.core.whitening import whitened_by
+        from brainram_lib.stage2.training import refined_blocks
+
+        training = self.fusion
+        whitening = training.estimates.prior.load(store).whitening
+        p = Rows(store.result(training.estimates).array("test"), mapped=whitened_by(whitening))
+        ids = torch.from_numpy(training.neighbours(store, "test").ids)
+        weights: list[np.ndarray] = []
+
+        def blocks() -> Iterator[np.ndarray]:
+            for refined, weight in refined_blocks(training.load(store), p, ids, training.tokens(store)):
+                if weight is not None:
+                    weights.append(weight.cpu().numpy())
+                yield finite(whitening.restored(refined).half().cpu().numpy(), self.name)
+
+        write_blocks(folder / "test.npy", len(ids), blocks())
+        if weights:
+            write_array(folder / "weights.npy", np.concatenate(weights))
+
+
+@dataclass(frozen=True)
+class GuidingNeighbours(Stage):
+    """The corpus items whose tokens guide a system's samples beside its estimate, (n, S).
+
+    Sample s gets the s-th best of the items that the stimulus's samples found, by agreement with the mean of the
+    system's own image estimate. The choice among samples is so one among neighbours.
+
+    Attributes:
+        estimate: the system's image tokens. found: the neighbours to choose from.
+        prior: whose whitening makes tokens comparable.
+        count: how many for each stimulus.
+    """
+
+    estimate: Stage
+    found: Retrieved
+    prior: PriorTraining
+    count: int
+
+    def make(self, folder: Path, store: Store) -> None:
+        """Compare the tokens of all that was found with the estimate."""
+        from brainram_lib.core.whitening import whitened_by
+        from brainram_lib.pipeline.tokens import samples_of
+        from brainram_lib.retrieval.reranking import best_by_tokens
+
+        whitened = whitened_by(self.prior.load(store).whitening)
+        cache = corpus_tokens(self.found.corpus, self.found.readouts.encoder, store)
+        items = best_by_tokens(
+            self.found.found(store, "test"),
+            whitened(samples_of(store, self.estimate).mean(1)).cpu(),
+            lambda items: whitened(cache.tokens_of(items, "image")),
+            self.count,
+        )
+        write_array(folder / "items.npy", items)
+
+
+@dataclass(frozen=True)
+class NeighbourAttributions(Stage):
+    """Which voxels made the neighbour of one rank be found: they move this modality's query towards it.
+
+    Attributes:
+        prior: whose estimates ask. ridge: of its linear path.
+        found: the neighbours of the first sample.
+        rank: 0 for the first.
+    """
+
+    prior: PriorTraining
+    ridge: RidgeFit | None
+    seed: int
+    found: Retrieved
+    rank: int
+
+    @property
+    def name(self) -> str:
+        return f"neighbour-attribution-{self.prior.targets.modality}"
+
+    def make(self, folder: Path, store: Store) -> None:
+        """Attributions towards the neighbour's embedding."""
+        from brainram_lib.attribution.scores import NeighbourSimilarity, global_token
+        from brainram_lib.core.rows import as_tensor
+
+        modality = self.prior.targets.modality
+        items = self.found.found(store, "test").ids[:, 0, self.rank]
+        query = global_token if modality == "image" else self.found.readouts.pooled(store)
+        embeddings = self.found.corpus.open(store.root).embedding_rows(modality, items)
+        score = NeighbourSimilarity(as_tensor(embeddings), query)
+        write_attributions(folder, store, self.prior, self.ridge, self.seed, score)

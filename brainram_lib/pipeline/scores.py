@@ -1,0 +1,132 @@
+"""Scores of one system at a time: its images against the stimuli, its tokens against the targets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from brainram_lib.core.files import write_json
+from brainram_lib.core.store import Stage, Store
+from brainram_lib.pipeline.data import Images, Targets
+from brainram_lib.pipeline.nearest import derangement
+from brainram_lib.pipeline.pictures import CHOSEN
+from brainram_lib.pipeline.weights import PACKAGE, EncoderWeights
+
+if TYPE_CHECKING:
+    from brainram_lib.evaluation.metrics import Judge
+    from brainram_lib.evaluation.probe import Probe
+
+PROBE = PACKAGE / "world/assets/probe.safetensors"
+NAMED = "probe_category"
+POOL = 300
+
+
+@dataclass(frozen=True)
+class ImageScores(Stage):
+    """Per-image scores of a system's images: `values.json`, {metric: one value an image}.
+
+    Attributes:
+        made: the stage of the images.
+        images: the stimuli. mark: of their file.
+        metrics: a set of `evaluation.catalogue`.
+        encoder: of the metric 'clip'.
+        probe: mark of the probe that names categories, where the stimuli's are known.
+        label: of the progress bar.
+    """
+
+    made: Stage
+    images: Images
+    mark: str
+    metrics: str
+    encoder: EncoderWeights
+    probe: str | None
+    label: str = field(default="score", metadata={"keyed": False})
+
+    def make(self, folder: Path, store: Store) -> None:
+        """Every metric of the set and, where categories are known, whether one that is shown can be named."""
+        from brainram_lib.evaluation.probe import Probe, label_matrix, named_by_chance
+
+        judge = _judge(store, self.images, self.metrics, self.encoder)
+        made = np.array(store.result(self.made).array(CHOSEN))
+        values = judge.score(made, self.label)
+        chance = {metric.name: metric.chance for metric in judge.metrics if metric.chance is not None}
+        if self.probe is not None:
+            probe, subject = Probe.load(PROBE), self.images.subject
+            shown = subject.source.labels(store.root, subject.subject, self.images.nsd_ids(store, "test").tolist())
+            labels = label_matrix(shown, probe.categories)
+            features = judge.backbones["lite0"](made)["late"]
+            values |= {NAMED: probe.named(features, labels).astype(float)}
+            chance[NAMED] = named_by_chance(probe, features, labels)
+        write_json(folder / "values.json", {name: np.asarray(one, np.float64).tolist() for name, one in values.items()})
+        write_json(folder / "chance.json", chance)
+
+
+@lru_cache(maxsize=1)
+def _judge(store: Store, images: Images, metrics: str, encoder: EncoderWeights) -> Judge:
+    """The stimuli's features, which all systems are compared with, once in a process."""
+    from brainram_lib.evaluation import catalogue
+    from brainram_lib.evaluation.backbones import load_network, one_layer
+    from brainram_lib.evaluation.metrics import Judge
+
+    chosen = catalogue.metric_set(metrics)
+    clip = encoder.load()
+    backbones = {
+        name: one_layer(lambda seen: clip.pooled_images(seen).numpy()) if name == "clip" else load_network(name)
+        for name in dict.fromkeys(metric.backbone for metric in chosen if metric.backbone)
+    }
+    return Judge(images.stimuli(store, "test"), chosen, backbones)
+
+
+@dataclass(frozen=True)
+class EstimateScores(Stage):
+    """Per-image scores of a system's tokens: `values.json`.
+
+    Errors are means over samples; identification uses the mean of a stimulus's samples.
+
+    Attributes:
+        image, text: the stages of the tokens. image_targets, text_targets: what they estimate.
+        pool: images among which one is identified.
+        shuffled: a seed, to hand every estimate to the wrong brain; None: to its own.
+    """
+
+    image: Stage
+    text: Stage
+    image_targets: Targets
+    text_targets: Targets
+    pool: int = POOL
+    shuffled: int | None = None
+
+    def make(self, folder: Path, store: Store) -> None:
+        """Squared error and cosine of both modalities; retrieval and two-way identification of the image."""
+        from brainram_lib.evaluation.estimates import cosine, mean_squared_error
+        from brainram_lib.evaluation.identification import retrieval
+        from brainram_lib.evaluation.metrics import two_way_identification
+
+        values: dict[str, np.ndarray] = {}
+        for modality, stage, goal in (
+            ("image", self.image, self.image_targets),
+            ("text", self.text, self.text_targets),
+        ):
+            tokens, target = self._tokens(store, stage), np.array(store.result(goal).array("test"), np.float32)
+            for name, measure in (("mse", mean_squared_error), ("cosine", cosine)):
+                per_sample = [measure(tokens[:, s], target) for s in range(tokens.shape[1])]
+                values[f"{modality}_{name}"] = np.mean(per_sample, axis=0)
+            if modality == "image":
+                mean = tokens.mean(1)
+                found = retrieval(mean, target, pool=min(self.pool, len(mean)))
+                values |= {name: one.per_image for name, one in found.items()}
+                # token 0 is the global embedding that CLIP's own metric compares
+                values["global_two_way"] = two_way_identification(target[:, 0], mean[:, 0])
+        write_json(folder / "values.json", {name: np.asarray(one, np.float64).tolist() for name, one in values.items()})
+        share = 1 / min(self.pool, len(mean))
+        chance = {"image_retrieval": share, "brain_retrieval": share, "global_two_way": 0.5}
+        write_json(folder / "chance.json", chance)
+
+    def _tokens(self, store: Store, stage: Stage) -> np.ndarray:
+        tokens = np.array(store.result(stage).array("test"), np.float32)
+        tokens = tokens if tokens.ndim == 4 else tokens[:, None]
+        return tokens if self.shuffled is None else tokens[derangement(len(tokens), self.shuffled)]

@@ -1,0 +1,133 @@
+"""Where betas, stimuli and captions come from: NSD's files, or the embedded world, which writes its own.
+
+A source says where the files are and marks what a stage reads of them, so that a result is named by what its inputs
+hold and never by where they lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+from brainram_lib.core.locks import held
+from brainram_lib.core.marks import content_mark, fingerprint
+from brainram_lib.nsd.layout import CAPTION_SPLITS, NsdLayout
+from brainram_lib.nsd.settings import DataSettings
+from brainram_lib.world.world import WorldSettings, make_world, read_settings, scene_for_nsd_id
+
+BETAS, STIMULI, CAPTIONS = "betas", "stimuli", "captions"
+
+
+class Source(Protocol):
+    """One data set in NSD's layout.
+
+    Attributes:
+        name: of the folder that its results lie in.
+        simulated: whether its tables must say that they are of the embedded world.
+    """
+
+    name: ClassVar[str]
+    simulated: ClassVar[bool]
+
+    def layout(self, runs: Path, subject: int) -> NsdLayout:
+        """Where its files are; a world that is made is made first."""
+
+    def mark(self, what: str, subject: int, data: DataSettings) -> str:
+        """The mark of the files that 'betas', 'stimuli' or 'captions' of a subject are read from."""
+
+    def labels(self, runs: Path, subject: int, nsd_ids: Sequence[int]) -> list[frozenset[str]] | None:
+        """The categories that each stimulus shows, where they are known."""
+
+
+def files_read(layout: NsdLayout, what: str, subject: int, data: DataSettings) -> list[Path]:
+    """The files that decide what is read.
+
+    Raises:
+        ValueError: another name than 'betas', 'stimuli' or 'captions'.
+    """
+    if what == STIMULI:
+        return [layout.stimuli]
+    if what == CAPTIONS:
+        return [layout.stim_info, *(layout.captions(split) for split in CAPTION_SPLITS)]
+    if what != BETAS:
+        raise ValueError(f"'what' must be one of {BETAS}, {STIMULI}, {CAPTIONS}. '{what}' was provided.")
+    sessions = range(1, data.sessions + 1)
+    hdf5 = [layout.betas_session(subject, session, data.beta_version) for session in sessions]
+    # NIfTI counts where there is no HDF5, as the reader chooses
+    betas = [
+        path if path.exists() else layout.betas_session(subject, session, data.beta_version, ext="nii.gz")
+        for session, path in zip(sessions, hdf5, strict=True)
+    ]
+    return [
+        *betas,
+        *layout.roi_folder(subject).glob("*.nii.gz"),
+        *layout.ctab(subject, data.roi).parent.glob("*.ctab"),
+        layout.expdesign,
+        layout.responses(subject),
+        layout.ncsnr(subject, data.beta_version),
+    ]
+
+
+@dataclass(frozen=True)
+class NsdFiles:
+    """The Natural Scenes Dataset in a folder of the user's: the one that holds `nsddata`."""
+
+    root: Path
+    name: ClassVar[str] = "nsd"
+    simulated: ClassVar[bool] = False
+
+    def layout(self, runs: Path, subject: int) -> NsdLayout:
+        """See `Source`."""
+        return NsdLayout(self.root)
+
+    def mark(self, what: str, subject: int, data: DataSettings) -> str:
+        """The content of the files."""
+        layout = NsdLayout(self.root)
+        return content_mark(files_read(layout, what, subject, data), self.root)
+
+    def labels(self, runs: Path, subject: int, nsd_ids: Sequence[int]) -> list[frozenset[str]] | None:
+        """Unknown."""
+        return None
+
+
+@dataclass(frozen=True)
+class EmbeddedWorld:
+    """Drawn scenes and simulated brains, written in NSD's layout on first use; or such a world in a folder.
+
+    Attributes:
+        settings: how large it is.
+        root: a folder that holds such a world already; it is read and never written.
+    """
+
+    settings: WorldSettings = field(default_factory=WorldSettings)
+    root: Path | None = None
+    name: ClassVar[str] = "embedded-world"
+    simulated: ClassVar[bool] = True
+
+    def layout(self, runs: Path, subject: int) -> NsdLayout:
+        """See `Source`."""
+        if self.root is not None:
+            return NsdLayout(self.root)
+        return _written(runs.absolute() / self.name / "files" / fingerprint(self.settings), self.settings, subject)
+
+    def mark(self, what: str, subject: int, data: DataSettings) -> str:
+        """The settings of a world that is made; the content of one that is given."""
+        if self.root is None:
+            return fingerprint(self.settings)
+        return NsdFiles(self.root).mark(what, subject, data)
+
+    def labels(self, runs: Path, subject: int, nsd_ids: Sequence[int]) -> list[frozenset[str]] | None:
+        """What its scenes were drawn from."""
+        world = read_settings(self.layout(runs, subject).root)
+        return [frozenset(scene_for_nsd_id(world, int(nsd_id)).categories) for nsd_id in nsd_ids]
+
+
+@cache
+def _written(root: Path, settings: WorldSettings, subject: int) -> NsdLayout:
+    """The world's files for one subject, written by one process at a time."""
+    with held(root.with_name(f".{root.name}.lock"), "the embedded world"):
+        return make_world(root, settings, [subject])
+

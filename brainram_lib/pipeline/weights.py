@@ -1,0 +1,91 @@
+"""Weights as values: their key is known without loading them, from the pinned revision or the content of their files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import brainram_lib
+from brainram_lib.core.marks import content_mark
+from brainram_lib.core.published import PUBLISHED
+
+if TYPE_CHECKING:
+    from brainram_lib.encoders import ClipTokens
+    from brainram_lib.generation.versatile_diffusion import VersatileDiffusion
+
+PACKAGE = Path(brainram_lib.__file__).parent
+MINI_ENCODER = "mini"
+
+
+@dataclass(frozen=True)
+class EncoderWeights:
+    """A CLIP: 'mini', which ships, or open_clip's name of an architecture, with the pinned weights."""
+
+    name: str
+
+    @property
+    def key(self) -> str:
+        """The pinned revision, or the mark of the shipped files."""
+        if self.name == MINI_ENCODER:
+            return _folder_mark(PACKAGE / "world/assets/mini_clip")
+        return PUBLISHED[self.name].revision[:12] if self.name in PUBLISHED else self.name
+
+    def load(self) -> ClipTokens:
+        """The encoder, once in a process."""
+        return _encoder(self.name)
+
+
+@dataclass(frozen=True)
+class GeneratorWeights:
+    """A generator's checkpoint: a folder inside this package, one of the user's, or a pinned name in the hub's cache."""
+
+    checkpoint: str
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies.
+
+        Raises:
+            FileNotFoundError: in none of these places.
+        """
+        for folder in (PACKAGE / self.checkpoint, Path(self.checkpoint)):
+            if (folder / "scheduler").is_dir():
+                return folder
+        if self.checkpoint in PUBLISHED:
+            return PUBLISHED[self.checkpoint].require()
+        raise FileNotFoundError(
+            f"no generator is at '{self.checkpoint}'. Fetch the checkpoint and set generation.checkpoint to its folder, "
+            "which holds image_unet, text_unet, vae and scheduler; `python -m brainram_lib doctor --profile paper` says "
+            "how."
+        )
+
+    @property
+    def key(self) -> str:
+        """The pinned revision, or the mark of the folder's files."""
+        folder = self.folder
+        pinned = PUBLISHED.get(self.checkpoint)
+        return folder.name[:12] if pinned and folder.name == pinned.revision else _folder_mark(folder)
+
+    def load(self) -> VersatileDiffusion:
+        """The network, once in a process."""
+        return _generator(self.folder)
+
+
+def _folder_mark(folder: Path) -> str:
+    return content_mark((path for path in folder.rglob("*") if path.is_file()), folder)
+
+
+@cache
+def _encoder(name: str) -> ClipTokens:
+    from brainram_lib.encoders import load_encoder
+
+    return load_encoder(name)
+
+
+@cache
+def _generator(folder: Path) -> VersatileDiffusion:
+    from brainram_lib.generation.versatile_diffusion import load_generator
+
+    return load_generator(folder)
