@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,18 +98,16 @@ def world_train(chosen: Arguments) -> None:
 
 def world_train_probe(chosen: Arguments) -> None:
     """Train the shipped category probe anew, after the generator."""
-    from brainram_lib.encoders import load_encoder
-    from brainram_lib.painting import load_painter
-    from brainram_lib.profiles import MINI
-    from brainram_lib.scoring import train_probe
+    from brainram_lib.recipes.probe import train_probe
+    from brainram_lib.workbench import Workbench
 
-    painter = load_painter(MINI, load_encoder(MINI.encoder))
-    print(f"named on held-out scenes: {train_probe(chosen.work, chosen.scenes, painter).held_out:.2f}")
+    probe = train_probe(chosen.work, chosen.scenes, Workbench("mini").generator)
+    print(f"named on held-out scenes: {probe.held_out:.2f}")
 
 
 def world_report(chosen: Arguments) -> None:
     """Measure what the embedded world and the method on it reach, beside what they must reach."""
-    from brainram_lib.report import report_text, world_report
+    from brainram_lib.recipes.report import report_text, world_report
 
     print(report_text(world_report(_workbench(chosen))))
 
@@ -155,13 +154,11 @@ def reconstruct(chosen: Arguments) -> None:
 
 def scores(chosen: Arguments) -> None:
     """Score every system; print the tables, as text or markdown, or the records as JSON."""
-    from brainram_lib.scoring import score_tables
-
     workbench = _workbench(chosen)
     if chosen.json:
-        print(json.dumps(workbench.scores(), indent=1))
+        print(json.dumps([asdict(record) for record in workbench.records()], indent=1))
     else:
-        tables = score_tables(workbench)
+        tables = workbench.score_tables()
         print("\n".join(table.markdown() if chosen.markdown else table.text() for table in tables), end="")
 
 
@@ -171,7 +168,7 @@ def doctor(chosen: Arguments) -> int:
     from brainram_lib.setup.environment import report
 
     profile = profile_of(chosen.profile)
-    if profile.embedded_world:
+    if profile.source == "embedded-world":
         lines = report()
     else:
         from brainram_lib.setup.paper_needs import Needs, paper_report

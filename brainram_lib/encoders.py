@@ -26,8 +26,8 @@ from tqdm.auto import tqdm
 from transformers import CLIPTokenizer
 
 from brainram_lib.core.devices import accelerator
-from brainram_lib.core.published import PUBLISHED
 from brainram_lib.core.files import write_whole
+from brainram_lib.core.published import PUBLISHED
 from brainram_lib.world import mini_clip
 
 # rows and columns, because in these signatures `width` is the tokens'

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
 from brainram_lib.core.files import write_whole
-from brainram_lib.scoring import picture_metrics
+from brainram_lib.systems.scores import image_metrics, labels
 from brainram_lib.view.attribution import attribution_figure
 from brainram_lib.view.cortex import inflated_map, on_cortex, regions_on_cortex
 from brainram_lib.view.curves import loss_curves
 from brainram_lib.view.gallery import gallery, score_plot
 from brainram_lib.view.tokens import weight_plot
-
-if TYPE_CHECKING:
-    from brainram_lib.workbench import Workbench
+from brainram_lib.workbench import Workbench
 
 FOLDER = Path(__file__).resolve().parent.parent / "figures"
 SHOWN = 24
@@ -44,10 +41,10 @@ def ceilings(workbench: Workbench) -> Figure:
     stimuli = workbench.stimuli("test")[:SHOWN]
     tokens = workbench.tokens_of_system("ceiling")
     images, texts = (np.asarray(tokens[modality][:SHOWN, 0], np.float32) for modality in ("image", "text"))
-    painter = workbench.generator
-    rows = {"stimulus": stimuli, "autoencoder": painter.round_trip(stimuli)}
+    generator = workbench.generator
+    rows = {"stimulus": stimuli, "autoencoder": generator.round_trip(stimuli)}
     rows["true tokens"] = workbench.reconstructions("ceiling")[:SHOWN]
-    rows["true text alone"] = painter.paint(images, texts, "text alone", text_mix=1.0)
+    rows["true text alone"] = generator.generate(images, texts, "text alone", text_mix=1.0)
     return gallery(rows, title="Ceilings of the generator")
 
 
@@ -70,13 +67,13 @@ def reconstructions(workbench: Workbench) -> Figure:
 def table_one(workbench: Workbench) -> Figure:
     """Table 1 as dots and intervals."""
     title = f"Table 1, subject {workbench.subject}: {workbench.profile.title}"
-    return score_plot(workbench.records(), picture_metrics(workbench.profile), title=title)
+    return score_plot(workbench.records(), image_metrics(workbench.run), title=title, labels=labels())
 
 
 def training(workbench: Workbench) -> Figure:
     """Losses of both stages."""
     histories = {f"{m} prior": workbench.prior_history(m) for m in ("image", "text")}
-    histories |= {f"{m} RAM": workbench.ram_history(m) for m in ("image", "text")}
+    histories |= {f"{m} RAM": workbench.fusion_history(m) for m in ("image", "text")}
     return loss_curves(histories, keys=("mse", "val_mse", "val_mse_p"), title="Squared error, whitened tokens")
 
 
@@ -89,7 +86,7 @@ def attribution(workbench: Workbench) -> Figure:
 
 def ram_weights(workbench: Workbench) -> Figure:
     """Whom the RAM listens to."""
-    weights = {m: workbench.ram_weights(m) for m in ("image", "text")}
+    weights = {m: workbench.fusion_weights(m) for m in ("image", "text")}
     return weight_plot(weights, "Mean weights of the RAM, test images")
 
 

@@ -1,39 +1,75 @@
 """The two profiles as data: every size and hyper-parameter, with its source in the paper or the reason it differs.
 
 `paper` holds the paper's numbers; where the paper is silent the comment says what was taken instead. `mini` is the
-embedded world. No code asks which profile it runs: it reads these numbers.
+embedded world. No code asks which profile it runs: it reads these numbers, and the source that the profile names.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields, replace
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from brainram_lib.core.settings import Settings, number
 from brainram_lib.generation.settings import GenerationSettings
 from brainram_lib.nsd.settings import DataSettings
 from brainram_lib.retrieval.settings import RetrievalSettings
-from brainram_lib.stage1.settings import NetworkSettings, ProjectorSettings, Stage1Settings
+from brainram_lib.stage1.settings import NetworkSettings, ProjectorSettings, SamplingSettings, Stage1Settings
 from brainram_lib.stage2.settings import Stage2Settings
 
 
 @dataclass(frozen=True)
-class Profile:
-    """Everything that differs between the embedded world and the real thing."""
+class SplitSettings(Settings):
+    """Which images train and validate.
+
+    Attributes:
+        validation: training images that nothing is fitted on, spread over the nsdIds.
+        images: training and test images used, the first by nsdId; None: all of them.
+    """
+
+    validation: int = number(300, low=1)
+    images: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class CorpusSettings(Settings):
+    """The corpus that a source makes where the user gives none.
+
+    Attributes:
+        pairs: how many image-text pairs; 0 where a source makes none.
+        foreign_share: of the captions, how many are in another language.
+    """
+
+    pairs: int = number(0, low=0)
+    foreign_share: float = number(0.0, low=0, high=1)
+
+
+@dataclass(frozen=True)
+class Profile(Settings):
+    """Everything that differs between the embedded world and the real thing.
+
+    Attributes:
+        source: where stimuli and betas come from, a name of `pipeline.run.SOURCES`.
+        encoder: the CLIP. metrics: a set of `evaluation.catalogue`.
+    """
 
     name: str
     title: str
     subjects: tuple[int, ...]
     data: DataSettings
     stage1: Stage1Settings
-    retrieval: RetrievalSettings
     stage2: Stage2Settings
     generation: GenerationSettings
     encoder: str
     metrics: str
-    embedded_world: bool
-    corpus_pairs: int  # of the embedded world's corpus
-    images: tuple[int, int] | None = None  # training and test images used, the first by nsdId; None: all of them
+    source: str
+    split: SplitSettings = SplitSettings()
+    sampling: SamplingSettings = SamplingSettings()
+    retrieval: RetrievalSettings = RetrievalSettings()
+    corpus: CorpusSettings = CorpusSettings()
 
 
 PAPER = Profile(
@@ -47,20 +83,18 @@ PAPER = Profile(
         epochs=180,  # 4.2
         batch=32,  # 4.2
     ),
-    retrieval=RetrievalSettings(),
     stage2=Stage2Settings(heads=12, fusion_hidden=64, epochs=120, batch=256),  # 4.2
     generation=GenerationSettings(steps=20, guidance_scale=3.5, text_mix=0.4, batch=4),
     encoder="ViT-L-14-quickgelu",
     metrics="paper",
-    embedded_world=False,
-    corpus_pairs=0,
+    source="nsd",
 )
 
 MINI = Profile(
     name="mini",
     title="embedded world (mini): not comparable with the paper's numbers",
     subjects=(1, 2, 5, 7),
-    data=DataSettings(sessions=14, validation_images=300),
+    data=DataSettings(sessions=14),
     stage1=Stage1Settings(
         projector=ProjectorSettings(hidden=256, width=64, blocks=2, dropout=0.3, voxel_dropout=0.3, linear_path=True),
         network=NetworkSettings(width=128, depth=1, heads=4),
@@ -69,9 +103,10 @@ MINI = Profile(
         gamma=0.5,
         temperature=0.1,
         peak_rate=1e-3,
-        sample_steps=2,
         global_token_weight=4.0,
+        validation_steps=2,
     ),
+    sampling=SamplingSettings(steps=2),
     retrieval=RetrievalSettings(
         text_weight=0.65, query_whitening=0.03, word_weight=0.8, candidates=16, token_weight=6.0
     ),
@@ -88,62 +123,73 @@ MINI = Profile(
     ),
     encoder="mini",
     metrics="mini",
-    embedded_world=True,
-    corpus_pairs=24_000,
+    source="embedded-world",
+    corpus=CorpusSettings(pairs=24_000),
 )
 
 PROFILES = {profile.name: profile for profile in (MINI, PAPER)}
 
 
 def profile_of(name: str) -> Profile:
-    """The profile called `name`, or the one in the JSON file `name`: {"base": "paper", "stage1__epochs": 2, ...}.
+    """The profile called `name`, or the one in the JSON or TOML file `name`: {"base": "paper", "stage1__epochs": 2}.
 
     Raises:
-        ValueError: there is none of that name, or the file names no base or a setting that profiles do not have.
+        ValueError: there is none of that name, or the file names no base, or a setting that profiles do not have, or a
+            value that a setting cannot have.
         FileNotFoundError: there is no such file.
     """
-    if name.endswith(".json"):
+    if Path(name).suffix in (".json", ".toml"):
         return _from_file(Path(name))
     if name not in PROFILES:
         raise ValueError(
-            f"'profile' must be one of {sorted(PROFILES)}, or a JSON file of changes to one. '{name}' was provided."
+            f"'profile' must be one of {sorted(PROFILES)}, or a JSON or TOML file of changes to one. '{name}' was "
+            "provided."
         )
     return PROFILES[name]
 
 
 def _from_file(path: Path) -> Profile:
     if not path.is_file():
-        raise FileNotFoundError(f"there is no profile file '{path}'. It holds a base and changes to it, as JSON.")
+        raise FileNotFoundError(
+            f"there is no profile file '{path}'. It holds a base and changes to it, as JSON or TOML."
+        )
     try:
-        settings = dict(json.loads(path.read_text()))
+        text = path.read_text(encoding="utf-8")
+        settings = dict(tomllib.loads(text) if path.suffix == ".toml" else json.loads(text))
         base = PROFILES[settings.pop("base")]
     except (ValueError, TypeError, KeyError) as problem:
         raise ValueError(
-            f"'{path}' must hold a JSON object whose 'base' is one of {sorted(PROFILES)} ({problem!r})."
+            f"'{path}' must hold an object whose 'base' is one of {sorted(PROFILES)} ({str(problem)[:200]!r})."
         ) from problem
-    settings = {"name": path.stem} | settings
-    return changed(base, **{key: tuple(v) if isinstance(v, list) else v for key, v in settings.items()})
-
-
-def default_runs() -> Path:
-    """Where results are saved unless the user says otherwise: `runs` at the top of the checkout."""
-    return Path(__file__).resolve().parent.parent / "runs"
+    try:
+        return changed(base, **({"name": path.stem} | settings))
+    except ValueError as problem:
+        raise ValueError(f"'{path}': {problem}") from problem
 
 
 def changed(profile: Profile, **changes: object) -> Profile:
-    """A profile with some numbers changed, named by dotted paths with '__': `stage1__epochs=2`.
+    """A profile with some numbers changed, named by paths with '__': `stage1__epochs=2`. Lists become tuples.
+
+    All changes are made together, so that settings that need each other are checked once.
 
     Raises:
-        ValueError: a path that the profile does not have.
+        ValueError: a path that the profile does not have, or a value that the setting cannot have.
     """
-    for path, value in changes.items():
-        profile = _changed(profile, path.split("__"), value)
-    return profile
+    return _changed(profile, {tuple(path.split("__")): value for path, value in changes.items()})
 
 
-def _changed(settings: object, path: list[str], value: object) -> object:
+def _changed(settings: Any, changes: Mapping[tuple[str, ...], object]) -> Any:
     names = {field.name for field in fields(settings)}
-    if path[0] not in names:
-        raise ValueError(f"'{path[0]}' is not a setting of {type(settings).__name__}. It has {sorted(names)}.")
-    inner = value if len(path) == 1 else _changed(getattr(settings, path[0]), path[1:], value)
-    return replace(settings, **{path[0]: inner})
+    deeper: dict[str, dict[tuple[str, ...], object]] = {}
+    made: dict[str, object] = {}
+    for (first, *rest), value in changes.items():
+        if first not in names:
+            raise ValueError(f"'{first}' is not a setting of {type(settings).__name__}. It has {sorted(names)}.")
+        if not rest:
+            made[first] = tuple(value) if isinstance(value, list) else value
+        elif not is_dataclass(getattr(settings, first)):
+            raise ValueError(f"'{first}' of {type(settings).__name__} has no settings of its own, such as '{rest[0]}'.")
+        else:
+            deeper.setdefault(first, {})[tuple(rest)] = value
+    inner = {name: _changed(getattr(settings, name), below) for name, below in deeper.items()}
+    return replace(settings, **made, **inner)

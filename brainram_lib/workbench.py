@@ -1,360 +1,252 @@
-"""The workbench: one method a stage. Each loads its saved result, or makes it and what it needs.
+"""The workbench: what notebooks use. Arrays, tables and networks of one run, loaded, or made with what they need.
 
-wb = Workbench("mini", subject=1)
-wb.scores()          # everything, from betas to Table 1
+    wb = Workbench("mini", subject=1)
+    wb.scores()          # everything, from betas to Table 1
+
+Which stages there are says `pipeline.run`; which systems, the files of `systems/`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int, UInt8
 
-from brainram_lib import stages
-from brainram_lib.attribution.decoders import PriorDecoder
-from brainram_lib.attribution.gradients import STEPS, Attribution
-from brainram_lib.attribution.scores import NeighbourSimilarity, Score, TokenAgreement, global_token
-from brainram_lib.core.checkpoints import Row
 from brainram_lib.core.modalities import MODALITIES
-from brainram_lib.core.ridge import Ridge
-from brainram_lib.core.store import Result
-from brainram_lib.core.marks import file_fingerprint
-from brainram_lib.core.whitening import TokenWhitening
-from brainram_lib.evaluation.records import Record
-from brainram_lib.retrieval.index import Neighbours
-from brainram_lib.retrieval.reranking import best_by_tokens
-from brainram_lib.scoring import COMPARED, PROBE, estimate_records, make_scores
-from brainram_lib.sources import Sources
-from brainram_lib.stage1.prior import Prior
-from brainram_lib.stage2.ram import Ram
-from brainram_lib.view.browser import BrowserData
+from brainram_lib.core.store import Store, default_runs
+from brainram_lib.nsd.layout import NsdLayout
+from brainram_lib.nsd.prepared import PreparedSubject
+from brainram_lib.pipeline.corpus import corpus_tokens
+from brainram_lib.pipeline.pictures import CHOSEN, generator_of
+from brainram_lib.pipeline.run import run_of
+from brainram_lib.profiles import Profile, profile_of
+from brainram_lib.systems import system_of, systems
+from brainram_lib.systems.scores import leads_of, records_of, score_tables, values_of
+from brainram_lib.world.world import WorldSettings
 
-# Systems that paint pictures, and where their tokens come from.
-PAINTED = ("brainram", "brainram-no-ram", "ridge", "ceiling")
-SHOWN = ("nearest-neighbour", "nearest-train", "shuffled")
+if TYPE_CHECKING:
+    from brainram_lib.attribution.gradients import Attribution
+    from brainram_lib.core.checkpoints import Row
+    from brainram_lib.encoders import ClipTokens
+    from brainram_lib.evaluation.records import Record
+    from brainram_lib.evaluation.tables import ScoreTable
+    from brainram_lib.generation.generator import Generator
+    from brainram_lib.retrieval.corpus import Corpus
+    from brainram_lib.retrieval.index import Neighbours
+    from brainram_lib.retrieval.tokens import TokenCache
+    from brainram_lib.stage1.prior import Prior
+    from brainram_lib.stage2.interface import Fusion
+    from brainram_lib.view.browser import BrowserData
+
+Tokens = Float[np.ndarray, "n samples tokens width"]
 
 
-class Workbench(Sources):
-    """The whole method for one subject; see `Sources` for its parameters."""
+class Workbench:
+    """One subject's run and its saved results.
 
-    # --- ridge --------------------------------------------------------------------------------------------------------
+    Args:
+        profile: 'mini', 'paper', a JSON or TOML file of changes to one of them, or a `Profile`.
+        subject: NSD's number of the subject.
+        seed: of everything that is random in training and sampling.
+        runs: folder of saved results; `runs` at the top of the checkout by default.
+        nsd_root: the folder that holds `nsddata`; the embedded world makes its own.
+        corpus_root: a corpus in clip-retrieval's format; the embedded world makes its own.
+        world: the embedded world's sizes, where they are not the default.
 
-    def _ridge(self, modality: str) -> Result:
-        targets = self._targets(modality)
+    Raises:
+        ValueError: an unknown profile or subject, a bad seed, or real files and no `nsd_root`.
+    """
 
-        def make(folder: Path) -> None:
-            stages.make_ridge(folder, self.betas(), targets.array("train"), self.profile.data.validation_images)
+    def __init__(
+        self,
+        profile: str | Profile = "mini",
+        subject: int = 1,
+        seed: int = 0,
+        runs: str | Path | None = None,
+        nsd_root: str | Path | None = None,
+        corpus_root: str | Path | None = None,
+        world: WorldSettings | None = None,
+    ) -> None:
+        self.profile = profile if isinstance(profile, Profile) else profile_of(profile)
+        places = [None if place is None else Path(place).expanduser() for place in (nsd_root, corpus_root)]
+        self.run = run_of(self.profile, subject, seed, *places, world)
+        self.subject, self.seed = subject, seed
+        self.store = Store(Path(runs).expanduser() if runs is not None else default_runs())
 
-        settings = {"modality": modality, "validation": self.profile.data.validation_images}
-        return self.store.result(f"ridge-{modality}", settings, {"targets": targets}, make)
+    # --- data
 
-    def ridge(self, modality: str, split: str = "test") -> Float[np.ndarray, "n tokens width"]:
-        """The ridge baseline's estimates (cross-fitted on the training images)."""
-        return self._ridge(modality).array(split)
+    @cached_property
+    def layout(self) -> NsdLayout:
+        """NSD's files. The embedded world is written on first use."""
+        return self.run.betas.layout(self.store)
 
-    def ridge_r2(self, modality: str) -> Float[np.ndarray, " tokens"]:
-        """The ridge's r2 on the validation images, token by token."""
-        return np.array(self._ridge(modality).json("fit")["validation_r2"])
+    def subject_data(self) -> PreparedSubject:
+        """The subject's betas with masks and regions, all images."""
+        return self.run.betas.prepared(self.store)
 
-    # --- Stage I ------------------------------------------------------------------------------------------------------
+    def betas(self) -> dict[str, Float[np.ndarray, "_n voxels"]]:
+        """{'train': (n, voxels), 'test': (n, voxels)}, z-scored and averaged over repetitions."""
+        return self.run.images.betas(self.store)
 
-    def _prior(self, modality: str) -> Result:
-        targets, ridge = self._targets(modality), self._ridge(modality)
+    def nsd_ids(self, split: str) -> Int[np.ndarray, " n"]:
+        """The nsdIds of a split, the order of every array here."""
+        return self.run.images.nsd_ids(self.store, split)
 
-        def make(folder: Path) -> None:
-            stages.make_prior(
-                folder,
-                self.profile,
-                self.betas()["train"],
-                ridge.array("train"),
-                targets.array("train"),
-                self.seed,
-                f"Stage I, {modality} prior",
-            )
+    def stimuli(self, split: str) -> UInt8[np.ndarray, "n height width 3"]:
+        """The images that the subject saw."""
+        return self.run.images.stimuli(self.store, split)
 
-        settings = {"stage1": self.profile.stage1, "modality": modality, "seed": self.seed}
-        settings["validation"] = self.profile.data.validation_images
-        return self.store.result(f"prior-{modality}", settings, {"targets": targets, "ridge": ridge}, make)
+    def captions(self, split: str) -> list[list[str]]:
+        """Their captions."""
+        return self.run.images.captions(self.store, split)
+
+    def targets(self, modality: str, split: str) -> Float[np.ndarray, "n tokens width"]:
+        """CLIP's tokens of the stimuli, or of their captions (averaged over captions)."""
+        return self.store.result(self.run.targets(modality)).array(split)
+
+    # --- networks
+
+    @property
+    def encoder(self) -> ClipTokens:
+        """CLIP."""
+        return self.run.encoder.load()
+
+    @cached_property
+    def generator(self) -> Generator:
+        """Versatile Diffusion."""
+        return generator_of(self.profile.generation, self.run.generator, self.run.encoder)
 
     def prior(self, modality: str) -> Prior:
         """The trained diffusion prior of one modality."""
-        result = self._prior(modality)
-        shape = self.targets(modality, "test").shape[1:]
-        return stages.load_prior(result.folder, self.profile, self.betas()["test"].shape[1], *shape)
+        return self.run.prior(modality).load(self.store)
+
+    def fusion(self, modality: str) -> Fusion:
+        """The trained fusion of one modality: the Retrieval-Augmented Module, unless the profile names another."""
+        return self.run.fusion(modality).load(self.store)
 
     def prior_history(self, modality: str) -> list[Row]:
-        """Its losses, one row an epoch."""
-        return self._prior(modality).json("history")
+        """Losses of the prior's training, one row an epoch."""
+        return self.store.result(self.run.prior(modality)).json("history")
 
-    def _estimates(self, modality: str) -> Result:
-        prior, ridge = self._prior(modality), self._ridge(modality)
+    def fusion_history(self, modality: str) -> list[Row]:
+        """Losses of the fusion's training, one row an epoch."""
+        return self.store.result(self.run.fusion(modality)).json("history")
 
-        def make(folder: Path) -> None:
-            linear = {split: ridge.array(split) for split in stages.SPLITS}
-            stages.make_estimates(folder, self.profile, self.prior(modality), self.betas(), linear, self.seed)
+    # --- estimates
 
-        stage1 = self.profile.stage1
-        settings = {"samples": stage1.samples, "steps": stage1.sample_steps, "seed": self.seed}
-        return self.store.result(f"estimates-{modality}", settings, {"prior": prior}, make)
+    def ridge(self, modality: str) -> Float[np.ndarray, "n tokens width"]:
+        """The ridge baseline's estimates of the test images."""
+        return self.store.result(self.run.ridge(modality)).array("test")
 
-    def estimates(self, modality: str, split: str) -> Float[np.ndarray, "n samples tokens width"]:
+    def ridge_r2(self, modality: str) -> Float[np.ndarray, " tokens"]:
+        """The ridge's r2 on the validation images, token by token."""
+        return np.array(self.store.result(self.run.ridge(modality)).json("fit")["validation_r2"])
+
+    def estimates(self, modality: str, split: str) -> Tokens:
         """S samples p of the prior for every stimulus."""
-        return self._estimates(modality).array(split)
+        return self.store.result(self.run.estimates(modality)).array(split)
 
-    # --- attribution --------------------------------------------------------------------------------------------------
+    def refined(self, modality: str) -> Tokens:
+        """The refined estimates p + q of the test stimuli."""
+        return self.store.result(self.run.refined(modality)).array("test")
 
-    def decoder(self, modality: str) -> PriorDecoder:
-        """The trained prior's estimate as a differentiable function of the betas alone."""
-        linear = self.profile.stage1.projector.linear_path
-        ridge = Ridge.load(self._ridge(modality).folder / "ridge.safetensors") if linear else None
-        return PriorDecoder(self.prior(modality), ridge, [self.seed])
+    def fusion_weights(self, modality: str) -> Float[np.ndarray, "n samples sources tokens"]:
+        """The weights of p (row 0) and of each neighbour, for every token of the test stimuli."""
+        return self.store.result(self.run.refined(modality)).array("weights")
+
+    def tokens_of_system(self, system: str) -> dict[str, Tokens]:
+        """What a system estimates, per modality; S is 1 for systems without samples.
+
+        Raises:
+            ValueError: an unknown system, or one without tokens.
+        """
+        stages = system_of(system).tokens
+        if stages is None:
+            raise ValueError(f"the system '{system}' shows images that exist and has no tokens.")
+        found = {m: self.store.result(stage).array("test") for m, stage in stages(self.run).items()}
+        return {m: tokens if tokens.ndim == 4 else tokens[:, None] for m, tokens in found.items()}
 
     def attribution(self, modality: str, token: int | None = None, neighbour: int | None = None) -> Attribution:
         """Which voxels drive the prior's estimates of the test images towards their targets.
 
         `token`: in that token alone. `neighbour`: which voxels made the neighbour of that rank (0 the first, of the
-        first sample) be found, instead: they move the query of this modality towards it.
+        first sample) be found, instead.
         """
+        from brainram_lib.attribution.gradients import Attribution
 
-        def make(folder: Path) -> None:
-            decoder, batch = self.decoder(modality), self.profile.stage1.batch
-            stages.make_attribution(folder, decoder, self._score(modality, token, neighbour), self.betas(), batch)
-
-        settings = {"token": token, "neighbour": neighbour, "steps": STEPS, "seed": self.seed}
-        inputs = {"prior": self._prior(modality)}
-        if neighbour is not None:
-            inputs["neighbours"] = self._neighbours(modality)
-        result = self.store.result(f"attribution-{modality}", settings, inputs, make)
+        if token is not None and neighbour is not None:
+            raise ValueError(f"give 'token' or 'neighbour', not both. {token} and {neighbour} were provided.")
+        by_neighbour = neighbour is not None
+        run = self.run
+        stage = run.neighbour_attributions(modality, neighbour) if by_neighbour else run.attributions(modality, token)
+        result = self.store.result(stage)
         return Attribution(np.array(result.array("values")), np.array(result.array("gained")))
 
-    def _score(self, modality: str, token: int | None, neighbour: int | None) -> Score:
-        if neighbour is None:
-            tokens = {split: stages.as_tensor(self.targets(modality, split)) for split in stages.SPLITS}
-            return TokenAgreement.of(tokens["test"], tokens["train"].mean(0), token)
-        if token is not None:
-            raise ValueError(f"give 'token' or 'neighbour', not both. {token} and {neighbour} were provided.")
-        found = self.neighbours(modality, "test").ids[:, 0, neighbour]
-        query = global_token if modality == "image" else self.readout
-        return NeighbourSimilarity(stages.as_tensor(self.corpus.embedding_rows(modality, found)), query)
+    # --- retrieval
 
-    # --- retrieval ----------------------------------------------------------------------------------------------------
+    @property
+    def corpus(self) -> Corpus:
+        """The image-text corpus. The embedded world's is written on first use."""
+        return self.run.corpus.open(self.store.root)
 
-    def _neighbours(self, modality: str) -> Result:
-        inputs = {other: self._estimates(other) for other in MODALITIES}
-        # estimates that ask together find the same items for both modalities
-        asked = modality if self.profile.retrieval.text_weight is None else "both"
-
-        def make(folder: Path) -> None:
-            for split in stages.SPLITS:
-                estimates = {other: inputs[other].array(split) for other in MODALITIES}
-                self.search.write(folder, split, asked, estimates, self.prior("image").whitening)
-
-        settings = {"retrieval": self.profile.retrieval, "modality": asked, "corpus": self.corpus.fingerprint}
-        return self.store.result(f"neighbours-{asked}", settings, inputs, make)
+    @property
+    def corpus_tokens(self) -> TokenCache:
+        """The corpus's pictures and captions as tokens, encoded once."""
+        return corpus_tokens(self.run.corpus, self.run.encoder, self.store)
 
     def neighbours(self, modality: str, split: str) -> Neighbours:
         """K neighbours of every prior sample: rows of the corpus and similarities, (n, S, K)."""
-        result = self._neighbours(modality)
-        return Neighbours(np.array(result.array(f"{split}_ids")), np.array(result.array(f"{split}_similarity")))
+        return self.run.neighbours(modality).found(self.store, split)
 
-    def _tokens_of_neighbours(self, modality: str, whitening: TokenWhitening) -> stages.CorpusTokens:
-        found = self._neighbours(modality)
-        ids = np.unique(np.concatenate([found.array(f"{split}_ids").ravel() for split in stages.SPLITS]))
-        return stages.CorpusTokens(ids, self.corpus_tokens.tokens_of(ids, modality, torch.float16), whitening)
-
-    # --- Stage II -----------------------------------------------------------------------------------------------------
-
-    def _ram(self, modality: str) -> Result:
-        inputs = {"estimates": self._estimates(modality), "neighbours": self._neighbours(modality)}
-
-        def make(folder: Path) -> None:
-            whitening = self.prior(modality).whitening
-            stages.make_ram(
-                folder,
-                self.profile,
-                whitening,
-                inputs["estimates"].array("train"),
-                inputs["neighbours"].array("train_ids"),
-                self.targets(modality, "train"),
-                self._tokens_of_neighbours(modality, whitening),
-                self.seed,
-                f"Stage II, {modality} RAM",
-            )
-
-        settings = {"stage2": self.profile.stage2, "modality": modality, "seed": self.seed}
-        return self.store.result(f"ram-{modality}", settings, inputs, make)
-
-    def ram(self, modality: str) -> Ram:
-        """The trained Retrieval-Augmented Module of one modality."""
-        shape = self.targets(modality, "test").shape[1:]
-        return stages.load_ram(self._ram(modality).folder, self.profile, self.profile.retrieval.neighbours, *shape)
-
-    def ram_history(self, modality: str) -> list[Row]:
-        """Its losses, one row an epoch."""
-        return self._ram(modality).json("history")
-
-    def _refined(self, modality: str) -> Result:
-        inputs = {"ram": self._ram(modality), "estimates": self._estimates(modality)}
-
-        def make(folder: Path) -> None:
-            whitening = self.prior(modality).whitening
-            stages.make_refined(
-                folder,
-                self.ram(modality),
-                whitening,
-                self.estimates(modality, "test"),
-                self._neighbours(modality).array("test_ids"),
-                self._tokens_of_neighbours(modality, whitening),
-            )
-
-        return self.store.result(f"refined-{modality}", {}, inputs, make)
-
-    def refined(self, modality: str) -> Float[np.ndarray, "n samples tokens width"]:
-        """The refined estimates p + q of the test stimuli."""
-        return self._refined(modality).array("test")
-
-    def ram_weights(self, modality: str) -> Float[np.ndarray, "n samples sources tokens"]:
-        """The weights the RAM gave p (row 0) and each neighbour, for every token of the test stimuli."""
-        return self._refined(modality).array("weights")
-
-    # --- generation ---------------------------------------------------------------------------------------------------
-
-    def tokens_of_system(self, system: str) -> dict[str, Float[np.ndarray, "n samples tokens width"]]:
-        """What a painting system estimates, per modality: (n, S, T, D); S is 1 for systems without samples.
-
-        Raises:
-            ValueError: a system that paints nothing.
-        """
-        sources = {
-            "brainram": self.refined,
-            "brainram-no-ram": lambda modality: self.estimates(modality, "test"),
-            "ridge": lambda modality: self.ridge(modality)[:, None],
-            "ceiling": lambda modality: self.targets(modality, "test")[:, None],
-        }
-        if system not in sources:
-            raise ValueError(f"'system' must be one of {list(sources)}. '{system}' was provided.")
-        return {modality: sources[system](modality) for modality in MODALITIES}
-
-    def guiding_neighbours(self, system: str) -> Int64[np.ndarray, "n samples"] | None:
-        """The corpus items whose tokens guide a system's samples beside its estimate: BrainRAM's, on some profiles.
-
-        Sample s gets the s-th best of the items that the stimulus's samples found, by agreement with the mean of
-        p + q, which is nearer to the truth than what the search asked with. The choice among samples is so one among
-        neighbours.
-        """
-        if system != "brainram" or not self.profile.generation.neighbour_share:
-            return None
-        whitened = stages.whitened_by(self.prior("image").whitening)
-        refined = stages.as_tensor(self.refined("image"))
-        return best_by_tokens(
-            self.neighbours("image", "test"),
-            whitened(refined.mean(1)).cpu(),
-            lambda items: whitened(self.corpus_tokens.tokens_of(items, "image")),
-            refined.shape[1],
-        )
-
-    @cached_property
-    def generator(self) -> Any:
-        """Versatile Diffusion."""
-        from brainram_lib.painting import load_painter
-
-        return load_painter(self.profile, self.encoder)
-
-    def _painted(self, system: str) -> Result:
-        results = {
-            "brainram": self._refined,
-            "brainram-no-ram": self._estimates,
-            "ridge": self._ridge,
-            "ceiling": self._targets,
-        }
-        inputs = {modality: results[system](modality) for modality in MODALITIES}
-        # ridge chooses among as many as the others; a choice by true tokens would be one by the truth
-        pictures = 1 if system == "ceiling" else self.profile.stage1.samples
-
-        def make(folder: Path) -> None:
-            tokens, items = self.tokens_of_system(system), self.guiding_neighbours(system)
-            stages.make_reconstructions(
-                folder,
-                tokens["image"],
-                tokens["text"],
-                None if items is None else self.corpus_tokens.tokens_of(items, "image").numpy(),
-                pictures,
-                self.generator.paint,
-                self.encoder.image_tokens,
-                f"reconstruct, {system}",
-            )
-
-        share = self.profile.generation.neighbour_share if system == "brainram" else 0.0
-        generation = replace(self.profile.generation, neighbour_share=share)
-        settings = {"generation": generation, "generator": self.generator.fingerprint, "pictures": pictures}
-        return self.store.result(f"reconstructions-{system}", settings, inputs, make)
-
-    def reconstructions(self, system: str = "brainram") -> UInt8[np.ndarray, "n height width 3"]:
-        """One picture for each test stimulus.
-
-        Args:
-            system: brainram, brainram-no-ram, ridge, ceiling (true tokens); nearest-neighbour and nearest-train (a
-                picture that exists, shown as it is); shuffled (BrainRAM's pictures for other brains).
-        """
-        if system in PAINTED:
-            return np.array(self._painted(system).array("chosen"))
-        from brainram_lib.painting import shown_pictures
-
-        return shown_pictures(self, system)
-
-    def samples(self, system: str = "brainram") -> UInt8[np.ndarray, "n samples height width 3"]:
-        """All pictures of each test stimulus, of which one is chosen: S, of the ceiling one."""
-        return np.array(self._painted(system).array("samples"))
-
-    # --- scores -------------------------------------------------------------------------------------------------------
-
-    @property
-    def probe(self) -> Path:
-        """The shipped linear probe that names categories; it never saw a stimulus."""
-        return PROBE
-
-    def estimate_records(self, systems: Sequence[str]) -> list[Record]:
-        """Squared error, cosine and retrieval of some systems' token estimates; nothing is painted for them."""
-        return estimate_records(self, systems)
-
-    def records(self) -> list[Record]:
-        """`scores`, as the tables and plots take them."""
-        return [Record(**row) for row in self.scores()]
+    def guiding_neighbours(self, system: str = "brainram") -> Int[np.ndarray, "n samples"] | None:
+        """The corpus items that guided each image of a system beside its estimate; None where none did."""
+        guide = getattr(system_of(system).images(self.run), "guide", None)
+        return None if guide is None else np.array(self.store.result(guide).array("items"))
 
     def browser_data(self) -> BrowserData:
         """What the neighbour browser of notebook 04 shows."""
+        from brainram_lib.view.browser import BrowserData
+
         return BrowserData(
             stimuli=self.stimuli("test"),
             captions=self.captions("test"),
             neighbours={modality: self.neighbours(modality, "test") for modality in MODALITIES},
             corpus_images=self.corpus.images,
             corpus_captions=lambda ids: [self.corpus.caption(int(item)) for item in ids],
-            weights={modality: self.ram_weights(modality) for modality in MODALITIES},
+            weights={modality: self.fusion_weights(modality) for modality in MODALITIES},
         )
 
-    def scores(self) -> list[dict[str, Any]]:
-        """Every system's scores as records {system, metric, value, low, high, n, subject, seed}."""
-        return self._scores().json("records")
+    # --- images and scores
+
+    def reconstructions(self, system: str = "brainram") -> UInt8[np.ndarray, "n height width 3"]:
+        """The image of each test stimulus that a system shows; see `systems` for their names."""
+        made = system_of(system).images
+        if made is None:
+            raise ValueError(f"the system '{system}' has no images.")
+        return np.array(self.store.result(made(self.run)).array(CHOSEN))
+
+    def samples(self, system: str = "brainram") -> UInt8[np.ndarray, "n draws height width 3"]:
+        """All images of each test stimulus that a system generated, of which one is chosen."""
+        return np.array(self.store.result(system_of(system).images(self.run)).array("samples"))
+
+    def estimate_records(self, names: Sequence[str]) -> list[Record]:
+        """Squared error, cosine and retrieval of some systems' tokens; nothing is generated for them."""
+        chosen = [system_of(name) for name in names]
+        return records_of(self.run, *values_of(self.run, self.store, chosen, estimates_alone=True))
+
+    def records(self, names: Sequence[str] | None = None) -> list[Record]:
+        """Scores of all systems, or of some."""
+        chosen = systems() if names is None else [system_of(name) for name in names]
+        return records_of(self.run, *values_of(self.run, self.store, chosen))
 
     def leads(self) -> list[Record]:
         """How much BrainRAM scores above ridge and above itself without RAM, image by image."""
-        return [Record(**row) for row in self._scores().json("leads")]
+        return leads_of(self.run, values_of(self.run, self.store, systems())[0])
 
-    def _scores(self) -> Result:
-        inputs: dict[str, Result] = {system: self._painted(system) for system in PAINTED}
-        inputs |= {f"refined-{modality}": self._refined(modality) for modality in MODALITIES}
-        settings = {"metrics": self.profile.metrics, "subject": self.subject, "seed": self.seed, "leads_over": COMPARED}
-        if self.profile.embedded_world:
-            settings["probe"] = file_fingerprint(self.probe)
-        return self.store.result("scores", settings, inputs, lambda folder: make_scores(folder, self))
-
-
-def all_systems() -> Sequence[str]:
-    """Every system with pictures, in the order of the tables."""
-    return (*PAINTED, *SHOWN)
+    def score_tables(self, reported: bool = False) -> tuple[ScoreTable, ScoreTable, ScoreTable]:
+        """Table 1, the lead image by image, and the token estimates; `reported` adds the papers' rows."""
+        return score_tables(self.run, self.records(), self.leads(), reported)

@@ -6,9 +6,9 @@ import os
 import numpy as np
 import pytest
 
-from brainram_lib.core.store import Store
 from brainram_lib.core.files import StoreError, write_array, write_blocks, write_json, write_whole
 from brainram_lib.core.marks import fingerprint
+from brainram_lib.core.store import Store
 
 
 def counted(calls, value=1):

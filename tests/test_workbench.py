@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from brainram_lib.scoring import COMPARED, score_tables
 
 from brainram_lib.core.modalities import MODALITIES
 from brainram_lib.evaluation.tables import EMBEDDED
@@ -15,7 +16,6 @@ from brainram_lib.generation.selection import agreement
 from brainram_lib.profiles import MINI, changed
 from brainram_lib.retrieval.corpus import Corpus
 from brainram_lib.retrieval.tokens import TokenCache
-from brainram_lib.scoring import COMPARED, score_tables
 from brainram_lib.workbench import Workbench, all_systems
 from brainram_lib.world.world import WorldSettings
 

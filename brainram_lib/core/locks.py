@@ -119,8 +119,8 @@ class Lock:
         """
         if not self.owned:
             raise LockLost(
-                f"{self.what}: the lock '{self.path}' was taken by {read_holder(self.path) or 'somebody'}, because this "
-                "process did not answer for too long. Its result is kept; run the same command again."
+                f"{self.what}: the lock '{self.path}' was taken by {read_holder(self.path) or 'somebody'}, because "
+                "this process did not answer for too long. Its result is kept; run the same command again."
             )
 
     def _taken(self) -> bool:

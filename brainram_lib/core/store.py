@@ -65,7 +65,7 @@ class Stage:
         return {name: value for name, value in named.items() if isinstance(value, Stage)}
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def keyed_fields(self) -> dict[str, Any]:
         """All that its key depends on and that is no stage."""
         found = {}
         for one in fields(self):
@@ -78,7 +78,7 @@ class Stage:
     def described(self) -> dict[str, Any]:
         """What its key is a hash of."""
         inputs = {name: stage.key for name, stage in self.inputs.items()}
-        return {"stage": self.name, "version": self.VERSION, "settings": self.settings, "inputs": inputs}
+        return {"stage": self.name, "version": self.VERSION, "settings": self.keyed_fields, "inputs": inputs}
 
     @cached_property
     def key(self) -> str:
@@ -228,3 +228,7 @@ def _commit(top: Path) -> str | None:
         return None
     return said[0].stdout.strip() + ("+" if said[1].stdout.strip() else "")
 
+
+def default_runs() -> Path:
+    """Where results are saved unless the user says otherwise: `runs` at the top of the checkout."""
+    return Path(__file__).resolve().parents[2] / "runs"

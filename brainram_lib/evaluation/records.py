@@ -12,7 +12,6 @@ import pandas
 from jaxtyping import Float
 
 from brainram_lib.core.files import write_json, write_whole
-from brainram_lib.evaluation.identification import Identification
 from brainram_lib.evaluation.intervals import bootstrap_interval, paired_difference
 
 # Per-image scores by system and metric.
@@ -67,22 +66,6 @@ def leads(system: str, other: str, values: Values, *, subject: int, seed: int) -
         lead = paired_difference(scores, values[other][metric])
         found.append(Record(f"{system} over {other}", metric, *lead, n=len(scores), subject=subject, seed=seed))
     return found
-
-
-def identification_records(
-    system: str, found: Mapping[str, Identification], *, subject: int, seed: int
-) -> list[Record]:
-    """Records of `identification.retrieval`: the mean over repeats, the interval over images.
-
-    An interval over repeats would have no width where the pool is the whole test set, as on the embedded world.
-    """
-    records = []
-    for metric, result in found.items():
-        interval = bootstrap_interval(result.per_image)
-        records.append(
-            Record(system, metric, result.mean, interval.low, interval.high, len(result.per_image), subject, seed)
-        )
-    return records
 
 
 def known(system: str, metric: str, value: float, *, n: int, subject: int, seed: int) -> Record:

@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import pandas
 
 from brainram_lib.evaluation.catalogue import Metric, metrics
+from brainram_lib.evaluation.labels import Labels
 from brainram_lib.evaluation.records import Record
 from brainram_lib.evaluation.reported import BY_AUTHORS, FOOTNOTES, IN_BRAINRAM, reported_records
 
 EMBEDDED = "embedded world (mini): not comparable with the paper's numbers"
 MISSING = "–"
-# Rows that bound the table and do not compete for its best value.
-BOUNDS = ("ceiling", "shuffled", "chance")
-SYSTEMS: Mapping[str, str] = {
-    "brainram": "BrainRAM",
-    "brainram-no-ram": "BrainRAM without RAM",
-    "ridge": "Ridge",
-    "nearest-neighbour": "Nearest neighbour (its image)",
-    "nearest-train": "Nearest training image",
-    "shuffled": "Shuffled betas",
-    "ceiling": "True tokens (ceiling)",
-    "chance": "Chance",
-}
+NO_LABELS = Labels()
 
 
 @dataclass(frozen=True)
@@ -80,6 +70,7 @@ def score_table(
     title: str,
     *,
     embedded: bool,
+    labels: Labels = NO_LABELS,
     paper_table: str | None = None,
     rows: Sequence[str] | None = None,
 ) -> ScoreTable:
@@ -90,10 +81,11 @@ def score_table(
         columns: the metrics to show, in order.
         title: for example 'Table 1, subject 1'.
         embedded: whether the scores are of the embedded world; the title then says so.
+        labels: titles and order of the systems.
         paper_table: '1' to '4' to add the reported rows and the footnotes, or None.
-        rows: systems in order; by default as `SYSTEMS` lists them, then the others as they come.
+        rows: systems in order; by default as `labels` lists them, then the others as they come.
     """
-    sections = [measured_section(records, columns, rows=rows)]
+    sections = [measured_section(records, columns, labels, rows=rows)]
     notes = [_interval_note(records)]
     if paper_table is not None:
         for provenance in (IN_BRAINRAM, BY_AUTHORS):
@@ -103,9 +95,11 @@ def score_table(
     return ScoreTable(f"{title} · {EMBEDDED}" if embedded else title, tuple(sections), tuple(notes))
 
 
-def lead_table(leads: Sequence[Record], columns: Sequence[Metric], title: str, *, embedded: bool) -> ScoreTable:
+def lead_table(
+    leads: Sequence[Record], columns: Sequence[Metric], title: str, *, embedded: bool, labels: Labels = NO_LABELS
+) -> ScoreTable:
     """What `records.leads` gave, 'difference [low, high]'. No cell is marked as best: rows have different rivals."""
-    section = measured_section(leads, columns, "image by image")
+    section = measured_section(leads, columns, labels, "image by image")
     nothing = pandas.DataFrame(False, index=section.best.index, columns=section.best.columns)
     notes = ("Mean difference of two systems' scores on the same images.", _interval_note(leads))
     title = f"{title} · {EMBEDDED}" if embedded else title
@@ -115,6 +109,7 @@ def lead_table(leads: Sequence[Record], columns: Sequence[Metric], title: str, *
 def measured_section(
     records: Sequence[Record],
     columns: Sequence[Metric],
+    labels: Labels = NO_LABELS,
     heading: str = "measured here",
     rows: Sequence[str] | None = None,
 ) -> Section:
@@ -122,10 +117,10 @@ def measured_section(
     several = len({(record.subject, record.seed) for record in records}) > 1
     shown = {metric.name for metric in columns}
     kept = [record for record in records if record.metric in shown and (rows is None or record.system in rows)]
-    order = _order(kept, rows)
+    order = _order(kept, labels, rows)
     kept.sort(key=lambda record: (order[record.system], record.subject, record.seed))
-    titles = [_row_title(record, several) for record in kept]
-    bounds = {title for title, record in zip(titles, kept, strict=True) if record.system in BOUNDS}
+    titles = [_row_title(record, labels, several) for record in kept]
+    bounds = {title for title, record in zip(titles, kept, strict=True) if record.system in labels.bounds}
     return _section(heading, kept, titles, columns, bounds, _with_interval)
 
 
@@ -161,14 +156,13 @@ def _section(heading, records, titles, columns, bounds, shown) -> Section:
     return Section(heading, cells, best)
 
 
-def _order(records: Iterable[Record], rows: Sequence[str] | None) -> dict[str, int]:
-    names = rows if rows is not None else [*SYSTEMS, *(record.system for record in records)]
+def _order(records: Iterable[Record], labels: Labels, rows: Sequence[str] | None) -> dict[str, int]:
+    names = rows if rows is not None else [*labels.titles, *(record.system for record in records)]
     return {name: position for position, name in enumerate(dict.fromkeys(names))}
 
 
-def _row_title(record: Record, several: bool) -> str:
-    # leads are called '<one> over <other>'
-    title = " over ".join(SYSTEMS.get(name, name) for name in record.system.split(" over "))
+def _row_title(record: Record, labels: Labels, several: bool) -> str:
+    title = labels.title(record.system)
     return f"{title} (subject {record.subject}, seed {record.seed})" if several else title
 
 

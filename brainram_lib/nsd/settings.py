@@ -15,16 +15,3 @@ class DataSettings(Settings):
     beta_version: str = "betas_fithrf_GLMdenoise_RR"
     roi: str = "nsdgeneral"
     normalisation: str = "session-z"
-
-
-@dataclass(frozen=True)
-class SplitSettings(Settings):
-    """Which images train, validate and test.
-
-    Attributes:
-        validation: training images that no network is fitted on, spread over the nsdIds.
-        images: training and test images used, the first by nsdId; None: all of them.
-    """
-
-    validation: int = number(300, low=1)
-    images: tuple[int, int] | None = None

@@ -96,7 +96,9 @@ def _written(root: Path, source: EmbeddedCorpus) -> Corpus:
 
 def corpus_tokens(source: CorpusSource, encoder: EncoderWeights, store: Store) -> TokenCache:
     """The corpus's pictures and captions as tokens, encoded once for all that share the store."""
-    return _tokens(source.open(store.root), encoder, store.root.absolute() / CORPORA / f"tokens-{source.key}-{encoder.key}")
+    return _tokens(
+        source.open(store.root), encoder, store.root.absolute() / CORPORA / f"tokens-{source.key}-{encoder.key}"
+    )
 
 
 @cache
@@ -139,5 +141,3 @@ class Readouts(Stage):
         from brainram_lib.pipeline.search import WordReadout
 
         return WordReadout.load(store.result(self).folder) if self.words else None
-
-

@@ -18,7 +18,6 @@ from brainram_lib.pipeline.weights import PACKAGE, EncoderWeights
 
 if TYPE_CHECKING:
     from brainram_lib.evaluation.metrics import Judge
-    from brainram_lib.evaluation.probe import Probe
 
 PROBE = PACKAGE / "world/assets/probe.safetensors"
 NAMED = "probe_category"

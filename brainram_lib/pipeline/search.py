@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from brainram_lib.core.rows import Rows
 from brainram_lib.core.files import write_array, write_json
+from brainram_lib.core.rows import Rows
 from brainram_lib.core.whitening import TokenWhitening, whitened_by
 from brainram_lib.encoders import ClipTokens, PooledTextReadout, TokenReadout
 from brainram_lib.retrieval.corpus import Corpus

@@ -130,4 +130,3 @@ def _written(root: Path, settings: WorldSettings, subject: int) -> NsdLayout:
     """The world's files for one subject, written by one process at a time."""
     with held(root.with_name(f".{root.name}.lock"), "the embedded world"):
         return make_world(root, settings, [subject])
-

@@ -20,10 +20,14 @@ class RetrievalSettings(Settings):
     text_weight: float | None = number(None, low=0, high=1)
     # floor of the whitening of queries over the corpus; 0: plain cosines, as in the paper
     query_whitening: float = number(0.0, low=0)
-    word_weight: float = number(0.0, low=0)  # of the words read out of the text estimate; those of both embeddings add to 1
+    word_weight: float = number(
+        0.0, low=0
+    )  # of the words read out of the text estimate; those of both embeddings add to 1
     # found for each sample, the K best by their image tokens stay; None: K are found
     candidates: int | None = number(None, low=1)
-    token_weight: float = number(0.0, low=0)  # what a cosine of 1 of whitened image tokens adds to a candidate's similarity
+    token_weight: float = number(
+        0.0, low=0
+    )  # what a cosine of 1 of whitened image tokens adds to a candidate's similarity
     index: str = "Flat"
     nprobe: int | None = number(None, low=1)  # cells of an IVF index that are searched; None: the index's own
 

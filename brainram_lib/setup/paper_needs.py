@@ -19,7 +19,8 @@ from pathlib import Path
 
 from brainram_lib.core.modalities import MODALITIES
 from brainram_lib.core.published import PUBLISHED, Published
-from brainram_lib.profiles import Profile, default_runs
+from brainram_lib.core.store import default_runs
+from brainram_lib.profiles import Profile
 from brainram_lib.setup.environment import LOCK, differing, installed_version, locked
 
 Line = tuple[bool, str]

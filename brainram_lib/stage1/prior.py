@@ -68,7 +68,7 @@ class Prior(nn.Module):
         betas: Float[Tensor, "batch voxels"],
         linear: Float[Tensor, "batch tokens width"] | None,
         seed: int,
-        steps: int | None = None,
+        steps: int,
     ) -> Float[Tensor, "batch tokens width"]:
         """One sample p per stimulus by ancestral sampling over `steps` of the diffusion times.
 
@@ -85,7 +85,7 @@ class Prior(nn.Module):
         x = noise()
         # the scheduler reads single numbers from its table, and `noised` may have left that on a GPU
         self.schedule.alphas_cumprod = self.schedule.alphas_cumprod.cpu()
-        self.schedule.set_timesteps(steps or self.settings.sample_steps)
+        self.schedule.set_timesteps(steps)
         for t in self.schedule.timesteps:
             x0 = self._denoised(x, int(t), condition)
             x = self.schedule.step(x0, t, x, eta=1.0, variance_noise=noise()).prev_sample

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -10,17 +11,34 @@ from brainram_lib.stage1.settings import ProjectorSettings
 
 
 class MlpBlock(nn.Module):
-    """A residual MLP block of the same width: what Table 3's first row has in the place of a Mamba block."""
+    """A residual MLP block: what Table 3's first row has in the place of a Mamba block.
+
+    x + dropout(W_2 gelu(W_1 RMSNorm(x))), every token alone; its hidden width gives it the size of a Mamba block. The
+    paper says 'MLP backbone' and no more (Table 3); the equal size is this project's, so that the row compares what
+    the blocks do and not how many weights they have.
+    """
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
+        hidden = matched_hidden(width)
         self.layers = nn.Sequential(
-            nn.RMSNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width), nn.Dropout(dropout)
+            nn.RMSNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width), nn.Dropout(dropout)
         )
 
     def forward(self, x: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens width"]:
         """Refine every token alone."""
         return x + self.layers(x)
+
+
+def matched_hidden(width: int) -> int:
+    """The hidden width h at which an MlpBlock has as many parameters as a MambaBlock, to the nearest whole number.
+
+    The two linear layers and the norm have (2 D + 1) h + 2 D parameters. The Mamba block's are counted on a block that
+    holds no numbers and draws none (the meta device).
+    """
+    with torch.device("meta"):
+        mamba = sum(weight.numel() for weight in MambaBlock(width, dropout=0.0).parameters())
+    return max(1, round((mamba - 2 * width) / (2 * width + 1)))
 
 
 BACKBONES = {"mamba": MambaBlock, "mlp": MlpBlock}

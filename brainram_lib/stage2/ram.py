@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from brainram_lib.stage1.network import Attention
+from brainram_lib.stage2.interface import Fusion, with_p, zeroed
 from brainram_lib.stage2.settings import Stage2Settings
 
 
@@ -25,9 +26,7 @@ class Divide(nn.Module):
         self.position = nn.Parameter(torch.randn(tokens, width) * 0.02)
         self.attention = Attention(width, heads)
         self.mix = nn.Sequential(nn.Linear(3 * width, 2 * width), nn.GELU(), nn.Dropout(dropout))
-        self.last = nn.Linear(3 * width, width)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
+        self.last = zeroed(nn.Linear(3 * width, width))
 
     def forward(
         self, p: Float[Tensor, "batch tokens width"], sources: Float[Tensor, "batch sources tokens width"]
@@ -59,34 +58,20 @@ class Fuse(nn.Module):
         return torch.einsum("bkt,bktd->btd", weights, u), weights
 
 
-class Ram(nn.Module):
-    """p and its K neighbours -> the residual q; the refined estimate is p + q.
+class Ram(Fusion):
+    """The paper's fusion: Divide gives u for p and each neighbour, Fuse their weighted sum q for every token.
 
-    Works in the prior's whitened token units, as the prior's network does.
+    q_tj = sum_k Z~_kt U_ktj (eq. 11), with weights Z~ that sum to one over the K + 1 sources (eq. 10). Source:
+    section 3.3; 'RAM' of Table 4.
     """
 
     def __init__(self, settings: Stage2Settings, neighbours: int, tokens: int, width: int) -> None:
-        super().__init__()
-        self.neighbours = neighbours
+        super().__init__(neighbours)
         self.divide = Divide(tokens, width, settings.heads, settings.dropout)
         self.fuse = Fuse(neighbours + 1, width, settings.fusion_hidden)
 
-    @property
-    def device(self) -> torch.device:
-        """Where the module is."""
-        return self.divide.position.device
-
-    def forward(
+    def residual(
         self, p: Float[Tensor, "batch tokens width"], c: Float[Tensor, "batch neighbours tokens width"]
     ) -> tuple[Float[Tensor, "batch tokens width"], Float[Tensor, "batch sources tokens"]]:
-        """The residual q and the weights of p (row 0) and of each neighbour, for every token.
-
-        Raises:
-            ValueError: another number of neighbours, or other tokens, than the module was built for.
-        """
-        if c.shape[1] != self.neighbours or c.shape[2:] != p.shape[1:]:
-            raise ValueError(
-                f"the neighbours' tokens must have shape (batch, {self.neighbours}, {p.shape[1]}, {p.shape[2]}). "
-                f"{tuple(c.shape)} was provided. Retrieve {self.neighbours} neighbours, or build the RAM for another K."
-            )
-        return self.fuse(self.divide(p, torch.cat([p[:, None], c], dim=1)))
+        """The residual q and the weights of p (row 0) and of each neighbour, for every token."""
+        return self.fuse(self.divide(p, with_p(p, c)))

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from brainram_lib.core.settings import Settings, number
 
+# The ways to merge p with its neighbours (Table 4); their classes stand in `fusions`, which imports networks.
+FUSION_NAMES = ("ram", "average", "conv1x1", "cross-attention")
+
 
 @dataclass(frozen=True)
 class Stage2Settings(Settings):
@@ -15,7 +18,7 @@ class Stage2Settings(Settings):
     fusion_hidden: int = number(low=1)
     epochs: int = number(low=1)
     batch: int = number(low=2)
-    fusion: str = number("ram", one_of=("ram", "average", "conv1x1", "cross-attention"))  # Table 4
+    fusion: str = number("ram", one_of=FUSION_NAMES)  # Table 4
     pooled: bool = False  # the S samples of a stimulus share their S * K neighbours
     gamma: float = number(0.2, low=0, high=1)  # 4.2
     temperature: float = number(0.006, above=0)

@@ -15,7 +15,8 @@ from brainram_lib.core.devices import accelerator, seeded
 from brainram_lib.core.loop import Plan, train
 from brainram_lib.core.rows import Rows
 from brainram_lib.stage1.losses import flat_unit, info_nce
-from brainram_lib.stage2.fusions import Fusion, build
+from brainram_lib.stage2.fusions import build
+from brainram_lib.stage2.interface import Fusion
 from brainram_lib.stage2.settings import Stage2Settings
 
 # Stimuli that are refined at a time, so that their neighbours' tokens fit on a device.
@@ -41,11 +42,11 @@ class RamExamples:
 TokensOf = Callable[[Tensor], Tensor]
 
 
-def ram_loss(
-    ram: Fusion, settings: Stage2Settings, p: Tensor, c: Tensor, targets: Tensor
+def fusion_loss(
+    fusion: Fusion, settings: Stage2Settings, p: Tensor, c: Tensor, targets: Tensor
 ) -> tuple[Float[Tensor, ""], Row]:
     """Eq. 12: gamma InfoNCE + (1 - gamma) MSE of the refined estimate p + q against the target."""
-    q, _ = ram(p, c)
+    q, _ = fusion(p, c)
     refined = p + q
     contrast = info_nce(flat_unit(refined), flat_unit(targets), settings.temperature)
     error = (refined - targets).square().mean()
@@ -54,44 +55,44 @@ def ram_loss(
 
 
 def refined_blocks(
-    ram: Fusion,
+    fusion: Fusion,
     p: Float[Tensor, "n samples tokens width"] | Rows,
     neighbours: Int64[Tensor, "n samples k"],
     tokens_of: TokensOf,
-) -> Iterator[tuple[Float[Tensor, "rows samples tokens width"], Float[Tensor, "rows samples sources tokens"]]]:
+) -> Iterator[tuple[Float[Tensor, "rows samples tokens width"], Float[Tensor, "rows samples sources tokens"] | None]]:
     """p + q and the weights of every sample, CHUNK stimuli at a time, where the fusion is."""
     for start in range(0, len(neighbours), CHUNK):
         rows = slice(start, start + CHUNK)
         with torch.no_grad():
-            yield _refined(ram, p[rows].to(ram.device), neighbours[rows], tokens_of)
+            yield _refined(fusion, p[rows].to(fusion.device), neighbours[rows], tokens_of)
 
 
-def _refined(ram: Fusion, p: Tensor, neighbours: Tensor, tokens_of: TokensOf) -> tuple[Tensor, Tensor]:
+def _refined(fusion: Fusion, p: Tensor, neighbours: Tensor, tokens_of: TokensOf) -> tuple[Tensor, Tensor | None]:
     """One sample index at a time to bound memory."""
     refined, weights = [], []
     for sample in range(p.shape[1]):
-        q, weight = ram(p[:, sample], tokens_of(neighbours[:, sample]).to(ram.device))
+        q, weight = fusion(p[:, sample], tokens_of(neighbours[:, sample]).to(fusion.device))
         refined.append(p[:, sample] + q)
         weights.append(weight)
-    return torch.stack(refined, 1), torch.stack(weights, 1)
+    return torch.stack(refined, 1), None if weights[0] is None else torch.stack(weights, 1)
 
 
 def refine(
-    ram: Fusion,
+    fusion: Fusion,
     p: Float[Tensor, "n samples tokens width"] | Rows,
     neighbours: Int64[Tensor, "n samples k"],
     tokens_of: TokensOf,
-) -> tuple[Float[Tensor, "n samples tokens width"], Float[Tensor, "n samples sources tokens"]]:
-    """p + q and the weights of every sample, where the RAM is."""
-    refined, weights = zip(*refined_blocks(ram, p, neighbours, tokens_of), strict=True)
-    return torch.cat(refined), torch.cat(weights)
+) -> tuple[Float[Tensor, "n samples tokens width"], Float[Tensor, "n samples sources tokens"] | None]:
+    """p + q and the weights of every sample, where the fusion is."""
+    refined, weights = zip(*refined_blocks(fusion, p, neighbours, tokens_of), strict=True)
+    return torch.cat(refined), None if weights[0] is None else torch.cat(weights)
 
 
 @torch.no_grad()
-def validation_row(ram: Fusion, examples: RamExamples, tokens_of: TokensOf) -> Row:
-    """Mean squared error before and after the RAM on validation images, and top-1 retrieval after it."""
-    refined, _ = refine(ram, examples.p, examples.neighbours, tokens_of)
-    p, targets = (part[:].to(ram.device) for part in (examples.p, examples.targets))
+def validation_row(fusion: Fusion, examples: RamExamples, tokens_of: TokensOf) -> Row:
+    """Mean squared error before and after the fusion on validation images, and top-1 retrieval after it."""
+    refined, _ = refine(fusion, examples.p, examples.neighbours, tokens_of)
+    p, targets = (part[:].to(fusion.device) for part in (examples.p, examples.targets))
     similarity = flat_unit(refined[:, 0]) @ flat_unit(targets).T
     own = torch.arange(len(similarity), device=similarity.device)
     return {
@@ -106,7 +107,12 @@ class FusionTask:
     prior samples drawn anew."""
 
     def __init__(
-        self, fusion: Fusion, settings: Stage2Settings, training: RamExamples, validation: RamExamples, tokens_of: TokensOf
+        self,
+        fusion: Fusion,
+        settings: Stage2Settings,
+        training: RamExamples,
+        validation: RamExamples,
+        tokens_of: TokensOf,
     ) -> None:
         self.model, self.settings, self.tokens_of = fusion, settings, tokens_of
         self.training, self.validation = training, validation
@@ -123,7 +129,7 @@ class FusionTask:
         rows, which = batch
         examples = self.training
         parts = examples.p[rows, which], self.tokens_of(examples.neighbours[rows, which]), examples.targets[rows]
-        return ram_loss(self.model, self.settings, *(part.to(self.model.device) for part in parts))
+        return fusion_loss(self.model, self.settings, *(part.to(self.model.device) for part in parts))
 
     def validate(self, last: bool) -> Row:
         """Before and after the fusion."""

@@ -11,14 +11,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from brainram_lib.evaluation.catalogue import Metric
+from brainram_lib.evaluation.labels import Labels
 from brainram_lib.evaluation.records import Record
-from brainram_lib.evaluation.tables import BOUNDS, SYSTEMS
 
 # Okabe and Ito's palette: apart for every kind of colour vision.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 # A cell is twice a scene of the embedded world, so that its pixels stay square and equal.
 _CELL, _GAP, _BAND = 128, 4, 18
 _DPI = 100
+NO_LABELS = Labels()
 
 
 def gallery(
@@ -108,7 +109,13 @@ def _check_rows(rows: Mapping[str, np.ndarray], columns: int, captions: Sequence
     return count
 
 
-def score_plot(records: Sequence[Record], metrics: Sequence[Metric], title: str | None = None, wrap: int = 4) -> Figure:
+def score_plot(
+    records: Sequence[Record],
+    metrics: Sequence[Metric],
+    title: str | None = None,
+    wrap: int = 4,
+    labels: Labels = NO_LABELS,
+) -> Figure:
     """Systems compared, one panel per metric: a dot and its interval over images, chance and ceiling as lines.
 
     Chance is the measured 'chance' system where records hold it, else the metric's known value. Several subjects or
@@ -122,7 +129,7 @@ def score_plot(records: Sequence[Record], metrics: Sequence[Metric], title: str 
     if not kept:
         raise ValueError(f"'records' must hold scores of {', '.join(sorted(shown))}. None was provided.")
     present = dict.fromkeys(record.system for record in kept)
-    systems = [name for name in dict.fromkeys([*SYSTEMS, *present]) if name in present]
+    systems = [name for name in dict.fromkeys([*labels.titles, *present]) if name in present]
     systems = [name for name in systems if name not in ("chance", "ceiling")]
     lines = -(-len(metrics) // wrap)
     across = min(wrap, len(metrics))
@@ -130,10 +137,10 @@ def score_plot(records: Sequence[Record], metrics: Sequence[Metric], title: str 
     figure = Figure(figsize=size, layout="constrained", facecolor="white")
     panels = figure.subplots(lines, across, sharey=True, squeeze=False)
     for axes, metric in zip(panels.flat, metrics, strict=False):
-        _panel(axes, [record for record in kept if record.metric == metric.name], metric, systems)
+        _panel(axes, [record for record in kept if record.metric == metric.name], metric, systems, labels)
     for axes in panels.flat[len(metrics) :]:
         axes.axis("off")
-    panels[0, 0].set_yticks(range(len(systems)), [SYSTEMS.get(name, name) for name in systems])
+    panels[0, 0].set_yticks(range(len(systems)), [labels.title(name) for name in systems])
     panels[0, 0].set_ylim(len(systems) - 0.4, -0.6)
     figure.legend(*_line_legend(), loc="outside lower right", ncols=3, fontsize=8, frameon=False)
     if title:
@@ -141,14 +148,14 @@ def score_plot(records: Sequence[Record], metrics: Sequence[Metric], title: str 
     return figure
 
 
-def _panel(axes: Axes, records: Sequence[Record], metric: Metric, systems: Sequence[str]) -> None:
+def _panel(axes: Axes, records: Sequence[Record], metric: Metric, systems: Sequence[str], labels: Labels) -> None:
     scale = 100 if metric.percent else 1
     for record in records:
         if record.system not in systems:
             continue
         row = systems.index(record.system)
-        bound = record.system in BOUNDS
-        colour = "#777777" if bound else _colour(record.system, systems)
+        bound = record.system in labels.bounds
+        colour = "#777777" if bound else _colour(record.system, systems, labels)
         axes.plot([scale * record.low, scale * record.high], [row, row], color=colour, linewidth=2.2)
         axes.plot(
             scale * record.value, row, "o", color="white" if bound else colour, markeredgecolor=colour, markersize=6
@@ -167,9 +174,9 @@ def _panel(axes: Axes, records: Sequence[Record], metric: Metric, systems: Seque
     axes.margins(x=0.08)
 
 
-def _colour(system: str, systems: Sequence[str]) -> str:
+def _colour(system: str, systems: Sequence[str], labels: Labels) -> str:
     """A known system keeps its colour from plot to plot."""
-    order = list(dict.fromkeys([*SYSTEMS, *systems]))
+    order = list(dict.fromkeys([*labels.titles, *systems]))
     return PALETTE[order.index(system) % len(PALETTE)]
 
 

@@ -1,7 +1,9 @@
 """The embedded world's image-text corpus ('mini LAION'): scenes of the set 'corpus' with captions like web pages'.
 
 It knows more categories and places than the stimuli and shares no scene with them. `planted` puts near-duplicates of
-chosen stimuli in it, so that the audit has something to find. Written in the format that `retrieval.corpus` reads.
+chosen stimuli in it, so that the audit has something to find. `foreign_share` makes a second, poorer corpus, which
+stands for LAION-400M beside 2B-en (Table 3); the other language is the means, not a claim: LAION-400M is described as
+English too. Written in the format that `retrieval.corpus` reads.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from brainram_lib.retrieval.images import encoded
 from brainram_lib.retrieval.layout import CorpusLayout
 from brainram_lib.retrieval.writing import CorpusItem, PooledEncoder, write_shard
 from brainram_lib.world.captions import web_caption
+from brainram_lib.world.foreign import german
 from brainram_lib.world.scenes import SCENE_SIZE, render, scene_of, stream
 
 CORPUS_SET = "corpus"
@@ -38,30 +41,39 @@ Stimulus = tuple[str, int]
 
 
 def make_mini_corpus(
-    folder: Path, encoder: PooledEncoder, count: int, planted: Sequence[Stimulus] = (), shard_size: int = 1000
+    folder: Path,
+    encoder: PooledEncoder,
+    count: int,
+    planted: Sequence[Stimulus] = (),
+    shard_size: int = 1000,
+    foreign_share: float = 0.0,
 ) -> dict[int, Stimulus]:
     """Write `count` image-caption pairs to `folder`; gives the planted items {id: (scene set, index)}.
 
     `planted`: stimuli, e.g. ("shared", 7), of which the corpus gets one near-duplicate each (cropped, relit,
-    recompressed). Shards that are complete are kept, so an interrupted run goes on.
+    recompressed). `foreign_share`: this share of the captions, planted ones among them, is in another language
+    (`foreign.german`); the pictures are the same. Shards that are complete are kept, so an interrupted run goes on.
 
     Raises:
-        ValueError: more planted items than `count`, or a folder made with other settings.
+        ValueError: more planted items than `count`, a share outside [0, 1], or a folder made with other settings.
         StoreError: the disk is full.
     """
     if len(planted) > count:
         raise ValueError(f"{len(planted)} stimuli cannot be planted in a corpus of {count} items.")
+    places, foreign = planted_places(count, planted), foreign_items(count, foreign_share)
     layout = CorpusLayout(Path(folder))
     settings = {"count": count, "shard_size": shard_size, "encoder": encoder.fingerprint}
-    _claim(layout, {**settings, "planted": [list(stimulus) for stimulus in planted]})
-    places = planted_places(count, planted)
+    stimuli = [list(stimulus) for stimulus in planted]
+    _claim(layout, {**settings, "planted": stimuli, "foreign_share": float(foreign_share)})
     shards = [number for number in range(-(-count // shard_size)) if not layout.metadata(number).exists()]
     if not shards:
         return places
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         for shard in tqdm(shards, desc="make the corpus", unit="shard"):
             ids = range(shard * shard_size, min((shard + 1) * shard_size, count))
-            jobs = [(part, {i: places[i] for i in part if i in places}) for part in _parts(ids)]
+            jobs = [
+                (part, {i: places[i] for i in part if i in places}, foreign.intersection(part)) for part in _parts(ids)
+            ]
             items = [item for part in pool.map(_items, jobs) for item in part]
             write_shard(layout, shard, items, encoder, SCENE_SIZE)
     return places
@@ -71,6 +83,19 @@ def planted_places(count: int, planted: Sequence[Stimulus]) -> dict[int, Stimulu
     """Where in a corpus of `count` items the near-duplicates stand, spread at random but always alike."""
     positions = stream("corpus/planted").permutation(count)[: len(planted)]
     return {int(position): (name, int(index)) for position, (name, index) in zip(positions, planted, strict=True)}
+
+
+def foreign_items(count: int, share: float) -> set[int]:
+    """Which of `count` items have a caption in another language: round(share * count) of them, always alike.
+
+    A larger share has the items of a smaller one among its own.
+
+    Raises:
+        ValueError: a share outside [0, 1].
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"'foreign_share' must lie between 0 and 1. {share} was provided.")
+    return set(stream("corpus/foreign").permutation(count)[: round(share * count)].tolist())
 
 
 def near_duplicate(scene_set: str, index: int) -> UInt8[np.ndarray, "height width 3"]:
@@ -87,25 +112,26 @@ def _parts(ids: range) -> list[range]:
     return [ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK)]
 
 
-def _items(job: tuple[range, dict[int, Stimulus]]) -> list[CorpusItem]:
-    ids, places = job
-    return [_copy(index, *places[index]) if index in places else _original(index) for index in ids]
+def _items(job: tuple[range, dict[int, Stimulus], set[int]]) -> list[CorpusItem]:
+    ids, places, foreign = job
+    return [_item(index, places.get(index), index in foreign) for index in ids]
 
 
-def _original(index: int) -> CorpusItem:
-    scene = scene_of(CORPUS_SET, index)
-    return CorpusItem(encoded(render(scene)), web_caption(scene, CORPUS_SET, index), f"{ADDRESS}/{index}.jpg")
-
-
-def _copy(index: int, scene_set: str, stimulus: int) -> CorpusItem:
-    pixels = encoded(near_duplicate(scene_set, stimulus), COPY_QUALITY)
-    return CorpusItem(pixels, web_caption(scene_of(scene_set, stimulus), CORPUS_SET, index), f"{ADDRESS}/{index}.jpg")
+def _item(index: int, planted: Stimulus | None, foreign: bool) -> CorpusItem:
+    """Item `index`: a scene of the corpus, or the near-duplicate of a stimulus, with its caption."""
+    scene = scene_of(*(planted or (CORPUS_SET, index)))
+    pixels = encoded(near_duplicate(*planted), COPY_QUALITY) if planted else encoded(render(scene))
+    caption = web_caption(scene, CORPUS_SET, index)
+    return CorpusItem(pixels, german(caption) if foreign else caption, f"{ADDRESS}/{index}.jpg")
 
 
 def _claim(layout: CorpusLayout, settings: dict) -> None:
-    """Write the settings into an empty folder; a folder made with others is left as it is."""
+    """Write the settings into an empty folder; a folder made with others is left as it is.
+
+    A folder that names no share is from before there was one: none of its captions is in another language.
+    """
     path = layout.folder / SETTINGS
-    if path.exists() and (found := json.loads(path.read_text())) != settings:
+    if path.exists() and (found := {"foreign_share": 0.0} | json.loads(path.read_text())) != settings:
         changed = sorted(name for name in settings if found.get(name) != settings[name])
         raise ValueError(
             f"the corpus at '{layout.folder}' was made with other settings ({', '.join(changed)}). Choose another "

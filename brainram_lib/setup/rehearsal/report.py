@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from brainram_lib.core.files import write_whole
 from brainram_lib.core.measure import GIB
 from brainram_lib.core.store import RECORD as STAGE_RECORD
-from brainram_lib.core.files import write_whole
 
 REPORT = "rehearsal.md"
 PREAMBLE = """\
@@ -87,7 +87,7 @@ def _step_row(row: Mapping[str, Any]) -> list[str]:
 
 def _measures(row: Mapping[str, Any]) -> list[str]:
     gpu = row["peak_gpu_gib"]
-    times = [_spoken(row["wall_seconds"]), _spoken(row["processor_seconds"])]
+    times = [_spoken(row["wall_seconds"]), _spoken(row["cpu_seconds"])]
     return [*times, f"{row['peak_memory_gib']:.1f} GiB", "-" if gpu is None else f"{gpu:.1f} GiB"]
 
 

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from brainram_lib.core.measure import GIB
 from brainram_lib.core.files import write_json
+from brainram_lib.core.measure import GIB
 from brainram_lib.encoders import load_encoder
 from brainram_lib.profiles import profile_of
 from brainram_lib.retrieval.writing import write_corpus
@@ -173,7 +173,7 @@ def _measured(name: str, command: Sequence[str], variables: Mapping[str, str]) -
             f"step '{name}' failed with status {status}; its own message stands above. What is done is kept: the same "
             "command goes on with this step."
         )
-    took = {"wall_seconds": time.time() - started, "processor_seconds": _children_worked() - worked}
+    took = {"wall_seconds": time.time() - started, "cpu_seconds": _children_worked() - worked}
     most = {"peak_memory_gib": round(watch.memory, 2), "peak_gpu_gib": watch.gpu}
     return {name: round(seconds, 1) for name, seconds in took.items()} | most
 

@@ -62,11 +62,12 @@ class Sizes:
 _VOXELS = (15724, 14278, 15226, 13153, 13039, 17907, 12682, 14386)
 # Batch 32 holds 26 GB of states in the plain Mamba path; 4 runs anywhere.
 _FEW = {
-    "images": [16, 2],
-    "data__validation_images": 4,
+    "split__images": [16, 2],
+    "split__validation": 4,
     "stage1__epochs": 2,
     "stage1__batch": 4,
-    "stage1__sample_steps": 2,
+    "stage1__validation_steps": 2,
+    "sampling__steps": 2,
     "stage2__epochs": 2,
     "stage2__batch": 4,
     "generation__steps": 2,

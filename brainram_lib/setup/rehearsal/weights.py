@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from brainram_lib.core.published import PUBLISHED, VERSATILE_DIFFUSION
 from brainram_lib.core.files import write_json, write_whole
+from brainram_lib.core.published import PUBLISHED, VERSATILE_DIFFUSION
 from brainram_lib.evaluation import catalogue
 from brainram_lib.evaluation.backbones import NETWORKS, random_network
 from brainram_lib.generation.checkpoint import EXTRAS

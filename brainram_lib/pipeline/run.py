@@ -1,0 +1,214 @@
+"""A run: one profile, one subject, one seed. It names the stages of the method, one line each, and makes nothing.
+
+To see what a system is made of, read its file in `systems/`, then this one, then the stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+from brainram_lib.core.marks import file_mark
+from brainram_lib.core.modalities import MODALITIES
+from brainram_lib.core.store import Stage
+from brainram_lib.pipeline.corpus import CorpusFolder, CorpusSource, EmbeddedCorpus, Readouts
+from brainram_lib.pipeline.data import Images, Subject, Targets, check_modality
+from brainram_lib.pipeline.pictures import Generated, NearestNeighbour, NearestTraining, Shuffled
+from brainram_lib.pipeline.prior import Attributions, CrossFitted, Estimates, PriorTraining, RidgeFit
+from brainram_lib.pipeline.ram import (
+    BOTH,
+    FusionTraining,
+    GuidingNeighbours,
+    NeighbourAttributions,
+    Refined,
+    Retrieved,
+)
+from brainram_lib.pipeline.scores import PROBE, EstimateScores, ImageScores
+from brainram_lib.pipeline.source import BETAS, CAPTIONS, STIMULI, EmbeddedWorld, NsdFiles, Source
+from brainram_lib.pipeline.weights import EncoderWeights, GeneratorWeights
+from brainram_lib.profiles import Profile
+from brainram_lib.world.world import WorldSettings
+
+SOURCES = ("embedded-world", "nsd")
+
+
+@dataclass(frozen=True)
+class Run:
+    """The stages of one subject.
+
+    Attributes:
+        profile: every number.
+        subject: NSD's number.
+        seed: of everything that is random in training and sampling.
+        source: of the data. corpus: that is searched.
+    """
+
+    profile: Profile
+    subject: int
+    seed: int
+    source: Source
+    corpus_root: Path | None = None
+    _marks: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    # --- data
+
+    @cached_property
+    def betas(self) -> Subject:
+        return Subject(self.source, self._mark(BETAS), self.subject, self.profile.data)
+
+    @cached_property
+    def images(self) -> Images:
+        return Images(self.betas, self.profile.split.images)
+
+    def targets(self, modality: str) -> Targets:
+        check_modality(modality)
+        return Targets(self.images, self._mark(STIMULI if modality == "image" else CAPTIONS), self.encoder, modality)
+
+    @cached_property
+    def encoder(self) -> EncoderWeights:
+        return EncoderWeights(self.profile.encoder)
+
+    @cached_property
+    def generator(self) -> GeneratorWeights:
+        return GeneratorWeights(self.profile.generation.checkpoint)
+
+    @cached_property
+    def corpus(self) -> CorpusSource:
+        """The user's corpus, or the one that the profile's source makes.
+
+        Raises:
+            ValueError: neither is there.
+        """
+        if self.corpus_root is not None:
+            return CorpusFolder(self.corpus_root, self.encoder)
+        made = self.profile.corpus
+        if not made.pairs:
+            raise ValueError(
+                f"the profile '{self.profile.name}' needs a corpus of your own: give corpus_root, a folder in "
+                "clip-retrieval's format (img_emb, text_emb, metadata) with its pictures."
+            )
+        return EmbeddedCorpus(made.pairs, self.encoder, made.foreign_share)
+
+    # --- Stage I
+
+    def ridge(self, modality: str) -> RidgeFit:
+        return RidgeFit(self.targets(modality), self.profile.split.validation)
+
+    def prior(self, modality: str) -> PriorTraining:
+        settings = self.profile.stage1
+        linear = CrossFitted(self.ridge(modality)) if settings.projector.linear_path else None
+        return PriorTraining(self.targets(modality), linear, settings, self.profile.split.validation, self.seed)
+
+    def estimates(self, modality: str) -> Estimates:
+        return Estimates(self.prior(modality), self.profile.sampling, self.seed)
+
+    def attributions(self, modality: str, token: int | None = None) -> Attributions:
+        return Attributions(self.prior(modality), self._linear_ridge(modality), self.seed, token)
+
+    def neighbour_attributions(self, modality: str, rank: int) -> NeighbourAttributions:
+        ridge, found = self._linear_ridge(modality), self.neighbours(modality)
+        return NeighbourAttributions(self.prior(modality), ridge, self.seed, found, rank)
+
+    def _linear_ridge(self, modality: str) -> RidgeFit | None:
+        return self.ridge(modality) if self.profile.stage1.projector.linear_path else None
+
+    # --- retrieval and Stage II
+
+    @cached_property
+    def readouts(self) -> Readouts:
+        return Readouts(self.corpus, self.encoder, self.profile.retrieval.word_weight > 0)
+
+    def neighbours(self, modality: str) -> Retrieved:
+        check_modality(modality)
+        settings = self.profile.retrieval
+        # estimates that ask together find the same items for both modalities
+        together = settings.text_weight is not None
+        image = together or modality == "image" or settings.candidates is not None
+        text = together or modality == "text"
+        asking = [self.estimates(m) if asks else None for m, asks in zip(MODALITIES, (image, text), strict=True)]
+        return Retrieved(*asking, self.readouts, settings, BOTH if together else modality)
+
+    def fusion(self, modality: str) -> FusionTraining:
+        estimates, found = self.estimates(modality), self.neighbours(modality)
+        return FusionTraining(estimates, found, self.profile.stage2, self.profile.split.validation, self.seed)
+
+    def refined(self, modality: str) -> Refined:
+        return Refined(self.fusion(modality))
+
+    # --- images
+
+    def generated(
+        self, tokens: Mapping[str, Stage], draws: int | None = None, guided: bool = False, label: str = "generate"
+    ) -> Generated:
+        """Images from a system's tokens: S draws unless `draws` says otherwise, a neighbour beside them if `guided`."""
+        settings, draws = self.profile.generation, draws or self.profile.sampling.samples
+        guide = self.guide(tokens["image"], draws) if guided and settings.neighbour_share else None
+        if guide is None:
+            settings = replace(settings, neighbour_share=0.0)
+        return Generated(tokens["image"], tokens["text"], guide, self.generator, self.encoder, settings, draws, label)
+
+    def guide(self, image: Stage, draws: int) -> GuidingNeighbours:
+        return GuidingNeighbours(image, self.neighbours("image"), self.prior("image"), draws)
+
+    def nearest_neighbour(self) -> NearestNeighbour:
+        return NearestNeighbour(self.neighbours("image"))
+
+    def nearest_training(self) -> NearestTraining:
+        return NearestTraining(self.estimates("image"), self.targets("image"))
+
+    def shuffled(self, images: Stage) -> Shuffled:
+        return Shuffled(images, self.seed)
+
+    # --- scores
+
+    def image_scores(self, made: Stage, label: str) -> ImageScores:
+        probe = file_mark(PROBE) if self.source.simulated else None
+        stimuli, metrics = self._mark(STIMULI), self.profile.metrics
+        return ImageScores(made, self.images, stimuli, metrics, self.encoder, probe, label)
+
+    def estimate_scores(self, tokens: Mapping[str, Stage], shuffled: int | None = None) -> EstimateScores:
+        goals = [self.targets(modality) for modality in MODALITIES]
+        return EstimateScores(tokens["image"], tokens["text"], *goals, shuffled=shuffled)
+
+    def _mark(self, what: str) -> str:
+        if what not in self._marks:
+            self._marks[what] = self.source.mark(what, self.subject, self.profile.data)
+        return self._marks[what]
+
+
+def run_of(
+    profile: Profile,
+    subject: int,
+    seed: int,
+    nsd_root: Path | None = None,
+    corpus_root: Path | None = None,
+    world: WorldSettings | None = None,
+) -> Run:
+    """The run of a profile.
+
+    Raises:
+        ValueError: a subject or a source that the profile does not have, a seed below 0, or real files and no folder.
+    """
+    if subject not in profile.subjects:
+        raise ValueError(
+            f"'subject' must be one of {list(profile.subjects)} on the profile '{profile.name}'. '{subject}' was "
+            "provided."
+        )
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"'seed' must be a whole number, 0 or more. {seed!r} was provided.")
+    return Run(profile, subject, seed, _source(profile, nsd_root, world), corpus_root)
+
+
+def _source(profile: Profile, nsd_root: Path | None, world: WorldSettings | None) -> Source:
+    if profile.source not in SOURCES:
+        raise ValueError(f"'source' must be one of {', '.join(SOURCES)}. '{profile.source}' was provided.")
+    if profile.source == "embedded-world":
+        return EmbeddedWorld(world or WorldSettings(), nsd_root)
+    if nsd_root is None:
+        raise ValueError(
+            f"the profile '{profile.name}' reads real NSD files: give nsd_root, the folder that holds 'nsddata' and "
+            "'nsddata_betas'. `python -m brainram_lib nsd check` lists what to fetch."
+        )
+    return NsdFiles(nsd_root)

@@ -1,0 +1,91 @@
+"""Scores of systems as records and tables. Each system is scored by stages of its own, so rows share what they can."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from brainram_lib.core.store import Store
+from brainram_lib.evaluation import catalogue, records
+from brainram_lib.evaluation.catalogue import Metric
+from brainram_lib.evaluation.labels import CHANCE, Labels
+from brainram_lib.evaluation.records import Record, Values
+from brainram_lib.evaluation.tables import ScoreTable, lead_table, score_table
+from brainram_lib.pipeline.run import Run
+from brainram_lib.pipeline.scores import EstimateScores, ImageScores
+from brainram_lib.systems.system import BOUND, System, systems
+
+# The system whose lead is shown, and those that it is compared with image by image.
+LEADER, COMPARED = "brainram", ("ridge", "brainram-no-ram")
+
+
+def labels() -> Labels:
+    """Titles and order of all systems."""
+    titles = {system.name: system.title for system in systems()} | {CHANCE: "Chance"}
+    return Labels(titles, frozenset({system.name for system in systems() if system.kind == BOUND} | {CHANCE}))
+
+
+def image_metrics(run: Run) -> tuple[Metric, ...]:
+    """The columns of Table 1: those of the profile and, where categories are known, whether one is named."""
+    named = (catalogue.metric("probe_category"),) if run.source.simulated else ()
+    return catalogue.metric_set(run.profile.metrics) + named
+
+
+def stages_of(run: Run, system: System) -> list[ImageScores | EstimateScores]:
+    """The stages that score one system."""
+    found: list[ImageScores | EstimateScores] = []
+    if system.images is not None:
+        found.append(run.image_scores(system.images(run), f"score, {system.name}"))
+    if system.tokens is not None:
+        found.append(run.estimate_scores(system.tokens(run), run.seed if system.shuffled else None))
+    return found
+
+
+def values_of(
+    run: Run, store: Store, chosen: Iterable[System], estimates_alone: bool = False
+) -> tuple[Values, dict[str, float]]:
+    """Per-image scores by system and metric, and what chance gives for each metric.
+
+    `estimates_alone`: of tokens only; nothing is generated.
+    """
+    values: Values = {}
+    chances: dict[str, float] = {}
+    for system in chosen:
+        for stage in stages_of(run, system):
+            if estimates_alone and isinstance(stage, ImageScores):
+                continue
+            result = store.result(stage)
+            scores = {name: np.array(per_image) for name, per_image in result.json("values").items()}
+            values[system.name] = values.get(system.name, {}) | scores
+            # chance of naming a category depends on what a system shows: the leader's, as the first
+            chances = result.json("chance") | chances
+    return values, chances
+
+
+def records_of(run: Run, values: Values, chances: dict[str, float]) -> list[Record]:
+    """One record a system and metric, and one of chance a metric."""
+    of = {"subject": run.subject, "seed": run.seed}
+    rows = [row for system, scores in values.items() for row in records.records_of(system, scores, **of)]
+    counts = {metric: len(one) for scores in values.values() for metric, one in scores.items()}
+    return rows + [records.known(CHANCE, name, chance, n=counts[name], **of) for name, chance in chances.items()]
+
+
+def leads_of(run: Run, values: Values, leader: str = LEADER, compared: Sequence[str] = COMPARED) -> list[Record]:
+    """How much the leader scores above others, image by image."""
+    of = {"subject": run.subject, "seed": run.seed}
+    return [row for other in compared for row in records.leads(leader, other, values, **of)]
+
+
+def score_tables(
+    run: Run, scores: Sequence[Record], leads: Sequence[Record], reported: bool = False
+) -> tuple[ScoreTable, ScoreTable, ScoreTable]:
+    """Table 1, the lead image by image, and the token estimates; `reported` adds the papers' rows to the first."""
+    of = f"subject {run.subject}" + (f", seed {run.seed}" if run.seed else "")
+    how = {"embedded": run.source.simulated, "labels": labels()}
+    images, estimates = image_metrics(run), catalogue.ESTIMATES + catalogue.IDENTIFICATION
+    return (
+        score_table(scores, images, f"Table 1, {of}", paper_table="1" if reported else None, **how),
+        lead_table(leads, images, f"Lead of BrainRAM, {of}", **how),
+        score_table(scores, estimates, f"Token estimates, {of}", **how),
+    )

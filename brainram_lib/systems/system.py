@@ -1,0 +1,70 @@
+"""What a system is: a name, a source, and the stages that give its tokens or its images. One registry for all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from brainram_lib.core.store import Stage
+from brainram_lib.pipeline.run import Run
+
+DECODER, SHOWN, BOUND = "decoder", "shown", "bound"
+Tokens = Mapping[str, Stage]
+
+
+@dataclass(frozen=True)
+class System:
+    """One row of a table.
+
+    Attributes:
+        name: as records and the command line call it.
+        title: as tables print it.
+        source: what defines it: a section of the paper, another paper, or this workbench.
+        kind: 'decoder'; 'shown' (an image that exists, as it is); 'bound' (ceiling, shuffled: does not compete).
+        order: its place in tables, the smallest first.
+        tokens: the stages of its token estimates by modality, whose `test.npy` is (n, [samples,] T, D); None without.
+        images: the stage of its images, whose `chosen.npy` has one for each stimulus; None without.
+        scores: seed of a derangement of its tokens before they are scored; None: every brain keeps its own.
+    """
+
+    name: str
+    title: str
+    source: str
+    kind: str
+    order: int
+    tokens: Callable[[Run], Tokens] | None = None
+    images: Callable[[Run], Stage] | None = None
+    shuffled: bool = False
+
+
+_REGISTRY: dict[str, System] = {}
+
+
+def register(system: System) -> System:
+    """Make a system known to tables, plots, the command line and notebooks. Registering it again replaces it.
+
+    Raises:
+        ValueError: a kind that is none, or neither tokens nor images.
+    """
+    if system.kind not in (DECODER, SHOWN, BOUND):
+        raise ValueError(f"'kind' of '{system.name}' must be {DECODER}, {SHOWN} or {BOUND}. '{system.kind}' was given.")
+    if system.tokens is None and system.images is None:
+        raise ValueError(f"the system '{system.name}' has neither tokens nor images: there is nothing to score.")
+    _REGISTRY[system.name] = system
+    return system
+
+
+def systems() -> tuple[System, ...]:
+    """All that are registered, in the order of the tables."""
+    return tuple(sorted(_REGISTRY.values(), key=lambda system: system.order))
+
+
+def system_of(name: str) -> System:
+    """The system of this name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if name not in _REGISTRY:
+        raise ValueError(f"'system' must be one of {', '.join(one.name for one in systems())}. '{name}' was provided.")
+    return _REGISTRY[name]
