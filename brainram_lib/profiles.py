@@ -150,9 +150,7 @@ def profile_of(name: str) -> Profile:
 
 def _from_file(path: Path) -> Profile:
     if not path.is_file():
-        raise FileNotFoundError(
-            f"there is no profile file '{path}'. It holds a base and changes to it, as JSON or TOML."
-        )
+        raise FileNotFoundError(f"there is no profile file '{path}'. It holds a base and changes to it.")
     try:
         text = path.read_text(encoding="utf-8")
         settings = dict(tomllib.loads(text) if path.suffix == ".toml" else json.loads(text))

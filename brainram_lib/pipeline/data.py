@@ -174,5 +174,5 @@ def finite(values: np.ndarray, stage: str, first: int = 0) -> np.ndarray:
         sample = f", sample {int(np.flatnonzero(~good[row].reshape(len(good[row]), -1).all(1))[0])}"
     raise ValueError(
         f"'{stage}' gave {int((~good[row]).sum())} values that are NaN or infinite for stimulus {first + row}{sample} "
-        f"(stored as {values.dtype}). Nothing was saved. Check its inputs, or lower the learning rate and make it again."
+        f"(stored as {values.dtype}). Nothing was saved. Check its inputs, or lower the learning rate."
     )

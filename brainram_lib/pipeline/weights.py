@@ -1,4 +1,4 @@
-"""Weights as values: their key is known without loading them, from the pinned revision or the content of their files."""
+"""Weights as values: the key is the pinned revision or the content of the files; nothing is loaded."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class EncoderWeights:
 
 @dataclass(frozen=True)
 class GeneratorWeights:
-    """A generator's checkpoint: a folder inside this package, one of the user's, or a pinned name in the hub's cache."""
+    """A generator: a folder inside this package, one of the user's, or a pinned name in the hub's cache."""
 
     checkpoint: str
 
@@ -56,9 +56,9 @@ class GeneratorWeights:
         if self.checkpoint in PUBLISHED:
             return PUBLISHED[self.checkpoint].require()
         raise FileNotFoundError(
-            f"no generator is at '{self.checkpoint}'. Fetch the checkpoint and set generation.checkpoint to its folder, "
-            "which holds image_unet, text_unet, vae and scheduler; `python -m brainram_lib doctor --profile paper` says "
-            "how."
+            f"no generator is at '{self.checkpoint}'. Fetch the checkpoint and set generation.checkpoint to its "
+            "folder, which holds image_unet, text_unet, vae and scheduler; `python -m brainram_lib doctor --profile "
+            "paper` says how."
         )
 
     @property

@@ -40,6 +40,6 @@ class RetrievalSettings(Settings):
             )
         if self.token_weight and self.candidates is None:
             raise ValueError(
-                f"'retrieval.token_weight' ({self.token_weight}) needs 'retrieval.candidates' to choose among. Set it to "
-                "0 to keep the most similar items."
+                f"'retrieval.token_weight' ({self.token_weight}) needs 'retrieval.candidates' to choose among. Set it "
+                "to 0 to keep the most similar items."
             )
