@@ -214,6 +214,9 @@ class NsdCheckParser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
+    from brainram_lib.experiments.command import add_to as add_experiments
+    from brainram_lib.setup.saved import add_to as add_runs
+
     parser = argparse.ArgumentParser(
         prog="python -m brainram_lib",
         description="BrainRAM's stages; each makes what it needs, and reuses what is there.",
@@ -234,6 +237,8 @@ def _parser() -> argparse.ArgumentParser:
     drawn.add_argument("--out", type=Path, metavar="FOLDER", help="default: figures/")
     checked = _stage(commands, "doctor", doctor)
     checked.add_argument("--checkpoint", type=Path, metavar="FOLDER", help="generator; default: in the hub's cache")
+    add_experiments(commands)
+    add_runs(commands)
     rehearsed = _command(commands, "rehearsal", rehearsal)
     rehearsed.add_argument("--out", type=Path, default=Path("runs/rehearsal"), help="default: runs/rehearsal")
     rehearsed.add_argument("--sizes", choices=("full", "small"), default="full", help="default: full (20 GiB of disk)")

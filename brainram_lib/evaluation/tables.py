@@ -53,6 +53,20 @@ class ScoreTable:
             blocks.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
         return "\n\n".join(blocks + [_numbered(self.footnotes, "\n")]).rstrip() + "\n"
 
+    def latex(self) -> str:
+        """A LaTeX `tabular` for each section (booktabs); the best of a column is bold."""
+        blocks = [f"% {self.title}"]
+        for section in self.sections:
+            lines = [" & ".join(map(_tex, [section.heading, *section.cells.columns])) + r" \\ \midrule"]
+            rows = zip(section.cells.index, section.cells.to_numpy(), section.best.to_numpy(), strict=True)
+            for name, texts, marks in rows:
+                cells = [rf"\textbf{{{_tex(t)}}}" if best else _tex(t) for t, best in zip(texts, marks, strict=True)]
+                lines.append(" & ".join([_tex(str(name)), *cells]) + r" \\")
+            columns = "l" * (len(section.cells.columns) + 1)
+            body = "\n".join(lines)
+            blocks.append(f"\\begin{{tabular}}{{{columns}}} \\toprule\n{body}\n\\bottomrule \\end{{tabular}}")
+        return "\n\n".join(blocks + [_numbered((_tex(note) for note in self.footnotes), "\n")]).rstrip() + "\n"
+
     def html(self) -> str:
         """One HTML table per section; the best of a column is bold."""
         parts = [f"<h4>{html.escape(self.title)}</h4>"]
@@ -73,6 +87,7 @@ def score_table(
     labels: Labels = NO_LABELS,
     paper_table: str | None = None,
     rows: Sequence[str] | None = None,
+    notes: Sequence[str] = (),
 ) -> ScoreTable:
     """The measured rows, with the rows that the paper and the systems' authors print below them.
 
@@ -84,9 +99,10 @@ def score_table(
         labels: titles and order of the systems.
         paper_table: '1' to '4' to add the reported rows and the footnotes, or None.
         rows: systems in order; by default as `labels` lists them, then the others as they come.
+        notes: further footnotes.
     """
     sections = [measured_section(records, columns, labels, rows=rows)]
-    notes = [_interval_note(records)]
+    notes = [_interval_note(records), *notes]
     if paper_table is not None:
         for provenance in (IN_BRAINRAM, BY_AUTHORS):
             section = reported_section(paper_table, provenance)
@@ -188,6 +204,13 @@ def _plain(record: Record, metric: Metric) -> str:
 def _interval_note(records: Sequence[Record]) -> str:
     counts = sorted({record.n for record in records})
     return f"In brackets: 95 % bootstrap interval over images (n = {', '.join(map(str, counts))})."
+
+
+def _tex(text: str) -> str:
+    """Text as LaTeX sets it."""
+    for plain, set_so in (("\\", r"\textbackslash "), ("%", r"\%"), ("&", r"\&"), ("_", r"\_"), ("#", r"\#")):
+        text = text.replace(plain, set_so)
+    return text.replace("↑", r"$\uparrow$").replace("↓", r"$\downarrow$").replace("–", "--")
 
 
 def _numbered(notes: Iterable[str], join: str) -> str:

@@ -1,0 +1,114 @@
+"""`python -m brainram_lib experiment ...`: run, show, list."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from brainram_lib.core.store import default_runs
+from brainram_lib.experiments import experiment as files
+from brainram_lib.experiments.results import Results, tables, where
+
+Arguments = argparse.Namespace
+
+
+def run_command(chosen: Arguments) -> None:
+    """Run an experiment's rows over subjects and seeds: what is missing is made, then the records are written."""
+    from brainram_lib.experiments.runner import Places, run, spoken
+
+    path = files.find(chosen.experiment)
+    experiment = files.load(path).of(chosen.subjects, chosen.seeds, chosen.rows, chosen.profile)
+    places = Places(chosen.runs, chosen.nsd_root, chosen.corpus_root)
+    file = run(experiment, path, places, chosen.jobs, chosen.slurm, chosen.out, spoken(sys.argv[1:]))
+    for table in tables(experiment, Results.read(file)):
+        print(table.text())
+
+
+def show_command(chosen: Arguments) -> None:
+    """Print an experiment's saved records as tables, the paper's rows beside them."""
+    experiment = files.load(files.find(chosen.experiment))
+    profile = chosen.profile or experiment.profile
+    results = Results.read(where(experiment.name, profile, chosen.runs or default_runs(), chosen.results))
+    if chosen.format == "json":
+        print(json.dumps([asdict(one) for one in results.records], indent=1))
+        return
+    for table in tables(experiment, results):
+        print({"text": table.text, "markdown": table.markdown, "latex": table.latex}[chosen.format]())
+
+
+def list_command(chosen: Arguments) -> None:
+    """The experiments there are: their rows, subjects and seeds, and whether records of them are there."""
+    for path in files.listed():
+        one = files.load(path)
+        try:
+            results = Results.read(where(one.name, one.profile, chosen.runs or default_runs()))
+            state = f"{len(results.records)} records of {results.made[:10]}"
+        except files.ExperimentError:
+            state = "not run yet"
+        print(
+            f"{one.title}: '{one.name}', {len(one.rows)} rows, subjects {list(one.subjects)}, seeds {list(one.seeds)}"
+        )
+        print(f"    {'; '.join(row.title for row in one.rows)}")
+        print(f"    {state}")
+
+
+def job_command(chosen: Arguments) -> None:
+    """One row for one subject and seed: what a job of `experiment run --jobs` does."""
+    from brainram_lib.experiments.runner import Places, run_job
+
+    experiment = files.load(Path(chosen.experiment)).of(profile=chosen.profile)
+    places = Places(chosen.runs, chosen.nsd_root, chosen.corpus_root)
+    run_job(experiment, chosen.row, chosen.subject, chosen.seed, places)
+
+
+def add_to(commands: Any) -> None:
+    """Add the commands to the parser."""
+    parser = commands.add_parser("experiment", help="tables as data: run, show, list")
+    inner = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = _command(inner, "run", run_command)
+    run.add_argument("--subjects", type=int, nargs="+", help="default: those of the file")
+    run.add_argument("--seeds", type=int, nargs="+", help="default: those of the file")
+    run.add_argument("--rows", nargs="+", metavar="ROW", help="some of the rows; default: all")
+    where_to = run.add_mutually_exclusive_group()
+    where_to.add_argument("--jobs", type=_count, default=1, metavar="N", help="processes on this machine; default: 1")
+    where_to.add_argument("--slurm", metavar="PARTITION", help="submit the jobs to a partition instead")
+    run.add_argument("--out", type=Path, metavar="FOLDER", help="of the records; default: runs/experiments/PROFILE")
+    _places(run)
+    show = _command(inner, "show", show_command)
+    show.add_argument("--results", type=Path, metavar="FOLDER", help="of the records; default: your own, else results/")
+    for name in ("json", "markdown", "latex"):
+        show.add_argument(f"--{name}", dest="format", action="store_const", const=name, default="text")
+    show.add_argument("--runs", type=Path, metavar="FOLDER", help="where results are saved; default: runs/")
+    show.add_argument("--profile", help="default: that of the file")
+    every = inner.add_parser("list", help=list_command.__doc__, description=list_command.__doc__)
+    every.set_defaults(handler=list_command)
+    every.add_argument("--runs", type=Path, metavar="FOLDER", help="where results are saved; default: runs/")
+    job = _command(inner, "job", job_command)
+    job.add_argument("--row", required=True)
+    job.add_argument("--subject", type=int, required=True)
+    job.add_argument("--seed", type=int, required=True)
+    _places(job)
+
+
+def _command(commands: Any, name: str, handler: Any) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=handler.__doc__, description=handler.__doc__)
+    parser.set_defaults(handler=handler)
+    parser.add_argument("experiment", help="a TOML file, or the name of one in experiments/")
+    return parser
+
+
+def _places(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--profile", help="default: that of the file")
+    parser.add_argument("--runs", type=Path, metavar="FOLDER", help="where results are saved; default: runs/")
+    parser.add_argument("--nsd-root", type=Path, metavar="FOLDER", help="NSD's files; mini makes its own")
+    parser.add_argument("--corpus-root", type=Path, metavar="FOLDER", help="image-text corpus; mini makes its own")
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number, 1 or more; {text!r} was given")
+    return int(text)

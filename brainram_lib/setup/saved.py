@@ -1,0 +1,149 @@
+"""`python -m brainram_lib runs`: what lies in the folder of saved results, and what nothing needs any more."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from brainram_lib.core.locks import read_holder
+from brainram_lib.core.store import Store, default_runs
+
+DAY = 86_400
+# Stages that are looked at for themselves: what they were made from is needed as long as they are there.
+ENDS = ("image-scores", "estimate-scores", "attribution", "neighbour-attribution")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One finished result: where it is, what it is, how large and how old, and which stages were made from it."""
+
+    folder: Path
+    stage: str
+    key: str
+    settings: str
+    size: int
+    days: float
+    inputs: tuple[str, ...]
+    used_by: tuple[str, ...] = ()
+
+
+def entries(root: Path) -> list[Entry]:
+    """Everything that is saved under a folder of results."""
+    found = [_entry(folder, record) for folder, record in Store(root).records()]
+    users: dict[str, set[str]] = {}
+    for one in found:
+        for key in one.inputs:
+            users.setdefault(key, set()).add(one.stage)
+    return [Entry(**{**vars(one), "used_by": tuple(sorted(users.get(one.key, ())))}) for one in found]
+
+
+def _entry(folder: Path, record: dict[str, Any]) -> Entry:
+    made = (folder / "result.json").stat().st_mtime
+    inputs = tuple(record.get("inputs", {}).values())
+    stage, settings = record.get("stage", "damaged"), _in_words(record.get("settings", {}))
+    return Entry(folder, stage, folder.name, settings, _size(folder), (time.time() - made) / DAY, inputs)
+
+
+def _in_words(settings: dict[str, Any], limit: int = 90) -> str:
+    """The settings of a stage, the nested ones by their path, cut to a line."""
+    words = ", ".join(f"{name} {value}" for name, value in _flat(settings))
+    return words if len(words) <= limit else f"{words[: limit - 3]}..."
+
+
+def _flat(settings: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", value
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def unneeded(root: Path, older_than: float | None = None) -> list[Path]:
+    """Results that no score was made from, what interrupted runs left, and corpora that no result mentions.
+
+    Args:
+        root: of the results.
+        older_than: days after which scores count as no longer needed, with what only they need; None: never.
+    """
+    saved = entries(root)
+    by_key = {one.key: one for one in saved}
+    ends = [one for one in saved if one.stage.startswith(ENDS) and (older_than is None or one.days < older_than)]
+    needed: set[str] = set()
+    stack = list(ends)
+    while stack:
+        one = stack.pop()
+        if one.key not in needed:
+            needed.add(one.key)
+            stack += [by_key[key] for key in one.inputs if key in by_key]
+    mentioned = " ".join(json.dumps(record) for _, record in Store(root).records() if record)
+    corpora = [path for path in (root / "corpora").glob("*-*") if path.is_dir() and not (path / "readouts").exists()]
+    unused = [path for path in corpora if not any(part in mentioned for part in path.name.split("-")[1:2])]
+    return [*(one.folder for one in saved if one.key not in needed), *_leftovers(root), *unused]
+
+
+def _leftovers(root: Path) -> Iterator[Path]:
+    """Partial folders that no living process holds."""
+    for partial in root.rglob(".*.partial"):
+        holder = read_holder(partial.with_name(f"{partial.name.removesuffix('.partial')}.lock"))
+        if holder is None or holder.gone:
+            yield partial
+
+
+def list_command(chosen: argparse.Namespace) -> None:
+    """List what is saved: stage, settings, size, age, and what was made from it."""
+    root = chosen.runs or default_runs()
+    saved = entries(root)
+    for one in sorted(saved, key=lambda entry: (str(entry.folder.parent), entry.days)):
+        used = f"used by {', '.join(one.used_by)}" if one.used_by else "used by nothing"
+        place = one.folder.relative_to(root).as_posix()
+        print(f"{place}  {_bytes(one.size)}, {one.days:.1f} days  [{one.settings}]  {used}")
+    print(f"{len(saved)} results in '{root}', {_bytes(sum(one.size for one in saved))}.")
+
+
+def prune_command(chosen: argparse.Namespace) -> None:
+    """Remove results that no score was made from, and what interrupted runs left, after asking."""
+    root = chosen.runs or default_runs()
+    folders = unneeded(root, chosen.older_than)
+    for folder in folders:
+        print(f"{folder.relative_to(root).as_posix()}  {_bytes(_size(folder))}")
+    if not folders:
+        print(f"Nothing in '{root}' is without use.")
+        return
+    total = _bytes(sum(_size(folder) for folder in folders))
+    if not chosen.yes and input(f"Remove these {len(folders)} folders, {total}? [y/N] ").strip().lower() != "y":
+        print("Nothing was removed.")
+        return
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+    print(f"Removed {len(folders)} folders, {total}.")
+
+
+def _bytes(size: float) -> str:
+    for unit in ("B", "KB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def add_to(commands: Any) -> None:
+    """Add `runs` and `runs prune` to the parser."""
+    parser = commands.add_parser("runs", help=list_command.__doc__, description=list_command.__doc__)
+    parser.set_defaults(handler=list_command)
+    parser.add_argument("--runs", type=Path, metavar="FOLDER", help="where results are saved; default: runs/")
+    inner = parser.add_subparsers(metavar="COMMAND")
+    prune = inner.add_parser("prune", help=prune_command.__doc__, description=prune_command.__doc__)
+    prune.set_defaults(handler=prune_command)
+    prune.add_argument("--runs", type=Path, metavar="FOLDER", help="where results are saved; default: runs/")
+    prune.add_argument("--older-than", type=float, metavar="DAYS", help="scores older than this are not needed either")
+    prune.add_argument("--yes", action="store_true", help="do not ask")
