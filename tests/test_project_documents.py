@@ -13,7 +13,19 @@ from brainram_lib.__main__ import _parser
 from brainram_lib.setup.notebooks import parameters_of, parse_parameters
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/paper.md", "docs/method.md", "docs/results.md", "docs/log.md", "docs/speed.md")]
+DOCUMENTS = [
+    ROOT / name
+    for name in (
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "docs/paper.md",
+        "docs/method.md",
+        "docs/results.md",
+        "docs/log.md",
+        "docs/speed.md",
+    )
+]
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"")
 # Put together here, so that this file does not hold them.
 MACHINE_PATHS = re.compile("|".join(f"(?<![\\w.~-])/{name}/" for name in ("work", "tmp", "root", r"home/[a-z]+")))

@@ -75,12 +75,22 @@ class Retrieved(Stage):
             store.root.absolute() / CORPORA / f"indices-{self.corpus.key}",
         )
 
-    def found(self, store: Store, split: str) -> Neighbours:
-        """The neighbours of a split."""
+    def found(self, store: Store, split: str, pooled: bool = False) -> Neighbours:
+        """The neighbours of a split, of each sample or pooled over the samples of a stimulus."""
         from brainram_lib.retrieval.index import Neighbours
+        from brainram_lib.retrieval.neighbours import pooled_over_samples
 
         result = store.result(self)
-        return Neighbours(np.array(result.array(f"{split}_ids")), np.array(result.array(f"{split}_similarity")))
+        found = Neighbours(np.array(result.array(f"{split}_ids")), np.array(result.array(f"{split}_similarity")))
+        return pooled_over_samples(found) if pooled else found
+
+    def tokens(self, store: Store, prior: PriorTraining) -> CorpusTokens:
+        """Tokens of all neighbours that were found, of a prior's modality and in its whitened units."""
+        from brainram_lib.pipeline.tokens import CorpusTokens
+
+        cache = corpus_tokens(self.corpus, self.readouts.encoder, store)
+        ids = np.unique(np.concatenate([self.found(store, split).ids.ravel() for split in SPLITS]))
+        return CorpusTokens.of(cache, ids, prior.targets.modality, prior.load(store).whitening)
 
 
 @dataclass(frozen=True)
@@ -132,18 +142,11 @@ class FusionTraining(Stage):
 
     def neighbours(self, store: Store, split: str) -> Neighbours:
         """Of each sample, or pooled over the samples of a stimulus."""
-        from brainram_lib.retrieval.neighbours import pooled_over_samples
-
-        found = self.found.found(store, split)
-        return pooled_over_samples(found) if self.settings.pooled else found
+        return self.found.found(store, split, self.settings.pooled)
 
     def tokens(self, store: Store) -> CorpusTokens:
-        """The tokens of all neighbours that were found, in the prior's whitened units."""
-        from brainram_lib.pipeline.tokens import CorpusTokens
-
-        cache = corpus_tokens(self.found.corpus, self.found.readouts.encoder, store)
-        ids = np.unique(np.concatenate([self.found.found(store, split).ids.ravel() for split in SPLITS]))
-        return CorpusTokens.of(cache, ids, self.modality, self.estimates.prior.load(store).whitening)
+        """See `Retrieved.tokens`."""
+        return self.found.tokens(store, self.estimates.prior)
 
     def load(self, store: Store) -> Fusion:
         """The trained fusion, on a GPU where there is one."""

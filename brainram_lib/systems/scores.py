@@ -22,8 +22,9 @@ LEADER, COMPARED = "brainram", ("ridge", "brainram-no-ram")
 
 def labels() -> Labels:
     """Titles and order of all systems."""
-    titles = {system.name: system.title for system in systems()} | {CHANCE: "Chance"}
-    return Labels(titles, frozenset({system.name for system in systems() if system.kind == BOUND} | {CHANCE}))
+    every = systems(every=True)
+    titles = {system.name: system.title for system in every} | {CHANCE: "Chance"}
+    return Labels(titles, frozenset({system.name for system in every if system.kind == BOUND} | {CHANCE}))
 
 
 def image_metrics(run: Run) -> tuple[Metric, ...]:

@@ -24,7 +24,8 @@ class System:
         order: its place in tables, the smallest first.
         tokens: the stages of its token estimates by modality, whose `test.npy` is (n, [samples,] T, D); None without.
         images: the stage of its images, whose `chosen.npy` has one for each stimulus; None without.
-        scores: seed of a derangement of its tokens before they are scored; None: every brain keeps its own.
+        shuffled: whether its tokens are handed to the wrong brains before they are scored.
+        listed: whether it stands in every table; the others where a row or a command names them.
     """
 
     name: str
@@ -35,6 +36,7 @@ class System:
     tokens: Callable[[Run], Tokens] | None = None
     images: Callable[[Run], Stage] | None = None
     shuffled: bool = False
+    listed: bool = True
 
 
 _REGISTRY: dict[str, System] = {}
@@ -54,9 +56,10 @@ def register(system: System) -> System:
     return system
 
 
-def systems() -> tuple[System, ...]:
-    """All that are registered, in the order of the tables."""
-    return tuple(sorted(_REGISTRY.values(), key=lambda system: system.order))
+def systems(every: bool = False) -> tuple[System, ...]:
+    """Those that stand in every table, or `every` one, in the order of the tables."""
+    chosen = [system for system in _REGISTRY.values() if system.listed or every]
+    return tuple(sorted(chosen, key=lambda system: system.order))
 
 
 def system_of(name: str) -> System:
@@ -66,5 +69,7 @@ def system_of(name: str) -> System:
         ValueError: there is none.
     """
     if name not in _REGISTRY:
-        raise ValueError(f"'system' must be one of {', '.join(one.name for one in systems())}. '{name}' was provided.")
+        raise ValueError(
+            f"'system' must be one of {', '.join(one.name for one in systems(every=True))}. '{name}' was provided."
+        )
     return _REGISTRY[name]
