@@ -72,10 +72,10 @@ class Workbench:
         world: WorldSettings | None = None,
     ) -> None:
         self.profile = profile if isinstance(profile, Profile) else profile_of(profile)
-        places = [None if place is None else Path(place).expanduser() for place in (nsd_root, corpus_root)]
+        places = [_place(name, value) for name, value in (("nsd_root", nsd_root), ("corpus_root", corpus_root))]
         self.run = run_of(self.profile, subject, seed, *places, world)
         self.subject, self.seed = subject, seed
-        self.store = Store(Path(runs).expanduser() if runs is not None else default_runs())
+        self.store = Store(_place("runs", runs) or default_runs())
 
     # --- data
 
@@ -250,3 +250,12 @@ class Workbench:
     def score_tables(self, reported: bool = False) -> tuple[ScoreTable, ScoreTable, ScoreTable]:
         """Table 1, the lead image by image, and the token estimates; `reported` adds the papers' rows."""
         return score_tables(self.run, self.records(), self.leads(), reported)
+
+
+def _place(name: str, value: str | Path | int | None) -> Path | None:
+    """A folder as notebooks and command lines give it: papermill makes a number of a folder called 2024."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (str, Path, int)) or not str(value).strip():
+        raise ValueError(f"'{name}' must be the name of a folder, or None. {value!r} was provided.")
+    return Path(str(value)).expanduser()

@@ -23,7 +23,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from brainram_lib.generation.dual_unet import settings_of
-from brainram_lib.generation.versatile_diffusion import VersatileDiffusion
+from brainram_lib.generation.versatile_diffusion import NotFiniteError, VersatileDiffusion
 
 # ddim is Versatile Diffusion's own; dpm++ and unipc need fewer steps
 SCHEDULERS = {
@@ -112,7 +112,10 @@ def generate(
             started = None if start_images is None else start_images[rows]
             second = None if second_image_tokens is None else second_image_tokens[rows]
             stimuli = _stimuli(model, image_tokens, text_tokens, second, started, seed, rows)
-            pictures.append(model.decode(denoise(model, stimuli, settings)))
+            try:
+                pictures.append(model.decode(denoise(model, stimuli, settings)))
+            except NotFiniteError as problem:
+                raise NotFiniteError(first + problem.row) from None
             bar.update(len(pictures[-1]))
     return np.concatenate(pictures)
 

@@ -29,6 +29,32 @@ from brainram_lib.generation.checkpoint import (
 from brainram_lib.generation.dual_unet import DualGuidedUNet, TokenShape, settings_of
 
 
+class NotFiniteError(ValueError):
+    """An image that would be NaN or infinite somewhere; as uint8 it would be black and say nothing.
+
+    Attributes:
+        row: which image of those that were asked for.
+    """
+
+    def __init__(self, row: int) -> None:
+        self.row = row
+        super().__init__(
+            f"image {row} is not finite: the decoder overflowed, or its tokens hold NaN. Check the estimates, lower "
+            "generation.guidance_scale, or run the generator in float32."
+        )
+
+
+def require_finite(pixels: Float[Tensor, "n 3 height width"]) -> None:
+    """Refuse images that hold NaN or infinity.
+
+    Raises:
+        NotFiniteError: names the first.
+    """
+    bad = ~torch.isfinite(pixels).flatten(1).all(1)
+    if bad.any():
+        raise NotFiniteError(int(bad.nonzero()[0]))
+
+
 class VersatileDiffusion(nn.Module):
     """A generator of pictures from image tokens and text tokens.
 
@@ -86,6 +112,7 @@ class VersatileDiffusion(nn.Module):
         """Pictures of scaled latents."""
         unscaled = (latents / self.vae.config.scaling_factor).to(self.device, self.vae.dtype)
         pixels = self.vae.decode(unscaled, return_dict=False)[0].float()
+        require_finite(pixels)
         levels = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
         return levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
 

@@ -53,6 +53,7 @@ class Generated(Stage):
     def make(self, folder: Path, store: Store) -> None:
         """`samples.npy`, their `agreement.npy`, and `chosen.npy`."""
         from brainram_lib.generation.selection import choose
+        from brainram_lib.generation.versatile_diffusion import NotFiniteError
         from brainram_lib.pipeline.data import finite
         from brainram_lib.pipeline.tokens import samples_of
 
@@ -60,7 +61,11 @@ class Generated(Stage):
         turns = np.arange(self.draws) % image.shape[1]
         tokens = [finite(one.numpy(), self.label)[:, turns].reshape(-1, *one.shape[2:]) for one in (image, text)]
         generator = generator_of(self.settings, self.weights, self.encoder)
-        made = generator.generate(*tokens, self.label, neighbours=self._guiding(store))
+        try:
+            made = generator.generate(*tokens, self.label, neighbours=self._guiding(store))
+        except NotFiniteError as problem:
+            stimulus, sample = divmod(problem.row, self.draws)
+            raise ValueError(f"'{self.label}', stimulus {stimulus}, sample {sample}: {problem}") from problem
         made = made.reshape(len(image), self.draws, *made.shape[1:])
         chosen = choose(made, image, self.encoder.load().image_tokens)
         write_array(folder / "samples.npy", made)

@@ -45,6 +45,7 @@ class Stage1Settings(Settings):
     weight_decay: float = number(1e-2, low=0)  # AdamW's default (4.2)
     diffusion_steps: int = number(100, low=1)  # not given; the authors' code
     global_token_weight: float = number(1.0, low=0)  # weight of token 0 in the squared error, as one of T
+    whitening_floor: float = number(0.01, above=0)  # of C + floor * identity, in shares of the mean variance
     validation_steps: int = number(10, low=1)  # diffusion times of the sample that the history reports
     accumulate: int = number(1, low=1)
     precision: str = number("float32", one_of=("float32", "bf16"))

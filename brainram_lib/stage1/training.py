@@ -171,7 +171,7 @@ def train_prior(
     with seeded(seed):
         prior = Prior(settings, training.betas.shape[1], *training.targets.shape[1:])
     prior.to(accelerator())
-    prior.whitening.fit(training.targets)
+    prior.whitening.fit(training.targets, settings.whitening_floor)
     task = PriorTask(prior, training, validation)
     plan = Plan(
         settings.epochs,
