@@ -50,11 +50,7 @@ class Pictures:
 
     @cached_property
     def mark(self) -> str:
-        """Twelve digits that change with any picture; wherever the folder lies.
-
-        Raises:
-            CorpusError: a picture may not be read.
-        """
+        """Twelve digits that change with any picture; the same wherever the folder lies."""
         return marked(self._files(), self.root)
 
     def _files(self) -> Iterator[Path]:
@@ -67,7 +63,8 @@ class Pictures:
             seen.add(real)
             for name in names:
                 path = Path(folder, name)
-                if path.suffix.lower() not in _BESIDE and path.is_file():
+                # one that may not be read is refused where it is needed, and counts from when it may
+                if path.suffix.lower() not in _BESIDE and os.path.isfile(path) and os.access(path, os.R_OK):
                     yield path
 
     def _file(self, key: str | None, name: str | None) -> Path:

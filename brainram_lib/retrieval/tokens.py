@@ -52,7 +52,9 @@ class TokenCache:
 
     def __init__(self, corpus: Corpus, encoder: TokenEncoder, folder: Path | str) -> None:
         self.corpus, self.encoder, self.folder = corpus, encoder, Path(folder)
-        self._blocks: dict[str, list[np.ndarray]] = {"image": [], "text": []}
+        # files, mapped only while they are read: there may be more than a process can hold open
+        self._blocks: dict[str, list[Path]] = {"image": [], "text": []}
+        self._shapes: dict[str, tuple[int, ...]] = {}
         self._known: dict[str, set[str]] = {modality: set() for modality in self._blocks}
         # (block, row) of every item; -1: not encoded
         self._places = {modality: np.full((len(corpus), 2), -1, np.int32) for modality in self._blocks}
@@ -99,12 +101,13 @@ class TokenCache:
                 "Search again with 'exclude' set to the cache's failures."
             )
         places = self._places[modality][ids.ravel()]
-        first = self._blocks[modality][0]
-        gathered = torch.empty((ids.size, *first.shape[1:]), dtype=dtype)
+        shape = self._shapes[modality]
+        gathered = torch.empty((ids.size, *shape), dtype=dtype)
         for block in np.unique(places[:, 0]):
             rows = np.flatnonzero(places[:, 0] == block)
-            gathered[rows] = torch.from_numpy(self._blocks[modality][block][places[rows, 1]]).to(dtype)
-        return gathered.reshape(*ids.shape, *first.shape[1:])
+            stored = self._loaded(self._blocks[modality][block], "r")
+            gathered[rows] = torch.from_numpy(stored[places[rows, 1]]).to(dtype)
+        return gathered.reshape(*ids.shape, *shape)
 
     def _missing(self, items: list[int], modality: str) -> list[int]:
         places, failed = self._places[modality], self._failures[modality]
@@ -134,7 +137,7 @@ class TokenCache:
         self._take_in_new(modality)
 
     def _next_number(self, modality: str) -> int:
-        return max((int(name[:6]) for name in self._known[modality]), default=-1) + 1
+        return max((int(name.split(".")[0]) for name in self._known[modality]), default=-1) + 1
 
     def _text_block(self, items: list[int]) -> tuple[list[int], Tensor]:
         return items, self.encoder.text_tokens([[self.corpus.caption(item)] for item in items])
@@ -159,23 +162,23 @@ class TokenCache:
     def _take_in(self, modality: str, ids_path: Path) -> None:
         tokens_path = ids_path.with_name(ids_path.name.replace(".ids.npy", ".npy"))
         tokens, ids = self._loaded(tokens_path, "r"), self._loaded(ids_path, None)
-        first = self._blocks[modality][0] if self._blocks[modality] else tokens
-        fits = tokens.ndim == 3 and ids.shape == tokens.shape[:1] and tokens.shape[1:] == first.shape[1:]
+        shape = self._shapes.setdefault(modality, tokens.shape[1:])
+        fits = tokens.ndim == 3 and ids.shape == tokens.shape[:1] and tokens.shape[1:] == shape
         if not fits or ids.dtype.kind != "i" or ((ids < GONE) | (ids >= len(self.corpus))).any():
             raise CorpusError(
                 f"'{tokens_path}' {tokens.shape} and its ids {ids.shape} do not fit each other, the other blocks or "
-                f"the corpus. Delete '{self.folder}'; the tokens are made again."
+                f"the corpus. {self._again}"
             )
         rows = np.flatnonzero(ids != GONE)
         self._places[modality][ids[rows]] = np.stack([np.full(len(rows), len(self._blocks[modality])), rows], 1)
-        self._blocks[modality].append(tokens)
+        self._blocks[modality].append(tokens_path)
         self._known[modality].add(ids_path.name)
 
     def _loaded(self, path: Path, mode: str | None) -> np.ndarray:
         try:
             return np.load(path, mmap_mode=mode, allow_pickle=False)
         except (OSError, ValueError, EOFError) as problem:
-            raise CorpusError(cause(problem, path, f"Delete '{self.folder}'; the tokens are made again.")) from problem
+            raise CorpusError(cause(problem, path, self._again)) from problem
 
     def _check_ids(self, ids: Int[np.ndarray, " n"]) -> None:
         if len(ids) and not (0 <= ids[0] and ids[-1] < len(self.corpus)):
@@ -206,7 +209,7 @@ class TokenCache:
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as problem:
-            raise CorpusError(cause(problem, path, f"Delete '{self.folder}'; the tokens are made again.")) from problem
+            raise CorpusError(cause(problem, path, self._again)) from problem
         if not isinstance(owner, dict):
             raise CorpusError(f"'{path}' does not say whose tokens these are ({short(owner)}). Choose another folder.")
         return owner
@@ -216,11 +219,17 @@ class TokenCache:
         for path in tqdm(sorted((self.folder / "image").glob("[0-9]*.ids.npy")), desc="compare pictures", leave=False):
             marks = self._loaded(path.with_name(path.name.replace(".ids.", ".files.")), None)
             ids = self._loaded(path, None)
+            if marks.shape != ids.shape:
+                raise CorpusError(f"'{path}' has {ids.shape} ids and {marks.shape} marks of files. {self._again}")
             kept = [
                 item == GONE or self._mark_of(int(item)) == int(mark) for item, mark in zip(ids, marks, strict=True)
             ]
             if not all(kept):
                 write_array(path, np.where(kept, ids, GONE))
+
+    @property
+    def _again(self) -> str:
+        return f"Delete '{self.folder}'; the tokens are made again."
 
     def _mark_of(self, item: int) -> int | None:
         try:

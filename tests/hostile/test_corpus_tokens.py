@@ -1,6 +1,7 @@
 """Corpus tokens: pictures that arrive or change, folders of others, several processes in one folder."""
 
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -150,3 +151,14 @@ def test_tokens_that_half_precision_cannot_hold_are_never_stored(folder, cache_o
     with pytest.raises(ValueError, match=r"NaN or infinite in half precision for 2 items, the first are \[2, 5\]"):
         cache_of(Encoder(scale=scale)).prepare(np.array([2, 5]), "image")
     assert not list((tmp_path / "tokens").rglob("*.npy"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files are counted in /proc, which is not here")
+def test_no_file_of_many_stays_open(cache_of, folder, monkeypatch):
+    """A process may hold some 1,000 files open; a large corpus has more shards, and its tokens more blocks."""
+    monkeypatch.setattr(tokens_module, "BLOCK", 1)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    cache, embeddings = cache_of(), Corpus(folder, SIDE).embeddings("text")
+    assert cache.tokens_of(np.arange(COUNT), "text").shape == (COUNT, 2, 4) and len(embeddings) == 1
+    assert len(list((cache.folder / "text").glob("*.ids.npy"))) == COUNT
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
