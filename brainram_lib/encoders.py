@@ -35,6 +35,8 @@ Images = UInt8[np.ndarray, "n rows columns 3"] | Sequence[UInt8[np.ndarray, "_ _
 Tokenise = Callable[[list[str]], Int64[Tensor, "texts context"]]
 # Versatile Diffusion's 'no image' is a picture of 0.5 that its preprocessing divides by 255.
 BLANK_PIXEL = 0.5 / 255
+# A picture longer than this many squares is cropped before it is resized.
+LONGEST = 16
 
 
 def load_encoder(name: str, pretrained: str | Path | None = "openai") -> ClipTokens:
@@ -176,12 +178,16 @@ class ClipTokens:
         return self.text_tokens([[""]])
 
     def to_pixels(self, images: Images) -> Float[Tensor, "n 3 size size"]:
-        """The network's input: shorter side resized (bicubic), centre cropped, normalised, as CLIPImageProcessor."""
+        """The network's input: shorter side resized (bicubic), centre cropped, normalised, as CLIPImageProcessor.
+
+        Raises:
+            ValueError: not uint8 RGB, or an image without pixels.
+        """
+        _check_images(images)
         cropped = np.stack([fit_square(image, self.image_size) for image in images])
         return (torch.from_numpy(cropped).permute(0, 3, 1, 2).float() / 255 - self._mean) / self._std
 
     def _image_batch(self, images: Images) -> Tensor:
-        _check_images(images)
         return self._encode_normalised(self.to_pixels(images))
 
     def _encode_pixels(self, pixels: Tensor) -> Tensor:
@@ -253,19 +259,34 @@ def fit_square(image: UInt8[np.ndarray, "_ _ 3"], size: int) -> UInt8[np.ndarray
     height, width = image.shape[:2]
     if min(height, width) != size:
         long = int(size * max(height, width) / min(height, width))
+        if long > LONGEST * size:
+            return _centre_of_strip(image, size, long)
         shape = (size, long) if height >= width else (long, size)
         image = np.asarray(Image.fromarray(np.ascontiguousarray(image)).resize(shape, Image.Resampling.BICUBIC))
     top, left = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
     return image[top : top + size, left : left + size]
 
 
-def _check_images(images: Iterable[np.ndarray]) -> None:
+def _centre_of_strip(image: UInt8[np.ndarray, "_ _ 3"], size: int, long: int) -> UInt8[np.ndarray, "size size 3"]:
+    """The same square without making the whole strip, which for 1 x 1,000,000 pixels would fill the memory."""
+    height, width = image.shape[:2]
+    scale, start = max(height, width) / long, (long - size) // 2
+    ends = start * scale, (start + size) * scale
+    box = (0, ends[0], width, ends[1]) if height >= width else (ends[0], 0, ends[1], height)
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    return np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC, box))
+
+
+def _check_images(images: Iterable) -> None:
     for position, image in enumerate(images):
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        kind, shape = getattr(image, "dtype", type(image).__name__), tuple(getattr(image, "shape", ()))
+        if not isinstance(image, np.ndarray) or kind != np.uint8 or len(shape) != 3 or shape[2] != 3:
             raise ValueError(
-                f"pictures must be uint8 (height, width, 3), got {image.dtype} {tuple(image.shape)} at {position}; "
-                "convert them to RGB in 0 to 255."
+                f"pictures must be uint8 (height, width, 3), got {kind} {shape} at {position}; convert them to RGB in "
+                "0 to 255 (16 bits: divide by 257)."
             )
+        if 0 in shape:
+            raise ValueError(f"pictures must have pixels, got {shape} at {position}; leave it out.")
 
 
 def _check_captions(captions: Sequence[Sequence[str]]) -> None:

@@ -114,25 +114,27 @@ def corpus(tmp_path):
     return Corpus(tmp_path, SIZE)
 
 
-def test_the_stored_index_is_reused_and_remade_for_other_embeddings(corpus):
-    VectorIndex.of(corpus, "image")
-    path = corpus.layout.index("image")
+def test_the_stored_index_is_reused_and_remade_for_other_embeddings(corpus, tmp_path_factory):
+    results = tmp_path_factory.mktemp("results")
+    VectorIndex.of(corpus, "image", folder=results)
+    (path,) = results.glob("image-*.index")
     first = path.stat().st_mtime_ns
-    found = VectorIndex.of(corpus, "image").search(units(QUERIES, 6), 3)
+    found = VectorIndex.of(corpus, "image", folder=results).search(units(QUERIES, 6), 3)
     assert path.stat().st_mtime_ns == first
     same(found, search_reference(np.concatenate(corpus.image_embeddings()), units(QUERIES, 6), 3))
     np.save(corpus.layout.embeddings("image", 0), units(4, 6, seed=3).astype(np.float16))
     changed = Corpus(corpus.folder, SIZE)
-    remade = VectorIndex.of(changed, "image").search(units(QUERIES, 6), 3)
+    remade = VectorIndex.of(changed, "image", folder=results).search(units(QUERIES, 6), 3)
     same(remade, search_reference(np.concatenate(changed.image_embeddings()), units(QUERIES, 6), 3))
 
 
-def test_a_truncated_index_is_named(corpus):
-    VectorIndex.of(corpus, "text")
-    path = corpus.layout.index("text")
+def test_a_truncated_index_is_named(corpus, tmp_path_factory):
+    results = tmp_path_factory.mktemp("results")
+    VectorIndex.of(corpus, "text", folder=results)
+    (path,) = results.glob("text-*.index")
     path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(CorpusError, match="text.index' cannot be read"):
-        VectorIndex.of(corpus, "text")
+    with pytest.raises(CorpusError, match="text-.*.index' cannot be read"):
+        VectorIndex.of(corpus, "text", folder=results)
 
 
 def test_queries_and_samples():

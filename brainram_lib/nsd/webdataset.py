@@ -25,6 +25,7 @@ from brainram_lib.nsd.normalise import require_normalisation
 from brainram_lib.nsd.prepared import PreparedSubject, Rows, write_prepared
 
 _FOLDERS = {"train": ("train", "val"), "test": ("test",)}
+ORIENTATION = 0x0112  # EXIF's
 _KEYS = ("nsdgeneral.npy", "coco73k.npy", "jpg")
 
 
@@ -96,13 +97,42 @@ def read_webdataset(folder: Path, subject: int, split: str) -> WebdatasetSplit:
 
 
 def read_webdataset_images(folder: Path, subject: int, split: str) -> UInt8[np.ndarray, "images height width 3"]:
-    """The images of one split, in the order of `read_webdataset`."""
+    """The images of one split, in the order of `read_webdataset`.
+
+    Raises:
+        ShapeError: an image that cannot be decoded, of another kind than 8-bit RGB or grey, or of another size.
+    """
     found: dict[int, np.ndarray] = {}
     for path in tqdm(shards_of(folder, subject, split), desc=f"{split} images"):
         for sample in _samples(path):
             nsd_id = int(_array(sample["coco73k.npy"]).reshape(-1)[0])
-            found[nsd_id] = np.asarray(Image.open(io.BytesIO(sample["jpg"])).convert("RGB"))
+            found[nsd_id] = _picture(sample["jpg"], path, nsd_id)
+    if len(shapes := {picture.shape for picture in found.values()}) > 1:
+        raise ShapeError(f"'{folder}', {split}: images of several sizes, {sorted(shapes)}; NSD's are all of one.")
     return np.stack([found[nsd_id] for nsd_id in sorted(found)])
+
+
+def _picture(data: bytes, path: Path, nsd_id: int) -> UInt8[np.ndarray, "height width 3"]:
+    """An image of a tar: 8 bits, grey or RGB, upright, as the tars' makers wrote NSD's. Nothing else is converted.
+
+    Raises:
+        ShapeError: it cannot be decoded, or is of another kind.
+    """
+    try:
+        picture = Image.open(io.BytesIO(data))
+        picture.load()
+        turned = picture.getexif().get(ORIENTATION, 1) != 1
+    # decoders fail in many ways
+    except Exception as problem:
+        raise ShapeError(
+            f"'{path}': the image of nsdId {nsd_id} cannot be decoded ({type(problem).__name__}). Fetch the tar again."
+        ) from problem
+    if picture.mode not in ("RGB", "L") or turned:
+        raise ShapeError(
+            f"'{path}': the image of nsdId {nsd_id} is of the kind '{picture.mode}'{' and turned' if turned else ''}; "
+            "expected 8-bit RGB or grey, upright. Fetch the tar again."
+        )
+    return np.asarray(picture.convert("RGB"))
 
 
 def prepare_webdataset(folder: Path, subject: int, out: Path, *, normalisation: str = "none") -> PreparedSubject:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from brainram_lib.core.locks import held
 from brainram_lib.core.marks import fingerprint
+from brainram_lib.core.modalities import MODALITIES
 from brainram_lib.core.store import Stage, Store
 from brainram_lib.pipeline.weights import EncoderWeights
 
@@ -22,11 +23,15 @@ CORPORA = "corpora"
 
 
 class CorpusSource(Protocol):
-    """Where image-text pairs come from. `key` names the corpus by its content."""
+    """Where image-text pairs come from. Its keys name the corpus by its content."""
 
     @property
     def key(self) -> str:
-        """Changes with any embedding, caption or picture."""
+        """Changes with all that a search may find: embeddings, tables, pictures, an index of another tool."""
+
+    @property
+    def rows_key(self) -> str:
+        """Changes with embeddings and tables: what names the folder of the corpus's tokens."""
 
     def open(self, runs: Path) -> Corpus:
         """The corpus; one that is made is made first."""
@@ -34,7 +39,7 @@ class CorpusSource(Protocol):
 
 @dataclass(frozen=True)
 class CorpusFolder:
-    """A corpus of the user's, in clip-retrieval's format.
+    """A corpus of the user's, in clip-retrieval's format. It is opened once for each object of this class.
 
     Attributes:
         root: its folder. encoder: what the RAM's tokens are made with; its images' size is the corpus's.
@@ -42,15 +47,26 @@ class CorpusFolder:
 
     root: Path
     encoder: EncoderWeights
+    _opened: list[Corpus] = field(default_factory=list, compare=False, repr=False)
 
     @property
     def key(self) -> str:
-        """The mark of its content."""
-        return self.open(Path()).fingerprint
+        """See `CorpusSource`."""
+        corpus = self.open(Path())
+        return fingerprint([corpus.fingerprint, *map(corpus.index_mark, MODALITIES)])
+
+    @property
+    def rows_key(self) -> str:
+        """See `CorpusSource`."""
+        return self.open(Path()).rows_mark
 
     def open(self, runs: Path) -> Corpus:
         """See `CorpusSource`."""
-        return _opened(self.root.absolute(), self.encoder)
+        from brainram_lib.retrieval.corpus import Corpus
+
+        if not self._opened:
+            self._opened.append(Corpus(self.root.absolute(), self.encoder.load().image_size))
+        return self._opened[0]
 
 
 @dataclass(frozen=True)
@@ -73,32 +89,31 @@ class EmbeddedCorpus:
         """Of its settings: it is always the same."""
         return fingerprint([self.pairs, self.encoder.key, self.foreign_share, self.recipe])
 
+    @property
+    def rows_key(self) -> str:
+        """The same."""
+        return self.key
+
     def open(self, runs: Path) -> Corpus:
         """See `CorpusSource`."""
         return _written(runs.absolute() / CORPORA / f"embedded-{self.key}", self)
 
 
 @cache
-def _opened(root: Path, encoder: EncoderWeights) -> Corpus:
-    from brainram_lib.retrieval.corpus import Corpus
-
-    return Corpus(root, encoder.load().image_size)
-
-
-@cache
 def _written(root: Path, source: EmbeddedCorpus) -> Corpus:
+    from brainram_lib.retrieval.corpus import Corpus
     from brainram_lib.world.corpus import make_mini_corpus
 
+    encoder = source.encoder.load()
     with held(root.with_name(f".{root.name}.lock"), "the embedded corpus"):
-        make_mini_corpus(root, source.encoder.load(), source.pairs, foreign_share=source.foreign_share)
-    return _opened(root, source.encoder)
+        make_mini_corpus(root, encoder, source.pairs, foreign_share=source.foreign_share)
+    return Corpus(root, encoder.image_size)
 
 
 def corpus_tokens(source: CorpusSource, encoder: EncoderWeights, store: Store) -> TokenCache:
     """The corpus's pictures and captions as tokens, encoded once for all that share the store."""
-    return _tokens(
-        source.open(store.root), encoder, store.root.absolute() / CORPORA / f"tokens-{source.key}-{encoder.key}"
-    )
+    folder = store.root.absolute() / CORPORA / f"tokens-{source.rows_key}-{encoder.key}"
+    return _tokens(source.open(store.root), encoder, folder)
 
 
 @cache

@@ -72,7 +72,7 @@ class Retrieved(Stage):
             self.readouts.pooled(store),
             self.readouts.of_words(store) if self.settings.word_weight else None,
             corpus_tokens(self.corpus, self.readouts.encoder, store),
-            store.root.absolute() / CORPORA / f"indices-{self.corpus.key}",
+            store.root.absolute() / CORPORA / f"indices-{self.corpus.rows_key}",
         )
 
     def found(self, store: Store, split: str, pooled: bool = False) -> Neighbours:

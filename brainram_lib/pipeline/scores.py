@@ -49,7 +49,7 @@ class ImageScores(Stage):
         """Every metric of the set and, where categories are known, whether one that is shown can be named."""
         from brainram_lib.evaluation.probe import Probe, label_matrix, named_by_chance
 
-        judge = _judge(store, self.images, self.metrics, self.encoder)
+        judge = _judge(store, self.images, self.mark, self.metrics, self.encoder)
         made = np.array(store.result(self.made).array(CHOSEN))
         values = judge.score(made, self.label)
         chance = {metric.name: metric.chance for metric in judge.metrics if metric.chance is not None}
@@ -65,8 +65,8 @@ class ImageScores(Stage):
 
 
 @lru_cache(maxsize=1)
-def _judge(store: Store, images: Images, metrics: str, encoder: EncoderWeights) -> Judge:
-    """The stimuli's features, which all systems are compared with, once in a process."""
+def _judge(store: Store, images: Images, mark: str, metrics: str, encoder: EncoderWeights) -> Judge:
+    """The stimuli's features, which all systems are compared with, once in a process; `mark` is of the stimuli."""
     from brainram_lib.evaluation import catalogue
     from brainram_lib.evaluation.backbones import load_network, one_layer
     from brainram_lib.evaluation.metrics import Judge

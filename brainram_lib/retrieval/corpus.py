@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import tarfile
-from functools import cached_property, lru_cache
+import hashlib
+import warnings
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 from jaxtyping import Float, Float32, Int, UInt8
 
 from brainram_lib.core.marks import fingerprint
-from brainram_lib.retrieval.images import MAX_BYTES, ImageRefused, decode
-from brainram_lib.retrieval.layout import SHARD_DIGITS, CorpusLayout
+from brainram_lib.retrieval.images import ImageRefused, decode
+from brainram_lib.retrieval.layout import MODALITIES, CorpusError, CorpusLayout, cause, checked_modality, short
+from brainram_lib.retrieval.metadata import Metadata
+from brainram_lib.retrieval.pictures import Pictures, marked
 
-_COLUMNS = ("image_path", "caption", "url", "key")
-_PICTURES = (".jpg", ".jpeg", ".png", ".webp")
-
-
-class CorpusError(ValueError):
-    """A corpus is missing, incomplete or inconsistent; the message names the file and what to do."""
+__all__ = ["Corpus", "CorpusError"]
 
 
 class Corpus:
@@ -27,6 +25,8 @@ class Corpus:
 
     Parameters: `folder` in clip-retrieval's format; `image_size`, the side in pixels to which pictures are brought;
     `images`, the folder of tars or picture files (default: `folder/images`).
+
+    Embeddings of one modality may be absent: the corpus serves what does not need them.
 
     Raises:
         FileNotFoundError: there is no corpus at `folder`.
@@ -37,63 +37,114 @@ class Corpus:
         self.layout = CorpusLayout(Path(folder))
         self.image_size = image_size
         self.images_root = Path(images) if images is not None else self.layout.images
-        self.shards = self.layout.shards()
-        if not self.shards:
+        tables = self.layout.found_metadata()
+        if not tables:
             raise FileNotFoundError(
                 f"no corpus at '{folder}': expected 'metadata/metadata_0.parquet' in clip-retrieval's format. "
                 "Give the corpus's folder, or make the embedded one."
             )
-        lengths = [self._shard_length(shard) for shard in self.shards]
-        self._starts = np.concatenate([[0], np.cumsum(lengths)])
-        self._metadata = lru_cache(maxsize=64)(self._read_metadata)
-        self._members = lru_cache(maxsize=None)(_tar_members)
+        self.shards = list(tables)
+        self.metadata = Metadata(list(tables.values()))
+        if not len(self.metadata):
+            raise CorpusError(f"the corpus '{folder}' has no items: all its tables are empty. Embed some pictures.")
+        self._files = {modality: self._matched(modality, tables) for modality in MODALITIES}
+        self._warn_of_unfinished(tables)
+        lengths = {modality: self._checked_lengths(modality) for modality in MODALITIES}
+        self._starts = {name: np.concatenate([[0], np.cumsum(found)]).astype(int) for name, found in lengths.items()}
+        self._pictures = Pictures(self.images_root, self.metadata)
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
+        return len(self.metadata)
 
     @property
     def folder(self) -> Path:
         """Where the corpus lies."""
         return self.layout.folder
 
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Those whose embeddings are there."""
+        return tuple(modality for modality in MODALITIES if self._files[modality])
+
     @cached_property
     def fingerprint(self) -> str:
-        """Changes when the embeddings do: lengths, first and last row of every shard of both modalities."""
-        parts = [
-            [len(block), block[[0, -1]].tobytes().hex()]
-            for modality in ("image", "text")
-            for block in self.embeddings(modality)
-        ]
-        return fingerprint(parts)
+        """Changes with any row of embeddings, any cell of the tables, any picture; not with where the corpus lies.
+
+        Made of the files' contents when it is first asked for; see `core.marks` for what is remembered of large files.
+        """
+        return fingerprint([self.rows_mark, self.pictures_mark])
+
+    @cached_property
+    def rows_mark(self) -> str:
+        """Changes with any row of embeddings and any cell of the tables."""
+        return fingerprint([marked(self.metadata.paths, self.folder), *map(self.embeddings_mark, MODALITIES)])
+
+    @property
+    def pictures_mark(self) -> str:
+        """Changes with any picture, also with one that arrives."""
+        return self._pictures.mark
+
+    def embeddings_mark(self, modality: str) -> str:
+        """Changes with any row of one modality's embeddings."""
+        return marked(self._files[checked_modality(modality)], self.folder)
+
+    def index_mark(self, modality: str) -> str | None:
+        """Changes with the index of one modality that another tool left in the folder; None where there is none.
+
+        What a search finds depends on it beside the fingerprint, for such an index is used if it fits.
+        """
+        path = self.layout.index(modality)
+        if not path.exists():
+            return None
+        files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
+        return marked(files, self.folder)
 
     def caption(self, item: int | np.integer) -> str:
-        """The caption of one item, as it was found: escape it wherever it is shown."""
-        shard, row = self._place(item)
-        return self._metadata(shard)["caption"][row] or ""
+        """The caption of one item, as it was found: escape it wherever it is shown. Empty where it is null.
+
+        Raises:
+            CorpusError: the table has no captions.
+        """
+        row = self._checked(item)
+        self.metadata.require(row, "caption", "Write it with captions enabled.")
+        return self.metadata.text(row, "caption") or ""
 
     def url(self, item: int | np.integer) -> str:
         """The address of one item."""
-        shard, row = self._place(item)
-        return self._metadata(shard)["url"][row] or ""
+        return self.metadata.text(self._checked(item), "url") or ""
 
-    def image_embeddings(self) -> list[Float[np.ndarray, "_shard width"]]:
+    def image_embeddings(self) -> Sequence[Float[np.ndarray, "_shard width"]]:
         """Memory-mapped image embeddings, one array per shard, in the order of the ids."""
         return self.embeddings("image")
 
-    def text_embeddings(self) -> list[Float[np.ndarray, "_shard width"]]:
+    def text_embeddings(self) -> Sequence[Float[np.ndarray, "_shard width"]]:
         """Memory-mapped caption embeddings, one array per shard, in the order of the ids."""
         return self.embeddings("text")
 
-    def embeddings(self, modality: str) -> list[Float[np.ndarray, "_shard width"]]:
-        """Memory-mapped embeddings of one modality, one array per shard."""
-        return [_mapped(self.layout.embeddings(modality, shard)) for shard in self.shards]
+    def embeddings(self, modality: str) -> Sequence[Float[np.ndarray, "_shard width"]]:
+        """Memory-mapped embeddings of one modality, one array per shard, opened when it is looked at.
+
+        Raises:
+            CorpusError: there are none of this modality.
+        """
+        if not (files := self._files[checked_modality(modality)]):
+            folder = self.layout.embeddings(modality, 0).parent
+            raise CorpusError(
+                f"the corpus '{self.folder}' has no {modality} embeddings: there are no files in '{folder}'. Embed "
+                f"its {'pictures' if modality == 'image' else 'captions'} with clip-retrieval, both modalities enabled."
+            )
+        return MappedShards(files)
 
     def embedding_rows(self, modality: str, ids: Int[np.ndarray, " n"]) -> Float32[np.ndarray, "n width"]:
         """The embeddings of some items."""
         blocks = self.embeddings(modality)
+        starts = self._starts[modality]
         rows = np.empty((len(ids), blocks[0].shape[1]), np.float32)
-        for position, (shard, row) in enumerate(map(self._position, ids.tolist())):
-            rows[position] = blocks[shard][row]
+        items = np.array([self._checked(item) for item in ids.tolist()], np.int64)
+        shards = np.searchsorted(starts, items, side="right") - 1
+        for shard in np.unique(shards).tolist():
+            here = np.flatnonzero(shards == shard)
+            rows[here] = blocks[shard][items[here] - starts[shard]]
         return rows
 
     def images(self, ids: Int[np.ndarray, " n"]) -> UInt8[np.ndarray, "n size size 3"]:
@@ -113,108 +164,130 @@ class Corpus:
         Raises:
             ImageRefused: it is missing or cannot be decoded.
         """
+        return self.marked_image(item)[0]
+
+    def marked_image(self, item: int | np.integer) -> tuple[UInt8[np.ndarray, "size size 3"], int]:
+        """The picture of one item, and a mark of its file's bytes.
+
+        Raises:
+            ImageRefused: it is missing or cannot be decoded.
+        """
+        data = self.image_bytes(item)
         try:
-            return decode(self.image_bytes(item), self.image_size)
+            return decode(data, self.image_size), bytes_mark(data)
         except ImageRefused as problem:
-            raise ImageRefused(f"item {item} of the corpus '{self.folder}': {problem}") from problem
+            raise self._refused(item, problem) from problem
 
     def image_bytes(self, item: int | np.integer) -> bytes:
         """The picture file of one item, from img2dataset's tar or from a plain file.
 
         Raises:
             ImageRefused: there is none, it is too large, or its path leads out of the images' folder.
+            CorpusError: a damaged tar, or keys that several rows or pictures have.
         """
-        shard, row = self._place(item)
-        name = self._metadata(shard)["image_path"][row]
-        key = self._metadata(shard)["key"][row]
-        found = self._in_tars(str(key if key is not None else name))
-        if found is not None:
-            return _slice(*found)
-        return self._from_file(name)
+        row = self._checked(item)
+        try:
+            return self._pictures.read(row)
+        except ImageRefused as problem:
+            raise self._refused(item, problem) from problem
 
-    def _in_tars(self, key: str) -> tuple[Path, int, int] | None:
-        """(tar, offset, size) of the picture with this key; the key's first digits name its tar, if all is usual."""
-        usual = self.images_root / f"{key[:SHARD_DIGITS]}.tar"
-        if usual.exists() and key in (members := self._members(usual)):
-            return usual, *members[key]
-        for tar in sorted(self.images_root.glob("*.tar")):
-            if tar != usual and key in (members := self._members(tar)):
-                return tar, *members[key]
-        return None
+    def _refused(self, item: int | np.integer, problem: ImageRefused) -> ImageRefused:
+        return ImageRefused(f"item {item} of the corpus '{self.folder}': {problem}")
 
-    def _from_file(self, name: str) -> bytes:
-        root = self.images_root.resolve()
-        path = (root / name).resolve()
-        # image_path is a web corpus's own text: it must not read files elsewhere on this machine
-        if not path.is_relative_to(root):
-            raise ImageRefused(f"its path '{name}' leads out of '{self.images_root}'")
-        if not path.is_file():
-            raise ImageRefused(f"no picture '{name}' in the tars or files of '{self.images_root}'")
-        return _slice(path, 0, path.stat().st_size)
-
-    def _position(self, item: int | np.integer) -> tuple[int, int]:
-        """(position of the shard in the list, row in it) of an item."""
+    def _checked(self, item: int | np.integer) -> int:
         if not 0 <= item < len(self):
             raise IndexError(f"item {item} is not in the corpus '{self.folder}', whose ids are 0 to {len(self) - 1}.")
-        shard = int(np.searchsorted(self._starts, item, side="right")) - 1
-        return shard, int(item - self._starts[shard])
+        return int(item)
 
-    def _place(self, item: int | np.integer) -> tuple[int, int]:
-        shard, row = self._position(item)
-        return self.shards[shard], row
+    def _matched(self, modality: str, tables: dict[int, Path]) -> list[Path]:
+        """The files of embeddings that belong to the tables; none if this modality was not embedded.
 
-    def _read_metadata(self, shard: int) -> dict[str, list]:
-        path = self.layout.metadata(shard)
-        names = pq.read_schema(path).names
-        if missing := [name for name in ("image_path", "caption") if name not in names]:
-            raise CorpusError(f"'{path}' has no column {missing}; it has {names}. Write it with captions enabled.")
-        table = pq.read_table(path, columns=[name for name in _COLUMNS if name in names])
-        empty = [None] * table.num_rows
-        return {name: table[name].to_pylist() if name in names else empty for name in _COLUMNS}
+        Raises:
+            CorpusError: some are there and others are not.
+        """
+        found = self.layout.found_embeddings(modality)
+        if not found or (found.keys() != tables.keys() and all(path.suffix == ".arrow" for path in tables.values())):
+            # arrow files join the tables of many shards
+            return list(found.values())
+        if missing := sorted(tables.keys() - found.keys()):
+            raise CorpusError(
+                f"'{tables[missing[0]]}' has no '{self.layout.embeddings(modality, missing[0]).name}' beside it "
+                f"({len(missing)} of {len(tables)} shards have none). Fetch them, or write this shard again."
+            )
+        return [found[number] for number in tables]
 
-    def _shard_length(self, shard: int) -> int:
-        path = self.layout.metadata(shard)
-        try:
-            rows = pq.read_metadata(path).num_rows
-        except (OSError, ValueError) as problem:
-            raise CorpusError(f"'{path}' cannot be read ({problem}). Write this shard again.") from problem
-        for modality in ("image", "text"):
-            embeddings = self.layout.embeddings(modality, shard)
-            if (found := len(_mapped(embeddings))) != rows:
-                raise CorpusError(
-                    f"'{embeddings}' has {found} rows, but '{path}' has {rows}. They belong to different runs: delete "
-                    "this shard and write it again."
-                )
-        return rows
+    def _warn_of_unfinished(self, tables: dict[int, Path]) -> None:
+        """Say which embeddings have no table: their items are left out, and other tools may have counted them."""
+        if all(path.suffix == ".arrow" for path in tables.values()):
+            return
+        found = self.layout.found_embeddings("text") | self.layout.found_embeddings("image")
+        if extra := sorted(found.keys() - tables.keys()):
+            warnings.warn(
+                f"'{found[extra[0]]}' has no table in '{self.folder / 'metadata'}' ({len(extra)} of {len(found)} "
+                "shards): an unfinished shard, which is left out. Fetch the tables, or write the shards again.",
+                stacklevel=3,
+            )
+
+    def _checked_lengths(self, modality: str) -> list[int]:
+        """Rows of every file of embeddings.
+
+        Raises:
+            CorpusError: another number than the tables have, or files of different widths.
+        """
+        files, tables = self._files[modality], self.metadata.paths
+        shapes = [mapped(path).shape for path in files]
+        found = [rows for rows, _ in shapes]
+        if len(files) == len(tables):
+            for path, table, rows, expected in zip(files, tables, found, self.metadata.lengths, strict=True):
+                if rows != expected:
+                    raise CorpusError(
+                        f"'{path}' has {rows} rows, but '{table}' has {expected}. They belong to different runs: "
+                        "delete this shard and write it again."
+                    )
+        if files and sum(found) != len(self):
+            raise CorpusError(
+                f"the {modality} embeddings of '{self.folder}' have {sum(found)} rows, but its tables have "
+                f"{len(self)}. They belong to different runs: fetch both from one."
+            )
+        if other := [path for path, (_, width) in zip(files, shapes, strict=True) if width != shapes[0][1]]:
+            raise CorpusError(
+                f"'{other[0]}' is of another width than '{files[0]}' ({sorted({width for _, width in shapes})}): they "
+                "come from different encoders. Embed all shards with one."
+            )
+        return found
 
 
-def _mapped(path: Path) -> Float[np.ndarray, "rows width"]:
+class MappedShards(Sequence[Float[np.ndarray, "_shard width"]]):
+    """Arrays in files, each mapped when it is looked at: a large corpus has more than a process may hold open."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self.files = files
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, position):
+        if isinstance(position, slice):
+            return MappedShards(self.files[position])
+        return mapped(self.files[position])
+
+
+def mapped(path: Path) -> Float[np.ndarray, "rows width"]:
+    """One file of embeddings, memory-mapped.
+
+    Raises:
+        CorpusError: it cannot be read, or holds something else.
+    """
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as problem:
-        raise CorpusError(f"'{path}' cannot be read as an array ({problem}). Write this shard again.") from problem
-    if array.ndim != 2 or array.dtype.kind != "f":
-        raise CorpusError(f"'{path}' must hold floats of shape (rows, width); it holds {array.dtype} {array.shape}.")
+        raise CorpusError(cause(problem, path, "It is no whole array: write this shard again.")) from problem
+    if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind != "f" or not array.shape[1]:
+        found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+        raise CorpusError(f"'{path}' must hold floats of shape (rows, width); it holds {short(found)}.")
     return array
 
 
-def _tar_members(path: Path) -> dict[str, tuple[int, int]]:
-    """Key -> (offset, size) of every picture in a tar."""
-    members = {}
-    try:
-        with tarfile.open(path, "r:") as archive:
-            for member in archive:
-                name = Path(member.name)
-                if member.isfile() and name.suffix.lower() in _PICTURES:
-                    members[str(name.with_suffix(""))] = (member.offset_data, member.size)
-    except tarfile.TarError as problem:
-        raise CorpusError(f"'{path}' is not a whole tar ({problem}). Write this shard again.") from problem
-    return members
-
-
-def _slice(path: Path, offset: int, size: int) -> bytes:
-    if size > MAX_BYTES:
-        raise ImageRefused(f"the file has {size} bytes, more than the {MAX_BYTES} allowed")
-    with path.open("rb") as stream:
-        stream.seek(offset)
-        return stream.read(size)
+def bytes_mark(data: bytes) -> int:
+    """64 bits that change with the bytes of a file."""
+    return int.from_bytes(hashlib.sha256(data).digest()[:8], "big")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 
 import numpy as np
 from jaxtyping import UInt8
@@ -12,6 +13,20 @@ from PIL import Image
 MAX_BYTES = 20 * 2**20
 MAX_PIXELS = 50 * 10**6
 EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
+# endings under which such files lie in tars and folders
+PICTURES = (".jpg", ".jpeg", ".png", ".webp")
+# EXIF's orientation -> how a viewer turns the stored pixels
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_PREMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
 
 
 class ImageRefused(ValueError):
@@ -27,7 +42,10 @@ def opened(data: bytes, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS
     if len(data) > max_bytes:
         raise ImageRefused(f"the file has {len(data)} bytes, more than the {max_bytes} allowed")
     try:
-        picture = Image.open(io.BytesIO(data), formats=tuple(EXTENSIONS))
+        with warnings.catch_warnings():
+            # a broken EXIF, a size that is checked below
+            warnings.simplefilter("ignore")
+            picture = Image.open(io.BytesIO(data), formats=tuple(EXTENSIONS))
     # Decoders of untrusted bytes fail in many ways (struct.error, SyntaxError, DecompressionBombError, ...).
     except Exception as problem:
         raise ImageRefused(f"not a readable JPEG, PNG or WebP file ({type(problem).__name__})") from problem
@@ -43,23 +61,66 @@ def decode(
     """Bytes of a picture file -> RGB pixels: shorter side resized to `image_size` (bicubic), centre crop, as CLIP does.
 
     Raises:
-        ImageRefused: over the limits, not a picture, or cut short.
+        ImageRefused: over the limits, not a picture, of a kind without a known scale, or cut short.
     """
     picture = opened(data, max_bytes, max_pixels)
     try:
         picture.load()
-        rgb = _on_white(picture)
+        shown = as_shown(picture)
+    except ImageRefused:
+        raise
     except Exception as problem:
         raise ImageRefused(f"the picture cannot be decoded ({type(problem).__name__}: {problem})") from problem
-    return np.asarray(_square(rgb, image_size))
+    return np.asarray(_square(shown, image_size))
+
+
+def as_shown(picture: Image.Image) -> Image.Image:
+    """A picture of any mode as 8-bit RGB, as a viewer shows it: scaled, turned as its EXIF says, transparency on white.
+
+    16 bits of grey become 8 by v / 257 (Pillow's own conversion cuts all above 255 to white). A palette, CMYK and 1 bit
+    are converted by Pillow. Embedded colour profiles are not applied, as in CLIP's training.
+
+    Raises:
+        ImageRefused: a mode whose numbers have no fixed range, so that black and white are not known.
+    """
+    shown = _on_white(picture)
+    turn = _TURNS.get(_orientation(picture))
+    return shown if turn is None else shown.transpose(turn)
 
 
 def _on_white(picture: Image.Image) -> Image.Image:
     """RGB; transparent parts white, as img2dataset writes them."""
+    if picture.mode.startswith(("I", "F")):
+        return _from_deep_grey(picture)
+    if picture.mode in _PREMULTIPLIED:
+        picture = picture.convert(_PREMULTIPLIED[picture.mode])
     if "A" not in picture.getbands() and "transparency" not in picture.info:
         return picture.convert("RGB")
     layered = picture.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered).convert("RGB")
+
+
+def _from_deep_grey(picture: Image.Image) -> Image.Image:
+    # 32 bits and floats have no white; only a PNG of 16 bits may come as 'I'
+    if not (picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PNG")):
+        raise ImageRefused(
+            f"its pixels are of the kind '{picture.mode}', of which black and white are not known: save it with 8 bits"
+        )
+    values = np.asarray(picture).astype(np.uint32)
+    grey = (values + 128) // 257
+    if isinstance(clear := picture.info.get("transparency"), int):
+        grey[values == clear] = 255
+    return Image.fromarray(grey.clip(0, 255).astype(np.uint8)).convert("RGB")
+
+
+def _orientation(picture: Image.Image) -> int:
+    """EXIF's number of how the pixels lie; 1, upright, where there is none or it is broken, as viewers take it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return int(picture.getexif().get(_ORIENTATION, 1))
+        except Exception:
+            return 1
 
 
 def _square(picture: Image.Image, size: int) -> Image.Image:

@@ -3,12 +3,14 @@
     similarity(q, e_j) = q . e_j,      |q| = |e_j| = 1,      neighbours = the k items with the largest similarity
 
 Exact by default (`Flat`); any faiss factory string for larger corpora, e.g. `IVF4096,Flat`, whose `nprobe` says how
-many of its cells a query visits. The index lies beside the corpus as clip-retrieval keeps it: image.index, text.index.
+many of its cells a query visits. An index that another tool left in the corpus's folder (image.index, text.index) is
+used if it fits the embeddings, see `foreign`; one that is made here lies in a results folder, never in the corpus's.
 """
 
 from __future__ import annotations
 
-import json
+import operator
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +21,11 @@ from jaxtyping import Float, Float32, Int, Int64
 from tqdm.auto import tqdm
 
 from brainram_lib.core.files import write_json, write_whole
+from brainram_lib.core.locks import held
+from brainram_lib.core.marks import fingerprint
 from brainram_lib.retrieval.corpus import Corpus, CorpusError
+from brainram_lib.retrieval.foreign import ForeignIndex, opened_foreign
+from brainram_lib.retrieval.layout import short
 
 EXACT = "Flat"
 QUERY_CHUNK = 1024
@@ -55,21 +61,19 @@ class VectorIndex:
     """A faiss index over the embeddings of one modality of a corpus.
 
     Parameters: `index`, a faiss index with the inner-product metric; `name` for messages; `nprobe`, the cells visited
-    by each query of an IVF index.
+    by each query of an IVF index (None: as many as the index says itself).
 
     Raises:
-        ValueError: `nprobe` for an index that has no cells.
+        ValueError: `nprobe` below 1 or no whole number, or for an index that has no cells.
     """
 
     def __init__(self, index: faiss.Index, name: str, nprobe: int | None = None) -> None:
         self.faiss, self.name = index, name
         if nprobe is not None:
-            try:
-                faiss.extract_index_ivf(index).nprobe = nprobe
-            except RuntimeError as problem:
-                raise ValueError(f"{name} is not an IVF index, so 'nprobe' ({nprobe}) means nothing: drop it.") from (
-                    problem
-                )
+            cells = ivf_of(index)
+            if cells is None:
+                raise ValueError(f"{name} is not an IVF index, so 'nprobe' ({nprobe}) means nothing: drop it.")
+            cells.nprobe = checked_nprobe(nprobe)
 
     def __len__(self) -> int:
         return self.faiss.ntotal
@@ -93,44 +97,72 @@ class VectorIndex:
             ValueError: vectors that are not finite or not L2-normalised, or a factory string that faiss does not know.
         """
         width = blocks[0].shape[1]
+        if nprobe is not None:
+            checked_nprobe(nprobe)
         try:
             index = faiss.index_factory(width, factory, faiss.METRIC_INNER_PRODUCT)
         except RuntimeError as problem:
             raise ValueError(f"faiss cannot make '{factory}' for vectors {width} wide: {problem}") from problem
         if not index.is_trained:
-            index.train(_training_rows(blocks))
+            _train(index, factory, checked_unit(_training_rows(blocks), f"embeddings of {name}"))
         for number, block in enumerate(tqdm(blocks, desc=f"index {name}", unit="shard", disable=len(blocks) < 50)):
             index.add(checked_unit(np.asarray(block, np.float32), f"embeddings of shard {number} of {name}"))
         return cls(index, name, nprobe)
 
     @classmethod
-    def of(cls, corpus: Corpus, modality: str, factory: str = EXACT, nprobe: int | None = None) -> VectorIndex:
-        """The index stored beside the corpus, or a new one, stored whole, if it is missing or of other embeddings.
+    def of(
+        cls,
+        corpus: Corpus,
+        modality: str,
+        factory: str = EXACT,
+        folder: Path | None = None,
+        nprobe: int | None = None,
+    ) -> VectorIndex:
+        """The index of one modality of a corpus.
+
+        One that another tool left in the corpus's folder is used if it fits the embeddings; if not, a warning says why.
+        Otherwise the index is built, and kept below `folder` (None: in memory only), named by what it was made from.
 
         Raises:
-            CorpusError: the stored index cannot be read, or a large one (a folder) does not fit the corpus.
+            CorpusError: the stored index cannot be read; or there is neither a usable index nor an embedding.
+            ValueError: as `build`.
         """
-        path, record = corpus.layout.index(modality), corpus.layout.index_record(modality)
-        name = f"'{path}'"
-        made_from = {"index_key": factory, "metric_type": "ip", "corpus": corpus.fingerprint}
-        if path.is_dir():
-            return cls._checked(cls(_read(path / "populated.index"), name, nprobe), corpus)
-        if path.exists() and record.exists() and made_from.items() <= json.loads(record.read_text()).items():
-            return cls._checked(cls(_read(path), name, nprobe), corpus)
-        built = cls.build(corpus.embeddings(modality), factory, nprobe, name)
-        with write_whole(path) as partial:
-            faiss.write_index(built.faiss, str(partial))
-        write_json(record, {**made_from, "nb vectors": len(built), "vectors dimension": built.width})
-        return built
+        path = corpus.layout.index(modality)
+        if path.exists() or path.is_symlink():
+            try:
+                return cls(opened_foreign(corpus, modality, factory), f"'{path}'", nprobe)
+            except ForeignIndex as problem:
+                if modality not in corpus.modalities:
+                    raise CorpusError(
+                        f"{problem} There are no {modality} embeddings to build another from."
+                    ) from problem
+                warnings.warn(f"{problem} It is left as it is, and '{factory}' is built instead.", stacklevel=2)
+        if folder is None:
+            name = f"the {modality} index of '{corpus.folder}'"
+            return cls.build(corpus.embeddings(modality), factory, nprobe, name)
+        return cls._kept(corpus, modality, factory, Path(folder), nprobe)
 
-    @staticmethod
-    def _checked(index: VectorIndex, corpus: Corpus) -> VectorIndex:
-        if len(index) != len(corpus):
+    @classmethod
+    def _kept(cls, corpus: Corpus, modality: str, factory: str, folder: Path, nprobe: int | None) -> VectorIndex:
+        """The index below `folder`, built and stored whole if it is not there."""
+        blocks = corpus.embeddings(modality)
+        made_from = {"index_key": factory, "metric_type": "ip", "embeddings": corpus.embeddings_mark(modality)}
+        path = folder / f"{modality}-{fingerprint(made_from)}.index"
+        if not path.exists():
+            with held(folder / f"{path.name}.lock", f"the {modality} index"):
+                if not path.exists():
+                    built = cls.build(blocks, factory, None, f"'{path}'")
+                    record = {**made_from, "nb vectors": len(built), "vectors dimension": built.width}
+                    write_json(path.with_suffix(".json"), record)
+                    with write_whole(path) as partial:
+                        faiss.write_index(built.faiss, str(partial))
+        index = _read(path)
+        if index.ntotal != len(corpus):
             raise CorpusError(
-                f"{index.name} holds {len(index)} vectors, but the corpus '{corpus.folder}' has {len(corpus)} items. "
+                f"'{path}' holds {index.ntotal} vectors, but the corpus '{corpus.folder}' has {len(corpus)} items. "
                 "Delete the index; it is made again from the embeddings."
             )
-        return index
+        return cls(index, f"'{path}'", nprobe)
 
     def search(self, queries: Float32[np.ndarray, "n width"], k: int, exclude: Excluded = None) -> Neighbours:
         """The k most similar items of every query, the most similar first.
@@ -163,7 +195,9 @@ def search_faiss(
         rows = slice(start, start + QUERY_CHUNK)
         # what is excluded is at most `most` items, so the first k + most hold k that are not
         found_similarity, found_ids = index.search(np.ascontiguousarray(queries[rows]), k + most)
-        ids[rows], similarity[rows] = _first_allowed(found_ids, found_similarity, k, forbidden[rows], name)
+        ids[rows], similarity[rows] = _first_allowed(
+            found_ids, found_similarity, k, forbidden[rows], name, _cells(index)
+        )
     return Neighbours(ids, similarity)
 
 
@@ -218,7 +252,7 @@ def _forbidden(exclude: Excluded, queries: int) -> list[frozenset[int]]:
 
 
 def _first_allowed(
-    ids: np.ndarray, similarity: np.ndarray, k: int, forbidden: list[frozenset[int]], name: str
+    ids: np.ndarray, similarity: np.ndarray, k: int, forbidden: list[frozenset[int]], name: str, cells: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """The first k of every row that are items (faiss fills with -1) and not forbidden."""
     allowed = ids >= 0
@@ -228,7 +262,7 @@ def _first_allowed(
     if (short := np.flatnonzero(allowed.sum(axis=1) < k)).size:
         raise ValueError(
             f"{name} found only {int(allowed[short[0]].sum())} of k = {k} neighbours of query {short[0]}: an "
-            "approximate index visits few of its cells. Raise 'nprobe'."
+            f"approximate index visits few of its cells{cells}. Raise 'nprobe'."
         )
     first = np.argsort(~allowed, axis=1, kind="stable")[:, :k]
     return np.take_along_axis(ids, first, axis=1), np.take_along_axis(similarity, first, axis=1)
@@ -238,6 +272,44 @@ def _training_rows(blocks: Sequence[np.ndarray]) -> Float32[np.ndarray, "rows wi
     total = sum(len(block) for block in blocks)
     step = max(1, total // TRAINING_ROWS)
     return np.concatenate([np.asarray(block[::step], np.float32) for block in blocks])
+
+
+def _train(index: faiss.Index, factory: str, rows: Float32[np.ndarray, "rows width"]) -> None:
+    try:
+        index.train(rows)
+    except RuntimeError as problem:
+        raise ValueError(
+            f"faiss cannot make '{factory}' from {len(rows)} vectors: it has more cells or codes than these can fill. "
+            f"Use 'Flat' or fewer cells ({short(problem)})."
+        ) from problem
+
+
+def checked_nprobe(nprobe: int) -> int:
+    """`nprobe` itself.
+
+    Raises:
+        ValueError: it is no whole number, or below 1.
+    """
+    try:
+        cells = 0 if isinstance(nprobe, bool) else operator.index(nprobe)
+    except TypeError:
+        cells = 0
+    if cells < 1:
+        raise ValueError(f"'nprobe' must be a whole number of cells, 1 or more. {nprobe!r} was provided.")
+    return cells
+
+
+def ivf_of(index: faiss.Index) -> faiss.IndexIVF | None:
+    """The part of an index that has cells, also inside a transformation of the vectors; None if there is none."""
+    try:
+        return faiss.extract_index_ivf(index)
+    except RuntimeError:
+        return None
+
+
+def _cells(index: faiss.Index) -> str:
+    cells = ivf_of(index)
+    return "" if cells is None else f" (nprobe = {cells.nprobe} of {cells.nlist})"
 
 
 def _read(path: Path) -> faiss.Index:

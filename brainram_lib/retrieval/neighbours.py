@@ -102,10 +102,10 @@ def best_items(neighbours: Neighbours, count: int) -> Int64[np.ndarray, "n count
     Where its samples found fewer, they follow one another again.
     """
     found = pooled_over_samples(neighbours).ids[:, 0]
-    return np.stack([np.resize(_first_seen(ids), count) for ids in found])
+    return np.stack([np.resize(first_seen(ids), count) for ids in found])
 
 
-def _first_seen(ids: Int64[np.ndarray, " m"]) -> Int64[np.ndarray, " distinct"]:
+def first_seen(ids: Int64[np.ndarray, " m"]) -> Int64[np.ndarray, " distinct"]:
     """Every item once, in the order in which they first stand."""
     return ids[np.sort(np.unique(ids, return_index=True)[1])]
 

@@ -7,7 +7,7 @@ import io
 import json
 import tarfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -85,9 +85,11 @@ def write_corpus(
     if not 1 <= shard_size <= 10**SAMPLE_DIGITS:
         raise ValueError(f"'shard_size' must lie between 1 and {10**SAMPLE_DIGITS}. {shard_size} was provided.")
     layout, stream, shard = CorpusLayout(folder), iter(items), 0
+    # also under another numbering, so that a corpus which another tool wrote is left as it is
+    there = set(layout.shards())
     with tqdm(desc="write corpus", unit="shard") as bar:
         while chunk := list(islice(stream, shard_size)):
-            if not layout.metadata(shard).exists():
+            if shard not in there:
                 write_shard(layout, shard, chunk, encoder, image_size)
             shard += 1
             bar.update()
@@ -118,6 +120,8 @@ def write_shard(
 
 
 def _sample(item: CorpusItem, key: str, image_size: int) -> _Sample:
+    # half an emoji cannot be written as UTF-8
+    item = replace(item, caption=item.caption.encode("utf-8", "replace").decode())
     try:
         picture = opened(item.image)
         pixels = decode(item.image, image_size)
