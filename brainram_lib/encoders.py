@@ -28,6 +28,7 @@ from transformers import CLIPTokenizer
 from brainram_lib.core.devices import accelerator
 from brainram_lib.core.files import write_whole
 from brainram_lib.core.published import PUBLISHED
+from brainram_lib.nsd.errors import shortened
 from brainram_lib.world import mini_clip
 
 # rows and columns, because in these signatures `width` is the tokens'
@@ -149,7 +150,8 @@ class ClipTokens:
             captions: one list of captions for each image.
 
         Raises:
-            ValueError: an image without captions, or bare strings instead of lists.
+            ValueError: an image without captions, bare strings instead of lists, or a caption that is no text or holds
+                half a character.
         """
         _check_captions(captions)
 
@@ -161,7 +163,12 @@ class ClipTokens:
         return self._over(captions, encode, "text tokens", sum(map(len, captions)) / max(len(captions), 1))
 
     def pooled_texts(self, captions: Sequence[str]) -> Float[Tensor, "n width"]:
-        """L2-normalised embedding of each caption."""
+        """L2-normalised embedding of each caption.
+
+        Raises:
+            ValueError: a caption that is no text or holds half a character, or no caption.
+        """
+        _check_texts(captions)
 
         def encode(batch: Sequence[str]) -> Tensor:
             return torch.nn.functional.normalize(self._text_batch(list(batch))[1], dim=-1)
@@ -245,6 +252,7 @@ class HuggingFaceTokeniser:
         self.context_length = context_length
 
     def __call__(self, texts: list[str]) -> Int64[Tensor, "texts context"]:
+        _check_texts(texts)
         return self._tokenizer(
             texts, padding="max_length", truncation=True, max_length=self.context_length, return_tensors="pt"
         ).input_ids
@@ -289,13 +297,49 @@ def _check_images(images: Iterable) -> None:
             raise ValueError(f"pictures must have pixels, got {shape} at {position}; leave it out.")
 
 
-def _check_captions(captions: Sequence[Sequence[str]]) -> None:
+def _check_captions(captions: object) -> None:
+    """Every image must have a list of at least one caption, each of them whole text; an empty text is one.
+
+    Raises:
+        ValueError: says at which image.
+    """
+    if not _is_list(captions):
+        raise ValueError(f"captions must be a list with one list for each image, got {_told(captions)}.")
     for position, group in enumerate(captions):
-        if isinstance(group, str) or len(group) == 0:
+        if not _is_list(group) or len(group) == 0:
             raise ValueError(
-                f"captions must be one list of at least one caption for each image, got {group!r} at {position}; put "
-                "a single caption into a list."
+                f"captions must be one list of at least one caption for each image, got {_told(group)} at {position}; "
+                "put a single caption into a list."
             )
+        _check_texts(group, f"image {position}, caption")
+
+
+def _check_texts(texts: object, what: str = "caption") -> None:
+    """Texts must be texts, without half a character: an emoji of which a cut or a wrong encoding left one part.
+
+    Raises:
+        ValueError: says which of them.
+    """
+    if not _is_list(texts):
+        raise ValueError(f"captions must be a list of texts, got {_told(texts)}; put a single caption into a list.")
+    for position, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise ValueError(
+                f"{what} {position} must be text, got {_told(text)}; leave it out, or put an empty text in its place."
+            )
+        if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+            raise ValueError(
+                f"{what} {position} holds half a character (an unpaired surrogate), got {_told(text)}; write the whole "
+                "character, or leave it out."
+            )
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, (str, bytes))
+
+
+def _told(value: object) -> str:
+    return shortened(repr(value), 120)
 
 
 class TokenReadout:

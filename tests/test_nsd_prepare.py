@@ -153,6 +153,7 @@ def test_dead_voxels_are_left_out_and_listed(tree, tmp_path):
     assert prepare_subject(tree.layout, 1, tmp_path / "c", sessions=1).record["n_excluded"] == {ZERO: 1, CONSTANT: 1}
 
 
+@pytest.mark.filterwarnings("ignore:ncsnr:UserWarning")
 def test_surface_betas_are_prepared_and_nan_vertices_listed(tmp_path):
     tree, rng = write_tree(tmp_path / "nsd"), np.random.default_rng(4)
     sizes, values = (8, 8), rng.normal(size=(2, 16, TRIALS)).astype(np.float32)
@@ -204,6 +205,7 @@ def test_a_mask_or_ncsnr_of_another_subject(tree, tmp_path):
     write_volume(tree.layout.roi(1, "nsdgeneral"), np.ones((6, 7, 6), np.int16))
     with pytest.raises(ShapeError, match=r"the mask is \(6, 7, 6\)"):
         prepare_subject(tree.layout, 1, tmp_path / "out", sessions=1)
+    write_volume(tree.layout.ncsnr(1), np.ones(SHAPE, np.float32))
     tree.raw[:, :, tree.labels < 1] = 0
     write_hdf5(tree.layout.betas_session(1, 1), tree.raw[0])
     write_volume(tree.layout.roi(1, "nsdgeneral"), (tree.labels < 1).astype(np.int16))
@@ -216,7 +218,8 @@ def test_a_mask_or_ncsnr_of_another_subject(tree, tmp_path):
 
 def test_without_ncsnr_it_is_nan(tree, tmp_path):
     tree.layout.ncsnr(1).unlink()
-    prepared = prepare_subject(tree.layout, 1, tmp_path / "out", sessions=1)
+    with pytest.warns(UserWarning, match="ncsnr.nii.gz', is not there"):
+        prepared = prepare_subject(tree.layout, 1, tmp_path / "out", sessions=1)
     assert np.isnan(prepared.ncsnr).all() and prepared.record["ncsnr"] == "absent"
 
 

@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 
 from brainram_lib.nsd.design import Trials
-from brainram_lib.nsd.errors import DamagedFileError, MissingFileError, MixedRootsError
+from brainram_lib.nsd.errors import DamagedFileError, MissingFileError, MixedRootsError, reading
 from brainram_lib.nsd.layout import NsdLayout
+
+_COLUMNS = {"SESSION", "73KID"}
 
 
 def read_responses(layout: NsdLayout, subject: int) -> pd.DataFrame:
@@ -15,15 +17,18 @@ def read_responses(layout: NsdLayout, subject: int) -> pd.DataFrame:
 
     Raises:
         MissingFileError: there is no behaviour table.
-        DamagedFileError: it has no column SESSION or 73KID.
+        DamagedFileError: it has no column SESSION or 73KID, or they do not hold numbers.
+        UnreadableFileError: it may not be read.
     """
     path = layout.responses(subject)
-    if not path.exists():
-        raise MissingFileError(f"the behaviour table '{path}' is not there. Fetch it.")
-    table = pd.read_csv(path, sep="\t")
-    missing = {"SESSION", "73KID"} - set(table.columns)
+    with reading(path, f"the behaviour table '{path}' is not there. Fetch it.", "is no table of responses"):
+        table = pd.read_csv(path, sep="\t")
+    missing = _COLUMNS - set(table.columns)
     if missing:
         raise DamagedFileError(f"'{path}' has no column {sorted(missing)}. Fetch it again.")
+    for name in sorted(_COLUMNS):
+        if not pd.api.types.is_numeric_dtype(table[name]):
+            raise DamagedFileError(f"'{path}' must hold numbers in column {name}; it holds text. Fetch it again.")
     return table
 
 
@@ -33,9 +38,10 @@ def check_against_design(layout: NsdLayout, subject: int, trials: Trials) -> Non
     Raises:
         MixedRootsError: they differ, so the files come from different data sets.
     """
-    if not layout.responses(subject).exists():
+    try:
+        table = read_responses(layout, subject)
+    except MissingFileError:
         return
-    table = read_responses(layout, subject)
     for session in np.unique(trials.session).tolist():
         shown = table.loc[table["SESSION"] == session, "73KID"].to_numpy() - 1
         expected = trials.of_session(session).nsd_id

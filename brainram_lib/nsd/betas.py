@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import gzip
 import io
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -22,8 +21,9 @@ import nibabel as nib
 import numpy as np
 from jaxtyping import Bool, Float32, Int
 
-from brainram_lib.nsd.errors import DamagedFileError, MissingSessionError, NsdError, ShapeError
+from brainram_lib.nsd.errors import DamagedFileError, MissingSessionError, NsdError, ShapeError, is_there, reading
 from brainram_lib.nsd.layout import DEFAULT_SPACE, DEFAULT_VERSION, HEMISPHERES, NsdLayout
+from brainram_lib.nsd.volumes import require_orientation
 
 SCALE = np.float32(300)
 """Stored integer per percent signal change (NSD data manual)."""
@@ -51,16 +51,27 @@ def session_files(
         raise NsdError(f"source must be one of {list(SOURCES)}. {source!r} was provided.")
     if space == "nativesurface":
         raise NsdError("betas are read in func1pt8mm or fsaverage. 'nativesurface' was provided.")
-    if space == "fsaverage":
-        candidates = [tuple(layout.betas_session(subject, session, version, space, "mgh", h) for h in HEMISPHERES)]
-    else:
-        wanted = _EXTENSIONS.values() if source == "auto" else [_EXTENSIONS[source]]
-        candidates = [(layout.betas_session(subject, session, version, space, ext),) for ext in wanted]
+    candidates = _candidates(layout, subject, session, version, space, source)
     for files in candidates:
-        if all(file.exists() for file in files):
+        if all(is_there(file) for file in files):
             return files
     names = " or ".join(" and ".join(f"'{file}'" for file in files) for files in candidates)
     raise MissingSessionError(f"session {session} of subject {subject} is missing: {names}. Fetch it, or choose fewer.")
+
+
+def names(layout: NsdLayout, subject: int, session: int, version: str, space: str, source: str) -> str:
+    """The names, without folders, of the files that `session_files` prefers."""
+    files = _candidates(layout, subject, session, version, space, source)[0]
+    return " and ".join(file.name for file in files)
+
+
+def _candidates(
+    layout: NsdLayout, subject: int, session: int, version: str, space: str, source: str
+) -> list[tuple[Path, ...]]:
+    if space == "fsaverage":
+        return [tuple(layout.betas_session(subject, session, version, space, "mgh", hemi) for hemi in HEMISPHERES)]
+    wanted = _EXTENSIONS.values() if source == "auto" else [_EXTENSIONS[source]]
+    return [(layout.betas_session(subject, session, version, space, ext),) for ext in wanted]
 
 
 def read_files(files: tuple[Path, ...], mask: Bool[np.ndarray, " ..."]) -> Float32[np.ndarray, "trials voxels"]:
@@ -68,6 +79,33 @@ def read_files(files: tuple[Path, ...], mask: Bool[np.ndarray, " ..."]) -> Float
     if files[0].suffix == ".mgh":
         return read_mgh(files, mask)
     return read_hdf5(files[0], mask) if files[0].suffix == ".hdf5" else read_nifti(files[0], mask)
+
+
+def volume_of(path: Path) -> tuple[int, ...]:
+    """(X, Y, Z), or (vertices, 1, 1) on a surface, of a file of betas; it must hold NSD's type, and only its header is
+    read.
+
+    Raises:
+        DamagedFileError, LockedFileError, UnreadableFileError, ShapeError: as the reader of its kind.
+    """
+    if path.suffix == ".mgh":
+        return tuple(map(int, _surface_image(path).shape[:3]))
+    if path.suffix == ".hdf5":
+        with _betas_of(path) as betas:
+            return betas.shape[:0:-1]
+    with _GzipReader(path) as stream:
+        return tuple(map(int, _nifti_header(path, stream).get_data_shape()[:3]))
+
+
+def require_volume(files: tuple[Path, ...], mask: tuple[int, ...]) -> None:
+    """The files' headers must be NSD's, and their volume the mask's.
+
+    Raises:
+        ShapeError: mask and betas are of different subjects or spaces; otherwise as `volume_of`.
+    """
+    volumes = [volume_of(path) for path in files]
+    if len(mask) == 3:
+        _require_shape(files[0], volumes[0], mask)
 
 
 def read_hdf5(path: Path, mask: Bool[np.ndarray, "x y z"]) -> Float32[np.ndarray, "trials voxels"]:
@@ -79,6 +117,7 @@ def read_hdf5(path: Path, mask: Bool[np.ndarray, "x y z"]) -> Float32[np.ndarray
 
     Raises:
         DamagedFileError: the file is cut short or has no int16 dataset `/betas`.
+        LockedFileError, UnreadableFileError: the file is not to blame.
         ShapeError: the volume is not the mask's.
     """
     with _betas_of(path) as betas:
@@ -103,7 +142,8 @@ def read_nifti(path: Path, mask: Bool[np.ndarray, "x y z"]) -> Float32[np.ndarra
 
     Raises:
         DamagedFileError: the file is cut short, is not gzip, or does not hold plain int16.
-        ShapeError: the volume is not the mask's.
+        LockedFileError, UnreadableFileError: the file is not to blame.
+        ShapeError: the volume is not the mask's, or its voxels are in another order.
     """
     with _GzipReader(path) as stream:
         header = _nifti_header(path, stream)
@@ -130,20 +170,36 @@ def read_mgh(files: tuple[Path, ...], mask: Bool[np.ndarray, " vertices"]) -> Fl
     NaN vertices stay NaN.
 
     Raises:
-        DamagedFileError: a file is cut short.
+        DamagedFileError: a file is cut short, or does not hold float32.
+        LockedFileError, UnreadableFileError: the file is not to blame.
         ShapeError: the hemispheres together do not have the mask's number of vertices.
     """
-    images = [nib.load(file) for file in files]
+    images = [_surface_image(file) for file in files]
     sizes = [int(image.shape[0]) for image in images]
     if mask.shape != (sum(sizes),):
         raise ShapeError(f"{[file.name for file in files]} have {sizes} vertices, the mask has shape {mask.shape}.")
     parts = []
     for file, image, part in zip(files, images, np.split(mask, np.cumsum(sizes)[:-1]), strict=True):
-        try:
+        with reading(file):
             parts.append(np.asarray(image.dataobj).reshape(image.shape[0], -1)[part].T.astype(np.float32))
-        except (OSError, ValueError) as problem:
-            raise DamagedFileError(f"'{file}' cannot be read to its end ({problem}). Fetch it again.") from problem
+    if len({len(part) for part in parts}) > 1:
+        raise ShapeError(
+            f"{[file.name for file in files]} have {[len(part) for part in parts]} trials: they are of different "
+            "sessions. Take both hemispheres of one."
+        )
     return np.concatenate(parts, axis=1)
+
+
+def _surface_image(path: Path) -> nib.freesurfer.MGHImage:
+    with reading(path):
+        image = nib.load(path)
+        stored = image.get_data_dtype()
+    if stored.kind != "f":
+        raise DamagedFileError(
+            f"'{path}' must hold float32 percent signal change, as NSD's files do. It holds {stored}. Fetch NSD's own "
+            "file."
+        )
+    return image
 
 
 def read_mgh_reference(files: tuple[Path, ...], mask: Bool[np.ndarray, " vertices"]) -> Float32[np.ndarray, "trials v"]:
@@ -168,14 +224,22 @@ def _require_shape(path: Path, volume: tuple[int, ...], mask: tuple[int, ...]) -
 
 @contextlib.contextmanager
 def _betas_of(path: Path) -> Iterator[h5py.Dataset]:
-    try:
-        with h5py.File(path) as file:
-            betas = file.get("betas")
-            if not isinstance(betas, h5py.Dataset) or betas.ndim != 4 or betas.dtype.newbyteorder("=") != np.int16:
-                raise DamagedFileError(f"'{path}' has no int16 dataset 'betas' of 4 axes; NSD's do. Fetch it again.")
-            yield betas
-    except OSError as problem:
-        raise DamagedFileError(f"'{path}' cannot be read as HDF5 to its end ({problem}). Fetch it again.") from problem
+    with reading(path, damaged="cannot be read as HDF5 to its end"), h5py.File(path) as file:
+        betas = file.get("betas")
+        if not isinstance(betas, h5py.Dataset) or betas.ndim != 4 or betas.dtype.newbyteorder("=") != np.int16:
+            raise DamagedFileError(
+                f"'{path}' has no int16 dataset 'betas' of 4 axes; NSD's do. It holds {_described(file)}. Fetch NSD's "
+                "own file."
+            )
+        yield betas
+
+
+def _described(file: h5py.File) -> str:
+    kinds = [
+        f"{name} ({item.dtype}, {item.shape})" if isinstance(item, h5py.Dataset) else name
+        for name, item in list(file.items())[:4]
+    ]
+    return ", ".join(kinds) or "nothing"
 
 
 def _one_plain_chunk_a_voxel(betas: h5py.Dataset) -> bool:
@@ -222,18 +286,21 @@ def _trials_a_block(betas: h5py.Dataset, box: list[slice]) -> int:
 
 
 def _nifti_header(path: Path, stream: _GzipReader) -> nib.Nifti1Header:
-    try:
-        header = nib.Nifti1Header.from_fileobj(io.BytesIO(stream.read(_NIFTI_HEADER)))
-    except nib.spatialimages.HeaderDataError as problem:
-        raise DamagedFileError(f"'{path}' has no NIfTI-1 header ({problem}). Fetch it again.") from problem
-    dtype, slope = header.get_data_dtype(), header.get_slope_inter()
+    start = stream.read(_NIFTI_HEADER)
+    with reading(path, damaged="has no NIfTI-1 header"):
+        header = nib.Nifti1Header.from_fileobj(io.BytesIO(start))
+        dtype, slope, shape = header.get_data_dtype(), header.get_slope_inter(), header.get_data_shape()
+        gap = int(header["vox_offset"]) - _NIFTI_HEADER
     plain = slope[0] in (None, 1) and slope[1] in (None, 0)
-    if dtype.newbyteorder("=") != np.int16 or len(header.get_data_shape()) != 4 or not plain:
+    if dtype.newbyteorder("=") != np.int16 or len(shape) != 4 or not plain:
         raise DamagedFileError(
             f"'{path}' must hold unscaled int16 (X, Y, Z, trials), as NSD's files do. It holds {dtype} "
-            f"{header.get_data_shape()} with scaling {slope}. Fetch NSD's own file."
+            f"{shape} with scaling {slope}. Fetch NSD's own file."
         )
-    stream.read(int(header["vox_offset"]) - _NIFTI_HEADER)
+    require_orientation(path, header)
+    if gap < 0:
+        raise DamagedFileError(f"'{path}' has its voxels inside its header. Fetch it again.")
+    stream.read(gap)
     return header
 
 
@@ -242,7 +309,8 @@ class _GzipReader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file: BinaryIO = path.open("rb")
+        with reading(path):
+            self._file: BinaryIO = path.open("rb")
         self._stream = gzip.GzipFile(fileobj=self._file)
 
     def __enter__(self) -> _GzipReader:
@@ -258,17 +326,13 @@ class _GzipReader:
         Raises:
             DamagedFileError: the stream ends before, or its bytes are damaged.
         """
-        try:
+        with reading(self.path, damaged="is damaged or cut short"):
             data = self._stream.read(count)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as problem:
-            raise DamagedFileError(f"'{self.path}' is damaged or cut short ({problem}). Fetch it again.") from problem
         if len(data) != count:
             raise DamagedFileError(f"'{self.path}' ends {count - len(data)} bytes too early. Fetch it again.")
         return data
 
     def finish(self) -> None:
         """Read to the end, which verifies the checksum."""
-        try:
+        with reading(self.path, damaged="is damaged or cut short"):
             self._stream.read(1)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as problem:
-            raise DamagedFileError(f"'{self.path}' is damaged or cut short ({problem}). Fetch it again.") from problem

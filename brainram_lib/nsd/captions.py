@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from tqdm.auto import tqdm
 
-from brainram_lib.nsd.errors import CaptionError, DamagedFileError, MissingFileError
+from brainram_lib.nsd.errors import CaptionError, DamagedFileError, reading, shortened
 from brainram_lib.nsd.layout import CAPTION_SPLITS, NsdLayout
 
 _COLUMNS = {"nsdId", "cocoId", "cocoSplit"}
@@ -21,15 +22,24 @@ def read_stim_info(layout: NsdLayout) -> pd.DataFrame:
 
     Raises:
         MissingFileError: it is not there.
-        DamagedFileError: a column is missing or an nsdId appears twice.
+        DamagedFileError: a column is missing or does not hold ids, or an nsdId appears twice.
+        LockedFileError, UnreadableFileError: the file is not to blame.
     """
     path = layout.stim_info
-    if not path.exists():
-        raise MissingFileError(f"the stimulus table '{path}' is not there. Fetch it.")
-    table = pd.read_csv(path)
+    with reading(path, f"the stimulus table '{path}' is not there. Fetch it.", "is no table of stimuli"):
+        table = pd.read_csv(path)
     missing = _COLUMNS - set(table.columns)
     if missing or table["nsdId"].duplicated().any():
-        raise DamagedFileError(f"'{path}' must have one row per nsdId, {sorted(_COLUMNS)}; missing: {sorted(missing)}.")
+        hint = " Its columns are not separated by commas: another program saved it." if len(table.columns) == 1 else ""
+        raise DamagedFileError(
+            f"'{path}' must have one row per nsdId, {sorted(_COLUMNS)}; missing: {sorted(missing)}.{hint} Fetch it "
+            "again."
+        )
+    for name in ("nsdId", "cocoId"):
+        if not pd.api.types.is_integer_dtype(table[name]):
+            raise DamagedFileError(
+                f"'{path}' must hold whole numbers in column {name}; it holds {table[name].dtype}. Fetch it again."
+            )
     return table.set_index("nsdId", drop=False)
 
 
@@ -50,7 +60,8 @@ class Captions:
 
         Raises:
             CaptionError: the stimulus table has no such image, or COCO's file has no caption of it.
-            MissingFileError: a file is not there.
+            MissingFileError, DamagedFileError, UnreadableFileError: a file is not there, not what it should be, or may
+                not be read.
         """
         if int(nsd_id) not in self._coco:
             raise CaptionError(f"nsdId {nsd_id} has no row in '{self.layout.stim_info}' ({len(self._coco)} images).")
@@ -75,14 +86,61 @@ class Captions:
         return self._parsed[split]
 
 
+def count_captioned(layout: NsdLayout, split: str) -> int:
+    """How many images COCO's file of a split has captions of; the file is parsed and checked.
+
+    Raises:
+        MissingFileError, DamagedFileError, UnreadableFileError: as `Captions.of`.
+    """
+    return len(_parse(layout.captions(split)))
+
+
 def _parse(path: Path) -> dict[int, list[str]]:
-    if not path.exists():
-        raise MissingFileError(f"COCO's captions '{path}' are not there. Put COCO's annotations folder in the root.")
-    try:
-        annotations = json.loads(path.read_text(encoding="utf-8"))["annotations"]
-    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as problem:
-        raise DamagedFileError(f"'{path}' is not COCO's caption file ({problem!r}). Fetch it again.") from problem
+    absent = f"COCO's captions '{path}' are not there. Put COCO's annotations folder in the root."
+    with reading(path, absent, "is not COCO's caption file"):
+        # COCO writes no byte order mark; editors on Windows do.
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
+    annotations = document.get("annotations") if isinstance(document, dict) else None
+    if not isinstance(annotations, list):
+        raise _not_captions(path, f"it must be an object with a list 'annotations', it is {_described(document)}")
     captions: dict[int, list[str]] = {}
-    for annotation in tqdm(annotations, desc=path.name, leave=False, disable=len(annotations) < 100_000):
-        captions.setdefault(annotation["image_id"], []).append(annotation["caption"].strip())
+    for place, annotation in enumerate(
+        tqdm(annotations, desc=path.name, leave=False, disable=len(annotations) < 100_000)
+    ):
+        image, caption = _checked(path, place, annotation)
+        captions.setdefault(image, []).append(caption.strip())
     return captions
+
+
+def _checked(path: Path, place: int, annotation: Any) -> tuple[int, str]:
+    """image_id and caption of one annotation.
+
+    Raises:
+        DamagedFileError: one of them is absent or of another kind, or the caption holds half a character.
+    """
+    if not isinstance(annotation, dict):
+        raise _not_captions(path, f"annotation {place} must be an object, it is {_described(annotation)}")
+    image, caption = annotation.get("image_id"), annotation.get("caption")
+    if type(image) is not int:
+        raise _not_captions(path, f"annotation {place} must have a whole number as image_id, it has {_told(image)}")
+    if not isinstance(caption, str):
+        raise _not_captions(
+            path, f"annotation {place}, of image {image}, must have a text as caption, it has {_told(caption)}"
+        )
+    if not caption.isascii() and any("\ud800" <= character <= "\udfff" for character in caption):
+        raise _not_captions(path, f"the caption of image {image} holds half a character: {_told(caption)}")
+    return image, caption
+
+
+def _not_captions(path: Path, why: str) -> DamagedFileError:
+    return DamagedFileError(f"'{path}' is not COCO's caption file ({why}). Put COCO's own '{path.name}' there.")
+
+
+def _told(value: object) -> str:
+    return shortened(repr(value), 80) if value is not None else "none"
+
+
+def _described(document: object) -> str:
+    if isinstance(document, dict):
+        return f"an object with the keys {shortened(list(document)[:8], 120)}"
+    return f"a {type(document).__name__}"

@@ -7,18 +7,25 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import h5py
-import nibabel as nib
+import numpy as np
 
 from brainram_lib.nsd import rois
-from brainram_lib.nsd.behaviour import check_against_design
-from brainram_lib.nsd.betas import session_files
-from brainram_lib.nsd.captions import read_stim_info
+from brainram_lib.nsd.behaviour import check_against_design, read_responses
+from brainram_lib.nsd.betas import session_files, volume_of
+from brainram_lib.nsd.captions import count_captioned, read_stim_info
 from brainram_lib.nsd.design import SESSIONS_OF_SUBJECT, Design
-from brainram_lib.nsd.errors import MissingFileError, MissingSessionError, NsdError, ShapeError
+from brainram_lib.nsd.errors import (
+    MissingFileError,
+    MissingSessionError,
+    MixedRootsError,
+    NsdError,
+    ShapeError,
+    UnreadableFileError,
+    is_there,
+)
 from brainram_lib.nsd.layout import (
     BETA_VERSIONS,
     CAPTION_SPLITS,
@@ -29,9 +36,10 @@ from brainram_lib.nsd.layout import (
     SUBJECTS,
     NsdLayout,
 )
+from brainram_lib.nsd.ncsnr_files import ncsnr_paths, read_ncsnr
 from brainram_lib.nsd.stimuli import count_stimuli
 
-THERE, MISSING, DAMAGED = "there", "missing", "damaged"
+THERE, MISSING, DAMAGED, UNREADABLE = "there", "missing", "damaged", "unreadable"
 CORTEX = ("01",)
 TRAINING = ("02", "03", "04", "05", "06", "07", "08")
 ALL = CORTEX + TRAINING
@@ -43,9 +51,9 @@ class Finding:
 
     Attributes:
         thing: what it is, in words.
-        status: 'there', 'missing' or 'damaged'.
+        status: 'there', 'missing', 'damaged', or 'unreadable': locked, forbidden, or on a disk that fails.
         notebooks: the numbers of the notebooks that need it; none means that it is only compared with other files.
-        fetch: the file names to fetch, relative to the root, if it is not there.
+        fetch: the file names to fetch, relative to the root, if it is missing or damaged.
         note: what is wrong, or what was found.
     """
 
@@ -58,7 +66,7 @@ class Finding:
     @property
     def stops(self) -> bool:
         """Whether some notebook cannot run."""
-        return self.status == DAMAGED or (self.status == MISSING and bool(self.notebooks))
+        return self.status in (DAMAGED, UNREADABLE) or (self.status == MISSING and bool(self.notebooks))
 
 
 def check(
@@ -69,10 +77,15 @@ def check(
     space: str = DEFAULT_SPACE,
     source: str = "auto",
 ) -> list[Finding]:
-    """Look at every file that the notebooks need for one subject; nothing large is read.
+    """Look at every file that the notebooks need for one subject; of betas and stimuli only the headers are read.
 
     `sessions` is cut to what the subject did (32 or 30 for some) and to what the design file has.
+
+    Raises:
+        NsdError: `sessions` is below 1.
     """
+    if sessions < 1:
+        raise NsdError(f"sessions must be at least 1. {sessions} was provided.")
     count = _sessions(layout, subject, sessions)
     findings = [
         _look(layout, "design", (layout.expdesign,), ALL, lambda: _design_note(layout, subject, count)),
@@ -82,9 +95,15 @@ def check(
         *_betas(layout, subject, count, version, space, source),
         _look(layout, "stimuli", (layout.stimuli,), TRAINING, lambda: f"{count_stimuli(layout)} images"),
         _look(layout, "stimulus table", (layout.stim_info,), TRAINING, lambda: f"{len(read_stim_info(layout))} images"),
-        *(_look(layout, f"captions, {split}", (layout.captions(split),), TRAINING) for split in CAPTION_SPLITS),
-        _look(layout, "ncsnr", _ncsnr_paths(layout, subject, version, space), CORTEX),
-        _look(layout, "behaviour table", (layout.responses(subject),), ()),
+        *(_captions(layout, split) for split in CAPTION_SPLITS),
+        _look(
+            layout,
+            "ncsnr",
+            ncsnr_paths(layout, subject, version, space),
+            CORTEX,
+            lambda: _ncsnr_note(layout, subject, version, space),
+        ),
+        _behaviour(layout, subject),
         *(_regions(layout, subject, name) for name in rois.REGION_FILES if name != "nsdgeneral"),
         *(_transforms(layout, subject, hemi) for hemi in HEMISPHERES),
     ]
@@ -94,10 +113,10 @@ def check(
 def table(findings: list[Finding]) -> str:
     """The findings as lines of text, followed by the names of the files to fetch."""
     width = max(len(finding.thing) for finding in findings)
-    lines = [f"{'what':{width}}  {'status':8}  {'notebooks':11}  note"]
+    lines = [f"{'what':{width}}  {'status':10}  {'notebooks':11}  note"]
     for finding in findings:
         notebooks = _numbers(finding.notebooks)
-        lines.append(f"{finding.thing:{width}}  {finding.status:8}  {notebooks:11}  {finding.note}".rstrip())
+        lines.append(f"{finding.thing:{width}}  {finding.status:10}  {notebooks:11}  {finding.note}".rstrip())
     wanted = [name for finding in findings for name in finding.fetch]
     if wanted:
         lines += ["", "to fetch (relative to the root):", *(f"  {name}" for name in wanted)]
@@ -133,7 +152,7 @@ def _look(
     notebooks: tuple[str, ...],
     note: Callable[[], str] = lambda: "",
 ) -> Finding:
-    missing = [path for path in paths if not path.exists()]
+    missing = [path for path in paths if not is_there(path)]
     names = tuple(str(path.relative_to(layout.root)) for path in missing)
     if missing:
         return Finding(thing, MISSING, notebooks, names)
@@ -141,7 +160,9 @@ def _look(
         return Finding(thing, THERE, notebooks, note=note())
     except MissingFileError as problem:
         return Finding(thing, THERE, notebooks, note=f"not checked: {problem}")
-    except (NsdError, OSError, EOFError) as problem:
+    except UnreadableFileError as problem:
+        return Finding(thing, UNREADABLE, notebooks, note=str(problem))
+    except NsdError as problem:
         again = tuple(str(path.relative_to(layout.root)) for path in paths)
         return Finding(thing, DAMAGED, notebooks, again, str(problem))
 
@@ -157,7 +178,12 @@ def _sessions(layout: NsdLayout, subject: int, sessions: int) -> int:
 def _design_note(layout: NsdLayout, subject: int, sessions: int) -> str:
     design = Design.read(layout)
     trials = design.trials(subject, sessions)
-    check_against_design(layout, subject, trials)
+    try:
+        check_against_design(layout, subject, trials)
+    except MixedRootsError:
+        raise
+    except NsdError:  # named in the behaviour table's own line
+        pass
     return f"{len(trials.train_ids)} training and {len(trials.test_ids)} test images in {sessions} sessions"
 
 
@@ -195,28 +221,58 @@ def _wanted(layout: NsdLayout, subject: int, session: int, version: str, space: 
 
 def _betas_note(layout: NsdLayout, subject: int, files: tuple[Path, ...]) -> str:
     """Open the file and compare its volume with the mask's, without reading betas."""
-    if files[0].suffix == ".hdf5":
-        with h5py.File(files[0]) as file:
-            shape = file["betas"].shape[:0:-1] if "betas" in file else ()
-    else:
-        try:
-            shape = nib.load(files[0]).shape[:3]
-        except nib.filebasedimages.ImageFileError as problem:
-            raise NsdError(str(problem)) from problem
-    mask = layout.roi(subject, "nsdgeneral")
-    if files[0].suffix != ".mgh" and mask.exists() and nib.load(mask).shape != tuple(shape):
-        raise ShapeError(f"volumes are {tuple(shape)}, the mask {nib.load(mask).shape}: of different subjects")
+    shapes = [volume_of(path) for path in files]
+    try:
+        mask = rois.read_mask(layout, subject, "nsdgeneral").shape
+    except NsdError:  # named in the mask's own line
+        return ""
+    if files[0].suffix != ".mgh" and mask != shapes[0]:
+        raise ShapeError(f"volumes are {shapes[0]}, the mask {mask}: of different subjects")
     return ""
 
 
-def _ncsnr_paths(layout: NsdLayout, subject: int, version: str, space: str) -> tuple[Path, ...]:
-    hemispheres = HEMISPHERES if space == "fsaverage" else (None,)
-    return tuple(layout.ncsnr(subject, version, space, hemi=hemi) for hemi in hemispheres)
+def _behaviour(layout: NsdLayout, subject: int) -> Finding:
+    """It is only compared with the design, so that a missing one stops nothing; one that cannot be read does."""
+
+    def note() -> str:
+        return f"{len(read_responses(layout, subject))} trials"
+
+    found = _look(layout, "behaviour table", (layout.responses(subject),), (), note)
+    return replace(found, notebooks=ALL) if found.stops else found
+
+
+def _captions(layout: NsdLayout, split: str) -> Finding:
+    def note() -> str:
+        return f"of {count_captioned(layout, split)} images"
+
+    return _look(layout, f"captions, {split}", (layout.captions(split),), TRAINING, note)
+
+
+def _ncsnr_note(layout: NsdLayout, subject: int, version: str, space: str) -> str:
+    """The file's shape and values among the voxels that would be prepared."""
+    try:
+        on_surface = space == "fsaverage"
+        mask = (
+            rois.read_surface_mask(layout, "nsdgeneral")
+            if on_surface
+            else rois.read_mask(layout, subject, "nsdgeneral")
+        )
+    except NsdError as problem:
+        return f"not checked: {problem}"
+    values = read_ncsnr(layout, subject, version, space, mask)
+    return f"median {np.median(values[np.isfinite(values)]):.2f}"
 
 
 def _regions(layout: NsdLayout, subject: int, name: str) -> Finding:
     paths = tuple(layout.roi(subject, name, hemi) for hemi in (None, *HEMISPHERES))
-    return _look(layout, f"region {name}", paths, CORTEX)
+
+    def note() -> str:
+        shapes = {rois.read_labels(path)[0].shape for path in paths}
+        if len(shapes) > 1:
+            raise ShapeError(f"the files have the shapes {sorted(shapes)}: of different subjects")
+        return ""
+
+    return _look(layout, f"region {name}", paths, CORTEX, note)
 
 
 def _transforms(layout: NsdLayout, subject: int, hemi: str) -> Finding:

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import scipy.io
 from jaxtyping import Bool, Int
 
-from brainram_lib.nsd.errors import DamagedFileError, DesignError, MissingFileError
+from brainram_lib.nsd.errors import DamagedFileError, DesignError, reading
 from brainram_lib.nsd.layout import NsdLayout
 
 SESSIONS_OF_SUBJECT = {1: 40, 2: 40, 3: 32, 4: 30, 5: 40, 6: 32, 7: 40, 8: 30}
 """How many sessions each subject of the real NSD has."""
 
-_FIELDS = ("masterordering", "subjectim", "sharedix", "stimpattern")
+_FIELDS = {"masterordering": 2, "subjectim": 2, "sharedix": 2, "stimpattern": 3}
+"""Each field's number of axes, as MATLAB saves them."""
 
 
 @dataclass(frozen=True)
@@ -94,25 +96,24 @@ class Design:
 
         Raises:
             MissingFileError: there is no design file.
-            DamagedFileError: it cannot be read, or a field is missing.
+            DamagedFileError: it cannot be read, a field is missing, or does not hold whole numbers.
+            LockedFileError, UnreadableFileError: the file is not to blame.
             DesignError: its fields contradict each other.
         """
         path = layout.expdesign
-        if not path.exists():
-            raise MissingFileError(f"the design file '{path}' is not there. Fetch it, or correct nsd_root.")
-        try:
-            fields = scipy.io.loadmat(path, variable_names=_FIELDS)
-        except (ValueError, OSError, TypeError, NotImplementedError) as problem:
-            raise DamagedFileError(f"'{path}' is no readable MATLAB file ({problem}). Fetch it again.") from problem
+        absent = f"the design file '{path}' is not there. Fetch it, or correct nsd_root."
+        with reading(path, absent, "is no readable MATLAB file", "NSD's is of version 5: fetch it again."):
+            fields = scipy.io.loadmat(path, variable_names=list(_FIELDS))
         missing = [name for name in _FIELDS if name not in fields]
         if missing:
             raise DamagedFileError(f"'{path}' has no {missing}; NSD's holds {list(_FIELDS)}. Fetch it again.")
-        shared = np.asarray(fields["sharedix"]).ravel().astype(np.int64) - 1
+        numbers = {name: _whole_numbers(path, name, fields[name]) for name in _FIELDS}
+        shared = numbers["sharedix"].ravel() - 1
         design = cls(
-            np.asarray(fields["masterordering"]).ravel().astype(np.int64) - 1,
-            np.asarray(fields["subjectim"]).astype(np.int64) - 1,
+            numbers["masterordering"].ravel() - 1,
+            numbers["subjectim"] - 1,
             len(shared),
-            np.asarray(fields["stimpattern"]).astype(np.int64).sum(axis=(1, 2)),
+            numbers["stimpattern"].sum(axis=(1, 2)),
         )
         _cross_check(design, shared)
         return design
@@ -155,6 +156,17 @@ class Design:
             self.ordering < self.n_shared,
         )
         return everything._where(np.isin(session, self.sessions(sessions)))
+
+
+def _whole_numbers(path: Path, name: str, values: object) -> Int[np.ndarray, " ..."]:
+    array = np.asarray(values)
+    whole = array.dtype.kind in "iufb" and array.size > 0 and np.array_equal(array, np.nan_to_num(array).round())
+    if not whole or array.ndim != _FIELDS[name]:
+        raise DamagedFileError(
+            f"'{path}' must hold whole numbers of {_FIELDS[name]} axes in '{name}'; it holds {array.dtype} of shape "
+            f"{array.shape}. Fetch it again."
+        )
+    return array.astype(np.int64)
 
 
 def _occurrence(values: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:

@@ -7,6 +7,7 @@ whatever runs on one runs on the other. Source: the layout of NSD's data manual 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 
 from brainram_lib.nsd.errors import LayoutError
@@ -36,9 +37,24 @@ def subject_folder(subject: int) -> str:
     return f"subj{subject:02d}"
 
 
+def _folder(root: object) -> Path:
+    """A root as a path; `~` is the home folder, and a number is a folder's name."""
+    if isinstance(root, bool) or not isinstance(root, (str, int, PathLike)) or not str(root).strip():
+        raise LayoutError(f"root must name NSD's folder. {root!r} was provided.")
+    try:
+        return Path(str(root)).expanduser()
+    except RuntimeError as problem:
+        raise LayoutError(
+            f"root begins with a home folder that is not known ({problem}). {root!s} was given."
+        ) from None
+
+
 @dataclass(frozen=True)
 class NsdLayout:
     """Every path of NSD below `root`; none of them need exist.
+
+    Raises:
+        LayoutError: `root` is no name of a folder.
 
     All methods raise LayoutError for a subject, hemisphere, version or space that NSD does not have.
     """
@@ -46,7 +62,7 @@ class NsdLayout:
     root: Path
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "root", Path(self.root))
+        object.__setattr__(self, "root", _folder(self.root))
 
     # The experiment: the same files for all subjects.
 

@@ -48,15 +48,19 @@ def noise_ceiling(
     """The explainable fraction of variance: ncsnr^2 / (ncsnr^2 + 1/n), n repetitions averaged.
 
     With images averaged over different numbers of repetitions, 1/n is its mean over images. Between 0 and 1; times 100
-    it is NSD's percentage.
+    it is NSD's percentage. NaN stays NaN, and an infinite ncsnr (no noise at all) has the ceiling 1.
 
     Raises:
-        NsdError: a number of repetitions is below 1.
+        NsdError: a number of repetitions is below 1, there is none, or an ncsnr is negative.
     """
     counts = np.atleast_1d(np.asarray(repetitions, np.float64))
-    if (counts < 1).any():
-        raise NsdError(f"repetitions must be at least 1. {counts.min():g} was provided.")
-    return ncsnr**2 / (ncsnr**2 + np.mean(1 / counts))
+    if not counts.size or not (counts >= 1).all():
+        raise NsdError(f"repetitions must be at least 1. {counts.min() if counts.size else np.nan:g} was provided.")
+    if (ncsnr < 0).any():
+        raise NsdError(f"ncsnr must not be negative: it is a ratio of standard deviations. It goes to {ncsnr.min():g}.")
+    with np.errstate(divide="ignore"):
+        # ncsnr^2 / (ncsnr^2 + 1/n), divided by ncsnr^2 so that zero and infinity have their limits
+        return 1 / (1 + np.mean(1 / counts) / np.square(ncsnr))
 
 
 def repetition_reliability(betas: Float[np.ndarray, "images repetitions voxels"]) -> Float[np.ndarray, " voxels"]:

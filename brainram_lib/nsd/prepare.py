@@ -6,12 +6,12 @@ be normalised is left out, counted, and listed with its reason in prepared.json.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from jaxtyping import Bool, Float32, Int
 from tqdm.auto import tqdm
@@ -19,8 +19,9 @@ from tqdm.auto import tqdm
 from brainram_lib.nsd import betas, rois
 from brainram_lib.nsd.behaviour import check_against_design
 from brainram_lib.nsd.design import Design, Trials
-from brainram_lib.nsd.errors import DamagedFileError, MissingSessionError, MixedRootsError, NsdError, ShapeError
-from brainram_lib.nsd.layout import DEFAULT_SPACE, DEFAULT_VERSION, HEMISPHERES, NsdLayout
+from brainram_lib.nsd.errors import MissingFileError, MissingSessionError, MixedRootsError, NsdError, shortened
+from brainram_lib.nsd.layout import DEFAULT_SPACE, DEFAULT_VERSION, NsdLayout
+from brainram_lib.nsd.ncsnr_files import read_ncsnr
 from brainram_lib.nsd.normalise import DEFAULT_NORMALISATION, require_normalisation, session_z
 from brainram_lib.nsd.prepared import PreparedSubject, Rows, write_prepared
 
@@ -83,9 +84,10 @@ def prepare_subject(
         source: 'hdf5', 'nifti', or 'auto' (HDF5 where it is there).
 
     Raises:
-        MissingSessionError: betas of a session are not on disk; the message lists all of them.
+        MissingSessionError: betas of a session are not on disk; the message numbers all of them.
         MixedRootsError: design, behaviour table and betas disagree about the trials.
-        ShapeError: mask and betas are of different subjects or spaces.
+        ShapeError: mask, betas or ncsnr are of different subjects or spaces.
+        NcsnrError: the ncsnr file holds no ratios. A missing one is a warning.
         NsdError: another file is missing, damaged or contradictory (see `errors`).
     """
     require_normalisation(normalisation)
@@ -94,11 +96,14 @@ def prepare_subject(
     check_against_design(layout, subject, trials)
     files = _files(layout, subject, design.sessions(sessions), version, space, source)
     voxels = _voxels(layout, subject, roi, space)
+    # what takes no time comes first, so that a fault of the last session is not named after all others were read
+    for paths in files.values():
+        betas.require_volume(paths, voxels.mask.shape)
+    snr = _ncsnr(layout, subject, version, space, voxels.mask)
     splits, health = _read(trials, files, voxels, normalisation, average)
     reasons = health.reasons()
     keep = _usable(reasons, roi)
     regions = _regions(layout, subject, voxels.index[keep], voxels.mask.shape, space)
-    snr = _ncsnr(layout, subject, version, space, voxels.mask)
     arrays = {
         "voxel_index": voxels.index[keep],
         "ncsnr": np.full(keep.sum(), np.nan, np.float32) if snr is None else snr[keep],
@@ -118,14 +123,18 @@ def _files(
     layout: NsdLayout, subject: int, sessions: list[int], version: str, space: str, source: str
 ) -> dict[int, tuple[Path, ...]]:
     found: dict[int, tuple[Path, ...]] = {}
-    problems: list[str] = []
+    problems: dict[int, MissingSessionError] = {}
     for session in sessions:
         try:
             found[session] = betas.session_files(layout, subject, session, version, space, source)
         except MissingSessionError as problem:
-            problems.append(str(problem))
+            problems[session] = problem
     if problems:
-        raise MissingSessionError("\n".join(problems))
+        first, *others = problems
+        numbers = ", ".join(map(str, problems))
+        last = betas.names(layout, subject, max(problems), version, space, source)
+        also = f" In all, {len(problems)} are missing, up to {last}: {numbers}." if others else ""
+        raise MissingSessionError(shortened(problems[first], 480 - len(also)) + also)
     return found
 
 
@@ -202,20 +211,15 @@ def _regions(
 def _ncsnr(
     layout: NsdLayout, subject: int, version: str, space: str, mask: Bool[np.ndarray, " *volume"]
 ) -> Float32[np.ndarray, " voxels"] | None:
-    hemispheres = HEMISPHERES if space == "fsaverage" else (None,)
-    paths = [layout.ncsnr(subject, version, space, hemi=hemi) for hemi in hemispheres]
-    if not all(path.exists() for path in paths):
-        return None
+    """The mask's ncsnr; None, and a warning, where the files are not there: training does not need them."""
     try:
-        parts = [np.asarray(nib.load(path).dataobj, np.float32) for path in paths]
-    except (OSError, EOFError, ValueError) as problem:
-        raise DamagedFileError(f"'{paths[0]}' cannot be read to its end ({problem}). Fetch it again.") from problem
-    values = np.concatenate([part.ravel() for part in parts]) if space == "fsaverage" else parts[0]
-    if values.shape != mask.shape:
-        raise ShapeError(
-            f"'{paths[0]}' has shape {values.shape}, the mask {mask.shape}: they are of different subjects."
+        return read_ncsnr(layout, subject, version, space, mask)
+    except MissingFileError as problem:
+        warnings.warn(
+            f"{problem} Until then the maps of ncsnr and of noise ceilings have no values.",
+            stacklevel=3,  # the caller of `prepare_subject`
         )
-    return values[mask]
+        return None
 
 
 def _exclusions(index: Int[np.ndarray, " voxels"], reasons: dict[str, np.ndarray]) -> dict[str, Any]:

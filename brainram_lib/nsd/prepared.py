@@ -19,11 +19,13 @@ from jaxtyping import Bool, Float, Float32, Int
 from tqdm.auto import tqdm
 
 from brainram_lib.core.files import write_array, write_json, write_whole
-from brainram_lib.nsd.errors import DamagedFileError, MissingFileError, NsdError, RoiError
+from brainram_lib.nsd.errors import DamagedFileError, NsdError, RoiError, reading
 from brainram_lib.nsd.normalise import RowNormalisation, blocks
 
 RECORD = "prepared.json"
 SPLITS = ("train", "test")
+KEYS = ("subject", "sessions", "version", "space", "volume_shape", "affine", "rois", "average", "excluded")
+PREPARE = "Prepare the subject again."
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,17 @@ class PreparedSubject:
 
         Raises:
             MissingFileError: the folder has no prepared.json (nothing, or an unfinished preparation).
-            DamagedFileError: the arrays do not fit each other.
+            DamagedFileError: a file is damaged, or the arrays do not fit each other.
+            LockedFileError, UnreadableFileError: a file may not be read.
         """
         path = Path(folder) / RECORD
-        if not path.exists():
-            raise MissingFileError(f"'{path}' is not there: the subject was not prepared to the end. Prepare it again.")
-        prepared = cls(Path(folder), json.loads(path.read_text()))
+        absent = f"'{path}' is not there: the subject was not prepared to the end. Prepare it again."
+        with reading(path, absent, "is no record of a prepared subject", PREPARE):
+            record = json.loads(path.read_text(encoding="utf-8"))
+        lacking = [key for key in KEYS if key not in record] if isinstance(record, dict) else list(KEYS)
+        if lacking:
+            raise DamagedFileError(f"'{path}' lacks {lacking}; `prepare` writes them. {PREPARE}")
+        prepared = cls(Path(folder), record)
         for split in SPLITS:
             shape, expected = prepared.betas(split).shape, (len(prepared.ids(split)), len(prepared.voxel_index))
             if shape != expected:
@@ -141,10 +148,8 @@ class PreparedSubject:
 
     def _array(self, name: str) -> np.ndarray:
         path = self.folder / f"{name}.npy"
-        try:
+        with reading(path, f"'{path}' is not there. {PREPARE}", "cannot be read as an array", PREPARE):
             return np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as problem:
-            raise DamagedFileError(f"'{path}' cannot be read as an array ({problem}). Prepare it again.") from problem
 
 
 @dataclass

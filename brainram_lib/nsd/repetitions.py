@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import nibabel as nib
 import numpy as np
 from jaxtyping import Float, Float32, Int
 from tqdm.auto import tqdm
 
 from brainram_lib.nsd.betas import read_files, session_files
 from brainram_lib.nsd.design import Design, Trials
-from brainram_lib.nsd.errors import MissingFileError, NsdError
+from brainram_lib.nsd.errors import MixedRootsError, NsdError, ShapeError
 from brainram_lib.nsd.layout import DEFAULT_SPACE, NsdLayout
 from brainram_lib.nsd.noise import REPETITIONS
 from brainram_lib.nsd.normalise import session_z
 from brainram_lib.nsd.prepared import PreparedSubject
+from brainram_lib.nsd.volumes import read_image
 
 
 def trials_of(layout: NsdLayout, data: PreparedSubject) -> Trials:
@@ -47,7 +47,13 @@ def read_repetitions(
     for session in tqdm(record["sessions"], desc="repetitions"):
         here = trials.of_session(session)
         files = session_files(layout, record["subject"], session, record["version"], record["space"])
-        z = session_z(read_files(files, mask.reshape(data.volume_shape)), here.is_test)
+        values = read_files(files, mask.reshape(data.volume_shape))
+        if len(values) != len(here):
+            raise MixedRootsError(
+                f"'{files[0]}' has {len(values)} trials, the design {len(here)} in session {session}. Take both from "
+                "one data set."
+            )
+        z = session_z(values, here.is_test)
         for trial in np.flatnonzero(np.isin(here.nsd_id, ids)):
             row = np.searchsorted(ids, here.nsd_id[trial])
             betas[row, seen[row]] = z[trial]
@@ -61,6 +67,8 @@ def mean_beta(layout: NsdLayout, data: PreparedSubject) -> Float[np.ndarray, " v
     Raises:
         NsdError: the betas are on a surface, for which NSD has no mean volumes.
         MissingFileError: a session's meanbeta volume is not there.
+        ShapeError: it is another subject's.
+        DamagedFileError, LockedFileError, UnreadableFileError: it cannot be read.
     """
     record = data.record
     if record["space"] != DEFAULT_SPACE:
@@ -68,7 +76,11 @@ def mean_beta(layout: NsdLayout, data: PreparedSubject) -> Float[np.ndarray, " v
     total = np.zeros(len(data.voxel_index))
     for session in record["sessions"]:
         path = layout.mean_beta(record["subject"], session, record["version"])
-        if not path.exists():
-            raise MissingFileError(f"the mean betas '{path}' are not there. Fetch them.")
-        total += np.asarray(nib.load(path).dataobj, np.float64).reshape(-1)[data.voxel_index]
+        values = read_image(path, f"the mean betas '{path}' are not there. Fetch them.")[0]
+        if values.shape != data.volume_shape:
+            raise ShapeError(
+                f"'{path}' has shape {values.shape}, the prepared subject {data.volume_shape}: they are of different "
+                "subjects. Take both of one."
+            )
+        total += values.reshape(-1)[data.voxel_index]
     return total / len(record["sessions"])

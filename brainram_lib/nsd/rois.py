@@ -9,14 +9,15 @@ V1d), any of these in one hemisphere ('lh.V1'), and intersections ('nsdgeneral &
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 from jaxtyping import Bool, Float, Int32
 
-from brainram_lib.nsd.errors import DamagedFileError, MissingFileError, RoiError
+from brainram_lib.nsd.errors import DamagedFileError, RoiError, is_there, reading, shortened
 from brainram_lib.nsd.layout import HEMISPHERES, NsdLayout
+from brainram_lib.nsd.volumes import read_image
 
 REGION_FILES: dict[str, tuple[str, ...]] = {
     "nsdgeneral": ("nsdgeneral",),
@@ -42,6 +43,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "VWFA": ("VWFA-1", "VWFA-2"),
 }
 """Names for several labels of one file together."""
+UNSIGNED = (2**8 - 1, 2**16 - 1, 2**32 - 1, 2**64 - 1)
+"""What -1 becomes in types without a sign."""
+LARGEST_LABEL = 2**31 - 1
 
 
 def read_labels(path: Path) -> tuple[Int32[np.ndarray, " ..."], Float[np.ndarray, "4 4"]]:
@@ -50,21 +54,27 @@ def read_labels(path: Path) -> tuple[Int32[np.ndarray, " ..."], Float[np.ndarray
     Raises:
         MissingFileError: it is not there.
         DamagedFileError: it cannot be read to its end.
-        RoiError: it holds fractions, or a -1 that was saved as 255.
+        LockedFileError, UnreadableFileError: the file is not to blame.
+        ShapeError: its voxels are in another order than NSD's.
+        RoiError: it holds fractions, values that are not finite, or a -1 that was saved without a sign.
     """
-    if not path.exists():
-        raise MissingFileError(f"the region file '{path}' is not there. Fetch it.")
-    try:
-        image = nib.load(path)
-        values = np.asarray(image.dataobj)
-    except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError) as problem:
-        raise DamagedFileError(f"'{path}' cannot be read to its end ({problem}). Fetch it again.") from problem
-    if values.dtype == np.uint8 and (values == 255).any():
-        raise RoiError(f"'{path}' is unsigned and holds 255: a -1 was saved without a sign. Fetch NSD's own file.")
-    labels = values.astype(np.int32)
-    if not np.array_equal(labels, values):
-        raise RoiError(f"'{path}' must hold whole numbers (labels). It holds {values.dtype} with fractions.")
-    return labels, np.asarray(image.affine)
+    values, affine, stored = read_image(path, f"the region file '{path}' is not there. Fetch it.")
+    if values.dtype.kind not in "iufb":
+        raise RoiError(f"'{path}' must hold whole numbers (labels). It holds {values.dtype}. Fetch NSD's own file.")
+    if not np.isfinite(values).all():
+        raise RoiError(f"'{path}' must hold whole numbers (labels). Some are NaN or infinite. Fetch NSD's own file.")
+    largest = values.max(initial=0)
+    if values.dtype.kind in "uf" and largest in UNSIGNED:
+        raise RoiError(
+            f"'{path}' is unsigned and holds {largest:.0f}: a -1 was saved without a sign. Fetch NSD's own file."
+        )
+    if np.abs(values, dtype=np.float64).max(initial=0) > LARGEST_LABEL or not np.array_equal(values, np.rint(values)):
+        how = f"{stored} with a scaling" if stored != values.dtype else stored
+        raise RoiError(
+            f"'{path}' must hold whole numbers (labels). It holds {how}: fractions, or up to {largest:g}. Fetch NSD's "
+            "own file."
+        )
+    return values.astype(np.int32), affine
 
 
 def label_names(layout: NsdLayout, subject: int | str, file: str) -> dict[int, str]:
@@ -72,14 +82,27 @@ def label_names(layout: NsdLayout, subject: int | str, file: str) -> dict[int, s
 
     Raises:
         RoiError: the file is not NSD's and has no .ctab.
+        DamagedFileError: a line of the .ctab is not `int name`.
+        LockedFileError, UnreadableFileError: it may not be read.
     """
     path = layout.ctab(subject, file)
-    if path.exists():
-        lines = [line.split(maxsplit=1) for line in path.read_text().splitlines() if line.strip()]
-        return {int(label): name.strip() for label, name in lines if int(label) > 0}
+    if is_there(path):
+        with reading(path, damaged="is no table of labels"):
+            lines = path.read_text(encoding="utf-8").splitlines()
+        labels = dict(_label_of(path, line) for line in lines if line.strip())
+        return {label: name for label, name in labels.items() if label > 0}
     if file not in REGION_FILES:
         raise RoiError(f"region file must be one of {sorted(REGION_FILES)}, or have '{path}'. {file!r} was provided.")
     return dict(enumerate(REGION_FILES[file], start=1))
+
+
+def _label_of(path: Path, line: str) -> tuple[int, str]:
+    match = re.fullmatch(r"\s*([+-]?[0-9]{1,9})\s+(\S.*)", line)
+    if match is None:
+        raise DamagedFileError(
+            f"'{path}' must hold lines `int name`. {shortened(repr(line), 60)} stands there. Fetch it again."
+        )
+    return int(match[1]), match[2].strip()
 
 
 def find(layout: NsdLayout, subject: int | str, name: str) -> tuple[str, tuple[int, ...] | None]:
@@ -153,7 +176,7 @@ def masks_within(
     for file in REGION_FILES:
         for hemi in (None, *HEMISPHERES):
             path = layout.roi(subject, file, hemi)
-            if path.exists():
+            if is_there(path):
                 values = _within(path, voxel_index, shape)
                 prefix = "" if hemi is None else f"{hemi}."
                 masks |= {prefix + name: mask for name, mask in _split(layout, subject, file, values).items()}
@@ -170,7 +193,7 @@ def surface_masks_within(
     masks: dict[str, np.ndarray] = {"lh": left, "rh": ~left}
     for file in REGION_FILES:
         paths = [layout.surface_label("fsaverage", hemi, file) for hemi in HEMISPHERES]
-        if all(path.exists() for path in paths):
+        if all(is_there(path) for path in paths):
             values = np.concatenate([read_labels(path)[0].ravel() for path in paths])[vertex_index]
             masks |= _split(layout, "fsaverage", file, values)
     return masks

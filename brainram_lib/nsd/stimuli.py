@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 
 import h5py
 import numpy as np
 from jaxtyping import Int, UInt8
 from tqdm.auto import tqdm
 
-from brainram_lib.nsd.errors import DamagedFileError, MissingFileError, NsdError
+from brainram_lib.nsd.errors import DamagedFileError, NsdError, reading
 from brainram_lib.nsd.layout import NsdLayout
 
 
@@ -21,36 +22,38 @@ def read_stimuli(
     Raises:
         MissingFileError: the stimulus file is not there.
         DamagedFileError: it is cut short or has no uint8 `imgBrick`.
+        LockedFileError, UnreadableFileError: the file is not to blame.
         NsdError: an id is outside the file.
     """
     wanted, place = np.unique(np.asarray(nsd_ids, np.int64), return_inverse=True)
-    path = layout.stimuli
-    if not path.exists():
-        raise MissingFileError(f"the stimulus file '{path}' is not there. Fetch it.")
-    try:
-        with h5py.File(path) as file:
-            images = _brick(file, path.name)
-            if len(wanted) and (wanted[0] < 0 or wanted[-1] >= len(images)):
-                raise NsdError(f"nsdIds must be 0 to {len(images) - 1}. {wanted[0]} to {wanted[-1]} were asked for.")
-            rows = np.empty((len(wanted), *images.shape[1:]), np.uint8)
-            for start, stop in tqdm(_runs(wanted), desc="stimuli", leave=False, disable=len(wanted) < 2000):
-                rows[start:stop] = images[wanted[start] : wanted[stop - 1] + 1]
-    except OSError as problem:
-        raise DamagedFileError(f"'{path}' cannot be read as HDF5 to its end ({problem}). Fetch it again.") from problem
+    with _bricks(layout) as images:
+        if len(wanted) and (wanted[0] < 0 or wanted[-1] >= len(images)):
+            raise NsdError(f"nsdIds must be 0 to {len(images) - 1}. {wanted[0]} to {wanted[-1]} were asked for.")
+        rows = np.empty((len(wanted), *images.shape[1:]), np.uint8)
+        for start, stop in tqdm(_runs(wanted), desc="stimuli", leave=False, disable=len(wanted) < 2000):
+            rows[start:stop] = images[wanted[start] : wanted[stop - 1] + 1]
     return rows if len(wanted) == len(place) and np.array_equal(place, np.arange(len(place))) else rows[place]
 
 
 def count_stimuli(layout: NsdLayout) -> int:
-    """How many images the stimulus file holds (73,000 in NSD)."""
-    with h5py.File(layout.stimuli) as file:
-        return len(_brick(file, layout.stimuli.name))
+    """How many images the stimulus file holds (73,000 in NSD).
+
+    Raises:
+        MissingFileError, DamagedFileError, LockedFileError, UnreadableFileError: as `read_stimuli`.
+    """
+    with _bricks(layout) as images:
+        return len(images)
 
 
-def _brick(file: h5py.File, name: str) -> h5py.Dataset:
-    images = file.get("imgBrick")
-    if not isinstance(images, h5py.Dataset) or images.ndim != 4 or images.dtype != np.uint8 or images.shape[3] != 3:
-        raise DamagedFileError(f"'{name}' must hold uint8 'imgBrick' (n, height, width, 3). Fetch NSD's own file.")
-    return images
+@contextlib.contextmanager
+def _bricks(layout: NsdLayout) -> Iterator[h5py.Dataset]:
+    path = layout.stimuli
+    absent = f"the stimulus file '{path}' is not there. Fetch it."
+    with reading(path, absent, "cannot be read as HDF5 to its end"), h5py.File(path) as file:
+        images = file.get("imgBrick")
+        if not isinstance(images, h5py.Dataset) or images.ndim != 4 or images.dtype != np.uint8 or images.shape[3] != 3:
+            raise DamagedFileError(f"'{path}' must hold uint8 'imgBrick' (n, height, width, 3). Fetch NSD's own file.")
+        yield images
 
 
 def _runs(ids: Int[np.ndarray, " n"]) -> list[tuple[int, int]]:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 from scipy.ndimage import map_coordinates
 
-from brainram_lib.nsd.errors import DamagedFileError, MissingFileError, ShapeError
+from brainram_lib.nsd.errors import ShapeError
 from brainram_lib.nsd.layout import HEMISPHERES, LAYERS, NsdLayout
+from brainram_lib.nsd.volumes import read_image
 
 FSAVERAGE5_VERTICES = 10242
 INVALID = 9999
@@ -56,8 +56,13 @@ def native_to_fsaverage(layout: NsdLayout, subject: int, hemi: str) -> Int[np.nd
 
     Raises:
         MissingFileError, DamagedFileError: as `layer_coordinates`.
+        ShapeError: it does not hold whole numbers from 1.
     """
-    return _read(layout.white_to_fsaverage(subject, hemi)).astype(np.int64).ravel() - 1
+    path = layout.white_to_fsaverage(subject, hemi)
+    values = _read(path).ravel()
+    if not len(values) or not (np.isfinite(values) & (values >= 1) & (values == np.rint(values))).all():
+        raise ShapeError(f"'{path}' must hold the numbers of vertices, counted from 1. Fetch it again.")
+    return values.astype(np.int64) - 1
 
 
 def sample_volume(
@@ -93,10 +98,17 @@ def to_native(
     """A volume on the subject's own surface: the mean of the depths that have a value, or the commonest label.
 
     For labels ('nearest') the middle depth decides when all three differ.
+
+    Raises:
+        ShapeError: the depths have different numbers of vertices; otherwise as `layer_coordinates`.
     """
-    samples = np.stack(
-        [sample_volume(volume, layer_coordinates(layout, subject, hemi, layer), method) for layer in LAYERS]
-    )
+    depths = [layer_coordinates(layout, subject, hemi, layer) for layer in LAYERS]
+    if len({len(points) for points in depths}) > 1:
+        raise ShapeError(
+            f"the depths of {hemi} in '{layout.transforms(subject)}' have {[len(points) for points in depths]} "
+            "vertices: they are of different subjects. Fetch the folder again."
+        )
+    samples = np.stack([sample_volume(volume, points, method) for points in depths])
     if method == "nearest":
         outer, middle, inner = samples
         return np.where(outer == inner, outer, middle)
@@ -110,13 +122,20 @@ def to_fsaverage5(
     """A volume on fsaverage5: the left and the right hemisphere's 10,242 values, NaN where there are none.
 
     Raises:
-        MissingFileError, DamagedFileError: a transform file is not there, or cannot be read.
+        MissingFileError, DamagedFileError, UnreadableFileError: a transform file is not there, or cannot be read.
+        ShapeError: the transform files are of different subjects.
         ValueError: `method` is neither 'linear' (data) nor 'nearest' (labels).
     """
     sides = []
     for hemi in HEMISPHERES:
         native = to_native(layout, subject, hemi, volume, method)
-        sides.append(native[native_to_fsaverage(layout, subject, hemi)[:FSAVERAGE5_VERTICES]])
+        vertices = native_to_fsaverage(layout, subject, hemi)[:FSAVERAGE5_VERTICES]
+        if vertices.max() >= len(native):
+            raise ShapeError(
+                f"'{layout.white_to_fsaverage(subject, hemi)}' names vertex {vertices.max() + 1}, the depths have "
+                f"{len(native)}: they are of different subjects. Fetch the subject's 'transforms' folder again."
+            )
+        sides.append(native[vertices])
     return sides[0], sides[1]
 
 
@@ -133,9 +152,4 @@ def voxels_to_fsaverage5(
 
 
 def _read(path: Path) -> np.ndarray:
-    if not path.exists():
-        raise MissingFileError(f"the transform file '{path}' is not there. Fetch the subject's 'transforms' folder.")
-    try:
-        return np.asarray(nib.load(path).dataobj)
-    except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError) as problem:
-        raise DamagedFileError(f"'{path}' cannot be read to its end ({problem}). Fetch it again.") from problem
+    return read_image(path, f"the transform file '{path}' is not there. Fetch the subject's 'transforms' folder.")[0]

@@ -8,6 +8,7 @@ image shown fewer than three times has a presentation repeated; repeats are not 
 
 from __future__ import annotations
 
+import contextlib
 import io
 import tarfile
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from jaxtyping import Float32, Int, UInt8
 from PIL import Image
 from tqdm.auto import tqdm
 
-from brainram_lib.nsd.errors import DamagedFileError, MissingFileError, ShapeError
+from brainram_lib.nsd.errors import DamagedFileError, MissingFileError, ShapeError, reading
 from brainram_lib.nsd.layout import subject_folder
 from brainram_lib.nsd.normalise import require_normalisation
 from brainram_lib.nsd.prepared import PreparedSubject, Rows, write_prepared
@@ -84,8 +85,9 @@ def read_webdataset(folder: Path, subject: int, split: str) -> WebdatasetSplit:
     origin: list[Path] = []
     for path in tqdm(shards_of(folder, subject, split), desc=f"{split} tars"):
         for sample in _samples(path):
-            ids.append(int(_array(sample["coco73k.npy"]).reshape(-1)[0]))
-            betas.append(np.atleast_2d(_array(sample["nsdgeneral.npy"])).astype(np.float32))
+            ids.append(_nsd_id(path, sample))
+            with reading(path, damaged="holds betas that are no array of numbers"):
+                betas.append(np.atleast_2d(_array(sample["nsdgeneral.npy"])).astype(np.float32))
             origin.append(path)
     shapes = {trial.shape for trial in betas}
     if len(shapes) != 1 or len(set(ids)) != len(ids):
@@ -105,9 +107,10 @@ def read_webdataset_images(folder: Path, subject: int, split: str) -> UInt8[np.n
     found: dict[int, np.ndarray] = {}
     for path in tqdm(shards_of(folder, subject, split), desc=f"{split} images"):
         for sample in _samples(path):
-            nsd_id = int(_array(sample["coco73k.npy"]).reshape(-1)[0])
-            found[nsd_id] = _picture(sample["jpg"], path, nsd_id)
-    if len(shapes := {picture.shape for picture in found.values()}) > 1:
+            nsd_id = _nsd_id(path, sample)
+            with reading(path, damaged=f"holds no readable picture of nsdId {nsd_id}"):
+                found[nsd_id] = _picture(sample["jpg"], path, nsd_id)
+    if len(shapes := {picture.shape for picture in found.values()}) != 1:
         raise ShapeError(f"'{folder}', {split}: images of several sizes, {sorted(shapes)}; NSD's are all of one.")
     return np.stack([found[nsd_id] for nsd_id in sorted(found)])
 
@@ -173,30 +176,46 @@ def _samples(path: Path) -> Iterator[dict[str, bytes]]:
     """The samples of a tar, in its order: parts of one sample follow each other and share the name before the dot."""
     _require_end(path)
     name, sample = "", {}
-    try:
-        with tarfile.open(path) as archive:
-            for member in archive:
-                key, _, part = Path(member.name).name.partition(".")
-                stream = archive.extractfile(member)
-                if stream is None:
-                    continue
-                if key != name and sample:
-                    yield _whole(path, name, sample)
-                    sample = {}
-                name = key
-                sample[part] = stream.read()
-    except tarfile.TarError as problem:
-        raise DamagedFileError(f"'{path}' cannot be read to its end ({problem}). Fetch it again.") from problem
+    for key, part, data in _members(path):
+        if key != name and sample:
+            yield _whole(path, name, sample)
+            sample = {}
+        name = key
+        sample[part] = data
     if sample:
         yield _whole(path, name, sample)
 
 
+def _members(path: Path) -> Iterator[tuple[str, str, bytes]]:
+    """Name before the dot, name behind it, and contents of every file of a tar."""
+    # by hand, because what is done with a member between two of them is no part of the reading
+    with contextlib.ExitStack() as stack:
+        with reading(path):
+            archive = stack.enter_context(tarfile.open(path))
+        while True:
+            with reading(path):
+                member = archive.next()
+                stream = None if member is None else archive.extractfile(member)
+                data = None if stream is None else stream.read()
+            if member is None:
+                return
+            if data is not None:
+                key, _, part = Path(member.name).name.partition(".")
+                yield key, part, data
+
+
 def _require_end(path: Path) -> None:
     """A tar ends with 1,024 zero bytes; one that was cut between two members reads without an error."""
-    with path.open("rb") as stream:
+    with reading(path), path.open("rb") as stream:
         stream.seek(max(0, path.stat().st_size - 1024))
-        if stream.read() != bytes(1024):
-            raise DamagedFileError(f"'{path}' does not end as a tar does: it was cut short. Fetch it again.")
+        end = stream.read()
+    if end != bytes(1024):
+        raise DamagedFileError(f"'{path}' does not end as a tar does: it was cut short. Fetch it again.")
+
+
+def _nsd_id(path: Path, sample: dict[str, bytes]) -> int:
+    with reading(path, damaged="holds no nsdId in a coco73k.npy"):
+        return int(_array(sample["coco73k.npy"]).reshape(-1)[0])
 
 
 def _whole(path: Path, name: str, sample: dict[str, bytes]) -> dict[str, bytes]:

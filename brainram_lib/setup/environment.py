@@ -13,7 +13,7 @@ import re
 import shutil
 import sys
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
@@ -26,6 +26,7 @@ HEADER = """\
 # Made by `make lock` from an environment that passes the tests; pyproject.toml holds the ranges.
 """
 GIB = 2**30
+KERNEL = "python3"
 
 
 def locked(lock: Path = LOCK) -> dict[str, str]:
@@ -106,8 +107,19 @@ def report() -> Iterator[tuple[bool, str]]:
     yield memory > 7, f"{os.cpu_count()} cores, {memory:.0f} GiB of memory (mini needs 8 GiB)."
     free = shutil.disk_usage(Path.cwd()).free / GIB
     yield free > 5, f"{free:.0f} GiB free on this folder's disk (mini's results need up to 5 GiB)."
-    yield from _report_packages()
+    yield from guarded("The installed packages", _report_packages)
     yield from _report_accelerator()
+    yield from guarded("Jupyter's kernel", _report_kernel)
+
+
+def guarded(title: str, part: Callable[[], Iterable[tuple[bool, str]]]) -> Iterator[tuple[bool, str]]:
+    """The lines of one part of a check; a part that raises is a line too, so that the other parts are still heard."""
+    try:
+        yield from part()
+    except Exception as problem:
+        said = str(problem)
+        short = said if len(said) <= 300 else f"{said[:200]} ... {said[-90:]}"
+        yield False, f"{title} could not be checked ({type(problem).__name__}: {short})."
 
 
 def _report_packages() -> Iterator[tuple[bool, str]]:
@@ -128,11 +140,45 @@ def _report_accelerator() -> Iterator[tuple[bool, str]]:
     try:
         import torch
         import torchvision  # noqa: F401  a CPU build of torch beside it fails here, at import
-    except (ImportError, RuntimeError) as problem:
-        yield False, f"torch and torchvision do not import together ({problem}). Install the pair in requirements.lock."
+    except Exception as problem:  # a missing library of the toolkit is an OSError, a renamed name an AttributeError
+        yield (
+            False,
+            f"torch and torchvision do not import together ({type(problem).__name__}: {str(problem)[:300]}). Install "
+            "the pair in requirements.lock.",
+        )
         return
-    name = torch.cuda.get_device_name() if torch.cuda.is_available() else "none; mini runs on the processor"
+    try:
+        name = torch.cuda.get_device_name() if torch.cuda.is_available() else "none; mini runs on the CPU"
+    except Exception as problem:  # a driver that is busy or of another version
+        yield False, f"torch {torch.__version__} sees an accelerator that does not answer ({str(problem)[:300]})."
+        return
     yield True, f"torch {torch.__version__}; accelerator: {name}."
+
+
+def _report_kernel() -> Iterator[tuple[bool, str]]:
+    """Notebooks in JupyterLab run in the kernel called python3, which may belong to another Python."""
+    try:
+        from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+    except ImportError as problem:
+        yield False, f"Jupyter does not import ({problem}). Run `make mend`."
+        return
+    remedy = f"Run `{sys.executable} -m ipykernel install --sys-prefix`"
+    try:
+        program = KernelSpecManager().get_kernel_spec(KERNEL).argv[0]
+    except NoSuchKernel:
+        yield False, f"There is no Jupyter kernel '{KERNEL}'. {remedy}."
+        return
+    found = sys.executable if program in ("python", "python3") else shutil.which(program)
+    if found is None:
+        yield False, f"The Jupyter kernel '{KERNEL}' starts '{program}', which is not there. {remedy}."
+    elif os.path.abspath(found) != os.path.abspath(sys.executable):
+        yield (
+            False,
+            f"The Jupyter kernel '{KERNEL}' belongs to '{program}', not to this Python, '{sys.executable}'. {remedy}; "
+            "`jupyter kernelspec list` says where the other lies.",
+        )
+    else:
+        yield True, f"The Jupyter kernel '{KERNEL}' is this Python."
 
 
 def installed_version(name: str) -> str | None:

@@ -7,10 +7,14 @@ would look like a program that hangs.
 from __future__ import annotations
 
 import html
+import importlib.util
 import subprocess
+import sys
 from collections.abc import Mapping
 from typing import Any
 
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
@@ -70,11 +74,42 @@ def _plain(state: Mapping[str, Any]) -> str:
     return text.replace("{", "{{").replace("}", "}}")
 
 
+class MissingKernelError(RuntimeError):
+    """This Python cannot run a notebook."""
+
+
+def require_kernel() -> None:
+    """This Python must have ipykernel, the program that runs a notebook's cells.
+
+    Raises:
+        MissingKernelError: it has not.
+    """
+    if importlib.util.find_spec("ipykernel") is None:
+        raise MissingKernelError(
+            f"There is no Jupyter kernel in this Python, '{sys.executable}': ipykernel is not installed. Run "
+            f"`{sys.executable} -m pip install ipykernel`, or start the Python that has this library's packages."
+        )
+
+
+class ThisPython(AsyncKernelManager):
+    """Starts kernels in the Python that runs this.
+
+    Jupyter's kernel 'python3' is looked up by name, and may be another installation's, which lacks the library, or one
+    that was removed since.
+    """
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        """The command of this Python's kernel."""
+        command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        return KernelSpec(argv=command, display_name="Python 3", language="python")
+
+
 class Client(PapermillNotebookClient):
-    """papermill's client, with `TerminalBars`."""
+    """papermill's client, with `TerminalBars` and `ThisPython`."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
-        super().__init__(*args, **settings)
+        super().__init__(*args, kernel_manager_class=ThisPython, **settings)
         self._terminal = TerminalBars()
 
     def handle_comm_msg(self, outs: list, msg: dict[str, Any], cell_index: int) -> None:

@@ -4,6 +4,9 @@ papermill itself only logs a misspelt parameter and goes on with the default. Tw
 `run_notebook`, which the command line uses, refuses before it starts a kernel; and `check_parameters(In)`, a line in
 every notebook, refuses inside, for a person who types `papermill` themselves.
 
+Both check names, kinds and ranges; `run_notebook` also makes right what can only be meant one way (`accepted`), and
+looks whether the profile has the subject and whether the folders can be written.
+
 Both read the declared names and defaults out of the one cell tagged `parameters`, which holds literals only.
 """
 
@@ -12,14 +15,24 @@ from __future__ import annotations
 import ast
 import difflib
 import json
+import math
+import os
+import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from brainram_lib.nsd.errors import NsdError, reading, shortened
+
 PARAMETERS_TAG = "parameters"
 # papermill writes this line on top of the cell that it injects.
 INJECTED = "# Parameters"
+PATHS = frozenset({"runs", "nsd_root", "corpus_root", "checkpoint"})
+"""Parameters that name a folder: text, whatever it looks like."""
+RANGES = {"subject": (1, 8), "seed": (0, 2**32 - 1), "stimulus": (0, math.inf), "k": (1, math.inf)}
+"""The smallest and the largest value of parameters that are numbers; NSD has 8 subjects, numpy's seeds 32 bits."""
 
 
 class ParameterError(ValueError):
@@ -37,7 +50,7 @@ def literals_in(source: str) -> dict[str, Any]:
     """
     try:
         statements = ast.parse(source).body
-    except SyntaxError:
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
         return {}
     found = {}
     for statement in statements:
@@ -46,7 +59,7 @@ def literals_in(source: str) -> dict[str, Any]:
         if len(targets) == 1 and isinstance(targets[0], ast.Name) and value is not None:
             try:
                 found[targets[0].id] = ast.literal_eval(value)
-            except ValueError:
+            except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
                 continue
     return found
 
@@ -64,7 +77,8 @@ def parameters_of(path: Path) -> dict[str, Any]:
 def check(declared: Mapping[str, Any], given: Mapping[str, Any], name: str = "this notebook") -> None:
     """Refuse the first of the `given` parameters that is not `declared`, or whose kind is not that of its default.
 
-    A default of None takes any value; an int is taken where the default is a float.
+    A default of None takes any value, or text if the parameter names a folder (`PATHS`); an int is taken where the
+    default is a float. Numbers must lie in their range (`RANGES`).
 
     Raises:
         ParameterError: says which name or value, what is allowed, and the nearest name if one is near.
@@ -78,8 +92,71 @@ def check(declared: Mapping[str, Any], given: Mapping[str, Any], name: str = "th
         if not _fits(declared[key], value):
             kind = type(declared[key]).__name__
             raise ParameterError(
-                f"'{key}' of {name} must be of type {kind}, as its default {declared[key]!r}. {value!r} was provided."
+                f"'{key}' of {name} must be of type {kind}, as its default {declared[key]!r}. {_told(value)} was "
+                "provided."
             )
+        _check_value(key, value, name)
+
+
+def _check_value(key: str, value: Any, name: str) -> None:
+    if key in PATHS and value is not None:
+        if not isinstance(value, str) or not value.strip() or "\0" in value:
+            raise ParameterError(
+                f"'{key}' of {name} must name a folder, as text. {_told(value)} was provided; with papermill itself, "
+                f"write `-r {key} ...`, which leaves text as it is."
+            )
+        if value.startswith("~"):
+            raise ParameterError(
+                f"'{key}' of {name} must not begin with '~', which only a shell replaces. {_told(value)} was provided; "
+                "write the folder in full."
+            )
+    if key in RANGES and isinstance(value, (int, float)) and not isinstance(value, bool):
+        low, high = RANGES[key]
+        if not low <= value <= high:
+            bounds = f"at least {low}" if high == math.inf else f"between {low} and {high}"
+            raise ParameterError(f"'{key}' of {name} must be {bounds}. {_told(value)} was provided.")
+    if not _injectable(value):
+        raise ParameterError(
+            f"'{key}' of {name} must be text, a finite number, true, false, none, or a list of these. {_told(value)} "
+            "was provided."
+        )
+
+
+def _injectable(value: Any) -> bool:
+    """Whether papermill writes the value into a cell as it is."""
+    if isinstance(value, (list, tuple)):
+        return all(map(_injectable, value))
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _injectable(item) for key, item in value.items())
+    if isinstance(value, str):
+        return not any("\ud800" <= character <= "\udfff" for character in value)
+    return value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _told(value: Any) -> str:
+    return shortened(repr(value), 120)
+
+
+def accepted(declared: Mapping[str, Any], given: Mapping[str, Any], name: str = "this notebook") -> dict[str, Any]:
+    """The `given` parameters as they are injected: folders as text with `~` replaced, numpy's numbers as Python's.
+
+    Raises:
+        ParameterError: as `check`, or the home folder of a `~user` is not known.
+    """
+    made = {key: _folder(value) if key in PATHS else _plain(value) for key, value in given.items()}
+    check(declared, made, name)
+    return made
+
+
+def _folder(value: Any) -> Any:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return os.path.expanduser(str(value)) if number or isinstance(value, (str, os.PathLike)) else value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
 
 
 def check_parameters(inputs: Sequence[str]) -> None:
@@ -105,9 +182,11 @@ def parse_parameters(pairs: Sequence[Sequence[str]], declared: Mapping[str, Any]
     Raises:
         ParameterError: an unknown name, or a text that is not of its default's kind.
     """
-    typed = {key: _typed(text, declared.get(key)) for key, text in pairs}
-    check(declared, typed, name)
-    return typed
+    names = [key for key, _ in pairs]
+    twice = sorted({key for key in names if names.count(key) > 1})
+    if twice:
+        raise ParameterError(f"'{twice[0]}' of {name} was given {names.count(twice[0])} times; give it once.")
+    return accepted(declared, {key: _typed(key, text, declared.get(key)) for key, text in pairs}, name)
 
 
 def run_notebook(path: Path, out: Path, parameters: Mapping[str, Any] | None = None, progress: bool = True) -> None:
@@ -115,29 +194,97 @@ def run_notebook(path: Path, out: Path, parameters: Mapping[str, Any] | None = N
 
     Progress bars of the notebook's cells are shown in the terminal too, under a bar over the cells.
 
+    The kernel is a process of the Python that runs this, whatever Jupyter's kernel 'python3' belongs to.
+
     Raises:
         FileNotFoundError, ParameterError: before anything runs.
-        NotebookError: a cell raised, or the kernel died; `out` shows how far it came.
+        NotebookError: before anything runs: `out`, or the folder of results, cannot be written, or this Python has no
+            kernel. Then: a cell raised, or the kernel died; `out` shows how far it came.
         KeyboardInterrupt: after the kernel has been stopped; `out` shows how far it came.
     """
-    path, out, parameters = Path(path), Path(out).absolute(), dict(parameters or {})
-    check(parameters_of(path), parameters, path.name)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    path, out = Path(path), Path(out).absolute()
+    declared = parameters_of(path)
+    parameters = accepted(declared, parameters or {}, path.name)
+    _require_subject(path, {**declared, **parameters})
+    _require_copy(path, out)
+    _require_results(path, parameters.get("runs"))
     # Here, because importing papermill takes seconds that a notebook's check_parameters does not need to wait.
     from papermill import execute_notebook
 
-    from brainram_lib.setup.notebook_engine import ENGINE
+    from brainram_lib.setup.notebook_engine import ENGINE, require_kernel
 
+    require_kernel()
     with _readable_failure(path, out):
         execute_notebook(
-            path.absolute(),
-            out,
+            _literal(path.absolute()),
+            _literal(out),
             parameters=parameters,
             cwd=path.absolute().parent,
             kernel_name="python3",
             engine_name=ENGINE,
             progress_bar={"desc": path.name} if progress else False,
         )
+
+
+def _literal(path: Path) -> str:
+    """papermill formats paths with the parameters, as `str.format` does: braces of a folder's name are doubled."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
+def _require_subject(path: Path, values: Mapping[str, Any]) -> None:
+    """The profile must exist and have the subject; a profile's file lies relative to the notebook, which runs there."""
+    from brainram_lib.profiles import profile_of
+
+    profile, subject = values.get("profile"), values.get("subject")
+    if not isinstance(profile, str):
+        return
+    place = str(path.absolute().parent / profile) if profile.endswith(".json") else profile
+    try:
+        found = profile_of(place)
+    except (ValueError, OSError) as problem:
+        raise ParameterError(f"'profile' of {path.name}: {shortened(problem, 400)}") from problem
+    if isinstance(subject, int) and found.subjects and subject not in found.subjects:
+        raise ParameterError(
+            f"'subject' of {path.name} must be one of {tuple(found.subjects)} in the profile '{found.name}'. {subject} "
+            "was provided."
+        )
+
+
+def _require_copy(path: Path, out: Path) -> None:
+    if out.exists() and out.samefile(path):
+        raise NotebookError(f"The executed copy of '{path}' would replace the notebook itself. Name another --out.")
+    problem = _unwritable(out.parent, make=True)
+    if out.is_dir():
+        problem = "a folder of that name is there"
+    if problem:
+        raise NotebookError(
+            f"The executed copy '{shortened(out, 200)}' cannot be written: {problem}. Name another --out."
+        )
+
+
+def _require_results(path: Path, runs: str | None) -> None:
+    """The folder of results, or the nearest one above it that is there, must take files."""
+    if runs is None:
+        return
+    folder = path.absolute().parent / runs
+    if problem := _unwritable(folder, make=False):
+        raise NotebookError(
+            f"Results of {path.name} cannot be written to runs = '{shortened(folder, 200)}': {problem}. Name another "
+            "folder."
+        )
+
+
+def _unwritable(folder: Path, make: bool) -> str:
+    """Why no file can be written there, in words; empty if one can. `make`: the folder is made."""
+    try:
+        if make:
+            folder.mkdir(parents=True, exist_ok=True)
+        while not os.path.lexists(folder):
+            folder = folder.parent
+        with tempfile.TemporaryFile(dir=folder):
+            return ""
+    except (OSError, ValueError) as problem:
+        return shortened(getattr(problem, "strerror", None) or problem, 120)
 
 
 @contextmanager
@@ -150,14 +297,30 @@ def _readable_failure(path: Path, out: Path) -> Iterator[None]:
     except PapermillExecutionError as problem:
         if problem.ename == "KeyboardInterrupt":
             raise KeyboardInterrupt from problem
+        here = (
+            " This Python does not find the library: run `pip install -e .` in the checkout."
+            if problem.ename == "ModuleNotFoundError" and "brainram_lib" in problem.evalue
+            else ""
+        )
         raise NotebookError(
-            f"{path.name} stopped in cell {problem.exec_count}: {problem.ename}: {problem.evalue} "
-            f"Open '{out}' for the place."
+            f"{path.name} stopped in cell {problem.exec_count}: {problem.ename}: {shortened(problem.evalue, 600)} "
+            f"Open '{out}' for the place.{here}"
         ) from problem
     except DeadKernelError as problem:
         raise NotebookError(
             f"The Python process of {path.name} died; most often memory was short. Results of finished stages are "
             f"kept: close other programs and run the same command again. '{out}' shows how far it came."
+        ) from problem
+    except RuntimeError as problem:
+        # nbclient: 'Kernel died before replying to kernel_info', 'Kernel didn't respond in 60 seconds'
+        raise NotebookError(
+            f"The Jupyter kernel of {path.name} did not start: {shortened(problem, 200)}. It is "
+            f"`{sys.executable} -m ipykernel_launcher`; try that, and install ipykernel anew if it fails."
+        ) from problem
+    except OSError as problem:
+        raise NotebookError(
+            f"{path.name} could not be run, or its copy '{shortened(out, 200)}' not be written: "
+            f"{shortened(problem, 200)}."
         ) from problem
 
 
@@ -165,18 +328,18 @@ def _cells(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         raise FileNotFoundError(f"There is no notebook '{path}'. Name one of those in notebooks/.")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))["cells"]
-    except (ValueError, KeyError, TypeError) as problem:
-        raise ParameterError(
-            f"'{path}' cannot be read as a notebook ({problem}). Restore it, e.g. with git."
-        ) from problem
+        with reading(path, damaged="cannot be read as a notebook", remedy="Restore it, e.g. with git."):
+            cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+            return [{"tags": cell["metadata"].get("tags") or [], "source": "".join(cell["source"])} for cell in cells]
+    except NsdError as problem:
+        raise ParameterError(str(problem)) from problem
 
 
 def _parameters_cell(path: Path) -> str:
-    tagged = [cell for cell in _cells(path) if PARAMETERS_TAG in cell.get("metadata", {}).get("tags", [])]
+    tagged = [cell["source"] for cell in _cells(path) if PARAMETERS_TAG in cell["tags"]]
     if len(tagged) != 1:
         raise ParameterError(f"'{path}' must have exactly one cell tagged '{PARAMETERS_TAG}'; it has {len(tagged)}.")
-    return "".join(tagged[0]["source"])
+    return tagged[0]
 
 
 def _fits(default: Any, value: Any) -> bool:
@@ -189,11 +352,15 @@ def _fits(default: Any, value: Any) -> bool:
     return isinstance(value, list | tuple if isinstance(default, list | tuple) else type(default))
 
 
-def _typed(text: str, default: Any) -> Any:
+def _typed(key: str, text: str, default: Any) -> Any:
+    if key in PATHS:
+        return None if text.lower() in ("none", "null") else text
     if isinstance(default, str):
         return text
+    if isinstance(default, int) and not isinstance(default, bool) and text.strip().isdecimal():
+        return int(text)  # '02' is a number to whoever types it, though not to Python
     spelt = {"true": "True", "false": "False", "none": "None", "null": "None"}.get(text.lower(), text)
     try:
         return ast.literal_eval(spelt)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text

@@ -14,14 +14,15 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import requires
+from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
 from brainram_lib.core.modalities import MODALITIES
 from brainram_lib.core.published import PUBLISHED, Published
 from brainram_lib.core.store import default_runs
+from brainram_lib.nsd.errors import NsdError, reading, shortened
 from brainram_lib.profiles import Profile
-from brainram_lib.setup.environment import LOCK, differing, installed_version, locked
+from brainram_lib.setup.environment import LOCK, differing, guarded, installed_version, locked
 
 Line = tuple[bool, str]
 BLOCK = 1 << 20
@@ -71,13 +72,14 @@ RESULTS_GB = 160
 def paper_report(profile: Profile, given: Needs) -> Iterator[Line]:
     """Every line of the check, as it is found."""
     yield sys.version_info >= (3, 11), f"Python {sys.version.split()[0]} (3.11 or newer is needed)."
-    yield from _packages()
-    yield from _machine(given)
-    yield from _encoder(profile, given.hub)
-    yield from _generator(profile, given)
-    yield from _metric_networks(profile, given.networks)
-    yield from _nsd(profile, given)
-    yield from _corpus(profile, given.corpus_root)
+    yield from guarded("The installed packages", _packages)
+    yield from guarded("The GPU, memory and disk", lambda: _machine(given))
+    yield from guarded("mamba-ssm", _kernel)
+    yield from guarded("CLIP", lambda: _encoder(profile, given.hub))
+    yield from guarded("Versatile Diffusion", lambda: _generator(profile, given))
+    yield from guarded("The metrics' networks", lambda: _metric_networks(profile, given.networks))
+    yield from guarded("NSD", lambda: _nsd(profile, given))
+    yield from guarded("Corpus", lambda: _corpus(profile, given.corpus_root))
 
 
 def _packages() -> Iterator[Line]:
@@ -85,7 +87,15 @@ def _packages() -> Iterator[Line]:
     from packaging.requirements import Requirement
 
     wrong = []
-    for text in requires("brainram_lib") or ():
+    try:
+        needs = requires("brainram_lib") or []
+    except PackageNotFoundError:
+        yield (
+            False,
+            "brainram_lib itself is not installed here, so its packages cannot be compared. Run `pip install -e .`.",
+        )
+        return
+    for text in needs:
         needed = Requirement(text)
         if needed.marker is not None and not needed.marker.evaluate({"extra": ""}):
             continue
@@ -121,12 +131,27 @@ def _machine(given: Needs) -> Iterator[Line]:
     free = shutil.disk_usage(_existing(given.runs or default_runs())).free / 1e9
     advice = "" if free >= RESULTS_GB else " Free some space, or save elsewhere with --runs."
     yield free >= RESULTS_GB, f"{free:.0f} GB free for results; one subject needs up to {RESULTS_GB} GB.{advice}"
-    found = installed_version("mamba-ssm")
-    if kernel:
+
+
+def _kernel() -> Iterator[Line]:
+    """Whether mamba-ssm is there, and if not, why; it is optional, so no line of this stops anybody."""
+    from brainram_lib.stage1.mamba import why_no_fused_scan
+
+    found, why = installed_version("mamba-ssm"), why_no_fused_scan()
+    if not why:
         yield True, f"mamba-ssm {found} with its compiled part: on a GPU the projector runs through its kernel."
-    else:
+        return
+    if why.startswith("ModuleNotFoundError") and ("selective_scan_cuda" in why or "mamba_ssm" in why):
         state = f"mamba-ssm {found} is installed without its compiled part" if found else "mamba-ssm is not installed"
-        yield True, f"{state}: optional. The plain path computes the same with more memory; docs/paper.md says more."
+    else:
+        state = (
+            f"mamba-ssm is there but does not import ({why}), so it counts as absent. Install the build for torch "
+            f"{installed_version('torch')}, or remove it"
+        )
+    yield (
+        True,
+        f"{state}. It is optional: the plain path computes the same with more memory; docs/paper.md says more.",
+    )
 
 
 def _encoder(profile: Profile, hub: Path | None) -> Iterator[Line]:
@@ -188,22 +213,34 @@ def _weights_in(part: Path) -> Path | None:
 
 def _whole_files(folder: Path, names: tuple[str, ...]) -> Iterator[Line]:
     for name in names:
-        if not is_whole(folder / name):
+        try:
+            whole = is_whole(folder / name)
+        except NsdError as problem:
+            yield False, str(problem)
+            continue
+        if not whole:
             yield False, f"'{folder / name}' is cut short. Delete it and fetch it again."
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a file of weights ends where its own table says: safetensors by its header, torch's file as a zip."""
-    if path.suffix != ".safetensors":
-        return zipfile.is_zipfile(path)
-    with path.open("rb") as stream:
-        length = int.from_bytes(stream.read(_LENGTH), "little")
-        size = path.stat().st_size
-        if length == 0 or _LENGTH + length > size:
-            return False
-        entries = json.loads(stream.read(length))
-    ends = [entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"]
-    return _LENGTH + length + max(ends, default=0) == size
+    """Whether a file of weights ends where its own table says: safetensors by its header, torch's file as a zip.
+
+    Raises:
+        UnreadableFileError: it may not be read.
+        DamagedFileError: its table cannot be read.
+    """
+    with reading(path, damaged="has no table of weights", remedy="Delete it and fetch it again."):
+        if path.suffix != ".safetensors":
+            with path.open("rb") as stream:
+                return zipfile.is_zipfile(stream)
+        with path.open("rb") as stream:
+            length = int.from_bytes(stream.read(_LENGTH), "little")
+            size = path.stat().st_size
+            if length == 0 or _LENGTH + length > size:
+                return False
+            entries = json.loads(stream.read(length))
+        ends = [entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"]
+        return _LENGTH + length + max(ends, default=0) == size
 
 
 def _metric_networks(profile: Profile, folder: Path | None) -> Iterator[Line]:
@@ -216,7 +253,10 @@ def _metric_networks(profile: Profile, folder: Path | None) -> Iterator[Line]:
         if not path.is_file():
             yield False, f"{network.title}: fetch {network.source} to '{path}'."
             continue
-        yield _checksum_line(network.title, path)
+        try:
+            yield _checksum_line(network.title, path)
+        except NsdError as problem:
+            yield False, f"{network.title}: {problem}"
 
 
 def _checksum_line(title: str, path: Path) -> Line:
@@ -234,9 +274,13 @@ def _checksum_line(title: str, path: Path) -> Line:
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
+    """The SHA-256 of a file, in hexadecimal.
+
+    Raises:
+        UnreadableFileError: it may not be read, or the disk failed.
+    """
     digest = hashlib.sha256()
-    with path.open("rb") as stream:
+    with reading(path), path.open("rb") as stream:
         while block := stream.read(BLOCK):
             digest.update(block)
     return digest.hexdigest()
@@ -255,13 +299,14 @@ def _nsd(profile: Profile, given: Needs) -> Iterator[Line]:
     data = profile.data
     findings = check(NsdLayout(given.nsd_root), given.subject, data.sessions, data.beta_version)
     stopping = [finding for finding in findings if finding.stops]
-    sessions = [finding for finding in stopping if finding.thing.startswith("betas, session")]
+    sessions = [finding for finding in stopping if finding.thing.startswith("betas, session") and finding.fetch]
     if sessions:
         ends = dict.fromkeys([sessions[0].fetch[0], sessions[-1].fetch[-1]])
         yield False, f"NSD, betas: {len(sessions)} sessions are missing or damaged. Fetch {' to '.join(ends)}"
     for finding in (one for one in stopping if one not in sessions):
         note = f" ({finding.note})" if finding.note else ""
-        yield False, f"NSD, {finding.thing}: {finding.status}{note}. Fetch {', '.join(finding.fetch)}"
+        fetch = f". Fetch {', '.join(finding.fetch)}" if finding.fetch else ""
+        yield False, f"NSD, {finding.thing}: {finding.status}{note}{fetch}"
     if not stopping:
         yield True, f"NSD: every file that the notebooks need for subject {given.subject} is there."
 
@@ -275,12 +320,15 @@ def _corpus(profile: Profile, folder: Path | None) -> Iterator[Line]:
         yield False, "Corpus: say where it is with --corpus-root; docs/paper.md says how to lay one out."
         return
     config = open_clip.get_model_config(profile.encoder)
+    if config is None:
+        yield False, f"Corpus: 'encoder' must be one of open_clip's models to compare widths. '{profile.encoder}' came."
+        return
     try:
         corpus = Corpus(folder, config["vision_cfg"]["image_size"])
         widths = [corpus.embeddings(modality)[0].shape[1] for modality in MODALITIES]
         corpus.image(0)
     except (OSError, ValueError) as problem:
-        yield False, f"Corpus: {problem}"
+        yield False, f"Corpus: {shortened(problem)}"
         return
     well = widths == [config["embed_dim"]] * len(widths)
     advice = "" if well else f" {profile.encoder} has width {config['embed_dim']}: embed the corpus with it."
@@ -290,6 +338,6 @@ def _corpus(profile: Profile, folder: Path | None) -> Iterator[Line]:
 def _existing(folder: Path) -> Path:
     """The folder, or the nearest one above it that is there."""
     folder = folder.absolute()
-    while not folder.exists():
+    while not os.path.exists(folder):  # unlike Path.exists, no error where a folder may not be entered
         folder = folder.parent
     return folder

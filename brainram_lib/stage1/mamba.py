@@ -96,15 +96,36 @@ class _Scan(torch.autograd.Function):
 
 @cache
 def fused_scan() -> Callable[..., Tensor] | None:
-    """mamba-ssm's kernel with the signature of `selective_scan`, or None where it is not installed.
+    """mamba-ssm's kernel with the signature of `selective_scan`, or None where it is not installed or does not import.
 
     Newer mamba-ssm imports without its compiled part, so that is asked for itself.
+    """
+    found = _import_fused_scan()
+    return None if isinstance(found, BaseException) else found
+
+
+def why_no_fused_scan() -> str:
+    """What the import of mamba-ssm's kernel raised, in one line; empty where it imports."""
+    found = _import_fused_scan()
+    if not isinstance(found, BaseException):
+        return ""
+    lines = str(found).strip().splitlines()
+    return f"{type(found).__name__}: {lines[0][:160] if lines else 'no message'}"
+
+
+def _import_fused_scan() -> Callable[..., Tensor] | BaseException:
+    """The kernel, or what its import raised.
+
+    A package that was built for another torch or driver, or half removed, fails at import with whatever its modules
+    do: ImportError, OSError of a library, RuntimeError of triton, AttributeError of a renamed torch function.
     """
     try:
         import selective_scan_cuda  # noqa: F401  the compiled part
         from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
-    except ImportError:
-        return None
+    except (Exception, SystemExit) as problem:
+        return problem
+    if not callable(selective_scan_fn):
+        return ImportError(f"mamba_ssm's selective_scan_fn is {selective_scan_fn!r}, not a function")
     return selective_scan_fn
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 
 import ipywidgets as widgets
 import numpy as np
@@ -30,10 +31,12 @@ class BrowserData:
 
     `stimuli` (n, H, W, 3); `captions`, those of each stimulus; `neighbours[modality]`, ids and similarity (n, S, K);
     `weights[modality]`, (n, S, K + 1, T), row 0 the prior's own estimate (a modality without weights shows none);
-    `corpus_images(ids)` and `corpus_captions(ids)` look items of the corpus up.
+    `corpus_images(ids)` and `corpus_captions(ids)` look items of the corpus up; what they raise is shown in the item's
+    place. A modality may have no samples or no neighbours (S or K of 0): that is then said instead.
 
     Raises:
-        ValueError: arrays whose axes disagree, or weights that do not sum to one over the sources.
+        ValueError: no stimulus or modality, arrays whose axes disagree, or weights that do not sum to one over the
+            sources.
     """
 
     stimuli: UInt8[np.ndarray, "n height width 3"]
@@ -45,12 +48,26 @@ class BrowserData:
 
     def __post_init__(self) -> None:
         count = len(self.stimuli)
+        if np.ndim(self.stimuli) != 4 or self.stimuli.shape[3] != 3 or self.stimuli.dtype != np.uint8 or not count:
+            raise ValueError(
+                f"stimuli must be uint8 (n, height, width, 3), n at least 1. {self.stimuli.dtype} "
+                f"{self.stimuli.shape} was provided."
+            )
+        if not self.neighbours:
+            raise ValueError("neighbours of at least one modality are needed. None were provided.")
         if len(self.captions) != count:
             raise ValueError(f"{count} stimuli need as many groups of captions. {len(self.captions)} were provided.")
         for modality, found in self.neighbours.items():
             if found.ids.ndim != 3 or len(found.ids) != count:
                 raise ValueError(f"{modality} neighbours must have shape ({count}, S, K). {found.ids.shape} came.")
+            if found.similarity.shape != found.ids.shape:
+                raise ValueError(
+                    f"{modality} neighbours need a similarity for each of {found.ids.shape}. "
+                    f"{found.similarity.shape} were provided."
+                )
         for modality, given in self.weights.items():
+            if modality not in self.neighbours:
+                raise ValueError(f"weights of '{modality}' need its neighbours. There are those of {self.modalities}.")
             self._check_weights(modality, given)
 
     def _check_weights(self, modality: str, given: np.ndarray) -> None:
@@ -76,16 +93,13 @@ class BrowserData:
         Raises:
             ValueError: a choice that these data do not have.
         """
-        if modality not in self.neighbours:
-            raise ValueError(f"'modality' must be one of {self.modalities}. '{modality}' was provided.")
+        self.require_modality(modality)
         samples, most = self.shape(modality)
-        for name, value, low, high in (
-            ("stimulus", stimulus, 0, len(self.stimuli) - 1),
-            ("sample", sample, 0, samples - 1),
-            ("k", k, 1, most),
-        ):
-            if not low <= value <= high:
-                raise ValueError(f"'{name}' must lie between {low} and {high}. {value} was provided.")
+        if not samples or not most:
+            raise ValueError(self.nothing(modality))
+        _require("stimulus", stimulus, 0, len(self.stimuli) - 1)
+        _require("sample", sample, 0, samples - 1)
+        _require("k", k, 1, most)
         found = self.neighbours[modality]
         ids = np.asarray(found.ids[stimulus, sample, :k], np.int64)
         weights = self.weights.get(modality)
@@ -94,15 +108,49 @@ class BrowserData:
             ids,
             np.asarray(found.similarity[stimulus, sample, :k], np.float32),
             tuple(self._picture(item) for item in ids),
-            tuple(self.corpus_captions(ids)),
+            self._captions(ids),
             None if weights is None else np.asarray(weights[stimulus, sample], np.float32),
         )
 
+    def nothing(self, modality: str) -> str:
+        """That a modality has no samples or neighbours, in words; empty if it has both."""
+        samples, most = self.shape(modality)
+        return "" if samples and most else f"{modality}: {samples} samples with {most} neighbours; nothing to show."
+
+    def require_modality(self, modality: str) -> None:
+        """Raise ValueError unless there are neighbours of the modality."""
+        if modality not in self.neighbours:
+            raise ValueError(f"'modality' must be one of {self.modalities}. '{modality}' was provided.")
+
     def _picture(self, item: np.int64) -> np.ndarray | str:
         try:
-            return self.corpus_images(np.array([item], np.int64))[0]
+            image = self.corpus_images(np.array([item], np.int64))[0]
         except ImageRefused as problem:
             return str(problem)
+        except Exception as problem:  # whatever a file of the web, or its disk, does to a decoder
+            return f"{type(problem).__name__}: {problem}"
+        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            return f"item {item} is no uint8 RGB picture"
+        return image
+
+    def _captions(self, ids: Int64[np.ndarray, " m"]) -> tuple[str, ...]:
+        """A caption for every id; one that is missing is empty, and an error of the look-up stands in their place."""
+        try:
+            found = [_as_text(caption) for caption in self.corpus_captions(ids)]
+        except Exception as problem:
+            found = [f"(no caption: {type(problem).__name__}: {problem})"] * len(ids)
+        return tuple((found + [""] * len(ids))[: len(ids)])
+
+
+def _require(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"'{name}' must lie between {low} and {high}. {value} was provided.")
+
+
+def _as_text(caption: object) -> str:
+    """A caption that a browser, a figure and Jupyter's messages can hold: no NULs, no half characters, no None."""
+    text = "" if caption is None or caption != caption else str(caption)
+    return text.replace("\0", " ").encode("utf-8", "replace").decode()
 
 
 @dataclass(frozen=True)
@@ -126,13 +174,21 @@ class NeighbourBrowser(widgets.VBox):
     """Choose a stimulus, a modality, a prior sample and K; see the neighbours and what the RAM took from each.
 
     Controls: `stimulus`, `modality`, `sample`, `k`. Shown: `stimulus_card`, `cards` (own estimate, then neighbours, one
-    HTML widget each), `shares`. Everything is a function of the controls' values.
+    HTML widget each), `shares`. Everything is a function of the controls' values. Another modality may have other
+    numbers of samples and neighbours: the sliders' ranges follow it, and values above the new range become its end.
+
+    Raises:
+        ValueError: a stimulus, a modality or a k below 1 that the data do not have; a k above the most is the most.
     """
 
     def __init__(self, data: BrowserData, stimulus: int = 0, modality: str | None = None, k: int | None = None) -> None:
         self.data = data
         first = modality or data.modalities[0]
-        samples, most = data.shape(first)
+        data.require_modality(first)
+        _require("stimulus", stimulus, 0, len(data.stimuli) - 1)
+        if k is not None and k < 1:
+            raise ValueError(f"'k' must be at least 1. {k} was provided.")
+        samples, most = (max(1, count) for count in data.shape(first))
         wide = widgets.Layout(width="420px")
         self.stimulus = widgets.IntSlider(stimulus, 0, len(data.stimuli) - 1, description="stimulus", layout=wide)
         self.modality = widgets.ToggleButtons(options=data.modalities, value=first, description="modality")
@@ -143,29 +199,65 @@ class NeighbourBrowser(widgets.VBox):
         controls = widgets.VBox([self.modality, self.stimulus, self.sample, self.k])
         top = widgets.HBox([self.stimulus_card, widgets.VBox([controls, self.shares])])
         super().__init__([widgets.HTML(cards.STYLE), top, self.cards])
-        self.modality.observe(self._fit_ranges, "value")
+        self._chosen, self._fitting = first, False
         for control in (self.stimulus, self.modality, self.sample, self.k):
-            control.observe(self._show, "value")
+            control.observe(self._changed, "value")
+        self._fit()
         self._show()
 
-    def _fit_ranges(self, _change: object) -> None:
-        """Another modality may have other numbers of samples and neighbours."""
-        samples, most = self.data.shape(self.modality.value)
-        self.sample.max, self.k.max = samples - 1, most
+    def _changed(self, _change: object) -> None:
+        """One observer for all controls: first the ranges, then what is shown, each once for every change."""
+        if self._fitting:
+            return
+        self._fitting = True
+        try:
+            self._fit()
+        finally:
+            self._fitting = False
+        self._show()
 
-    def _show(self, _change: object = None) -> None:
-        chosen = self.stimulus.value
-        page = self.data.page(chosen, self.modality.value, self.sample.value, self.k.value)
-        self.stimulus_card.value = _stimulus_card(self.data, chosen)
-        shown = [_own_card(page)] if page.weights is not None else []
-        shown += [_neighbour_card(page, rank) for rank in range(len(page.ids))]
+    def _fit(self) -> None:
+        """Ranges as the modality has them; moving a slider's end moves a value that lies beyond it."""
+        if self.modality.value is None:  # the chosen button was let go
+            self.modality.value = self._chosen
+        self._chosen = self.modality.value
+        samples, most = self.data.shape(self._chosen)
+        for slider, low, high in (
+            (self.stimulus, 0, len(self.data.stimuli) - 1),
+            (self.sample, 0, max(0, samples - 1)),
+            (self.k, 1, max(1, most)),
+        ):
+            _set_range(slider, low, high)
+        self.sample.disabled, self.k.disabled = samples < 2, most < 2
+
+    def _show(self) -> None:
+        """Everything is made before anything is shown, so that what is shown belongs together."""
+        stimulus, modality = self.stimulus.value, self._chosen
+        card, nothing = _stimulus_card(self.data, stimulus), self.data.nothing(modality)
+        if nothing:
+            shown, shares = [], f'<div class="bram bram-note">{escape(nothing)}</div>'
+        else:
+            page = self.data.page(stimulus, modality, self.sample.value, self.k.value)
+            shown = [_own_card(page)] if page.weights is not None else []
+            shown += [_neighbour_card(page, rank) for rank in range(len(page.ids))]
+            shares = _share_chart(page)
+        self.stimulus_card.value = card
         # one widget a card, made anew: their number follows K
         self.cards.children = [widgets.HTML(html) for html in shown]
-        self.shares.value = _share_chart(page)
+        self.shares.value = shares
+
+
+def _set_range(slider: widgets.IntSlider, low: int, high: int) -> None:
+    """Both ends, in an order in which the smaller never passes the larger."""
+    if low > slider.max:
+        slider.max, slider.min = high, low
+    else:
+        slider.min, slider.max = low, high
 
 
 def _stimulus_card(data: BrowserData, stimulus: int) -> str:
-    captions = "".join(f"<div>{cards.shown_caption(caption)}</div>" for caption in data.captions[stimulus][:2])
+    texts = [_as_text(caption) for caption in data.captions[stimulus][:2]]
+    captions = "".join(f"<div>{cards.shown_caption(text)}</div>" for text in texts)
     image = cards.picture(data.stimuli[stimulus], f"stimulus {stimulus}")
     return cards.card(f"stimulus {stimulus}", image, f'<div class="bram-caption">{captions}</div>')
 
@@ -184,10 +276,12 @@ def _own_card(page: Page) -> str:
 
 def _neighbour_card(page: Page, rank: int) -> str:
     similarity, found = float(page.similarity[rank]), page.pictures[rank]
+    finite = page.similarity[np.isfinite(page.similarity)]
     image = cards.picture(None, found) if isinstance(found, str) else cards.picture(found, f"neighbour {rank + 1}")
     # a cosine fills its share of the bar; z-scored sums of both modalities exceed 1 and are drawn against the largest
-    share = similarity / max(1.0, float(page.similarity.max()))
-    parts = [image, cards.bar("similarity", share, f"{similarity:.3f}", SIMILARITY_COLOUR)]
+    share = similarity / max(1.0, float(finite.max(initial=0)))
+    filled = share if np.isfinite(share) else 0.0
+    parts = [image, cards.bar("similarity", filled, f"{similarity:.3f}", SIMILARITY_COLOUR)]
     if page.weights is not None:
         share = float(page.shares[rank + 1])
         parts.append(cards.bar("weight", share, f"{100 * share:.0f} %", WEIGHT_COLOUR))
@@ -226,7 +320,8 @@ def neighbours_figure(data: BrowserData, stimulus: int, modality: str, sample: i
     rows = 1 if page.weights is None else 2
     figure = Figure(figsize=(2.3 * (k + 1), 2.0 + 2.3 * rows), layout="constrained")
     axes = figure.subplots(rows, k + 1, squeeze=False)
-    _draw_picture(axes[0, 0], data.stimuli[stimulus], f"stimulus {stimulus}", data.captions[stimulus][0])
+    first = next(iter(data.captions[stimulus]), "")
+    _draw_picture(axes[0, 0], data.stimuli[stimulus], f"stimulus {stimulus}", _as_text(first))
     for rank in range(k):
         title = f"neighbour {rank + 1}\nsimilarity {page.similarity[rank]:.3f}"
         _draw_picture(axes[0, rank + 1], page.pictures[rank], title, page.captions[rank])

@@ -24,6 +24,7 @@ from mpl_toolkits.mplot3d.art3d import Line3DCollection
 from nilearn import datasets, plotting, surface
 from nilearn.plotting.surface.html_surface import SurfaceView
 
+from brainram_lib.nsd.errors import NsdError
 from brainram_lib.nsd.layout import NsdLayout
 from brainram_lib.nsd.prepared import PreparedSubject
 from brainram_lib.nsd.surfaces import FSAVERAGE5_VERTICES, voxels_to_fsaverage5
@@ -65,8 +66,10 @@ def on_cortex(
     `method` is 'linear' for data and 'nearest' for labels. Betas on fsaverage need no transform.
 
     Raises:
-        NsdError: a transform file is missing or damaged.
+        NsdError: a transform file is missing or damaged, or no voxel has a finite value.
     """
+    if not np.isfinite(values).any():
+        raise NsdError(_why_nothing(data, len(values)))
     shape = data.volume_shape
     if len(shape) == 3:
         return voxels_to_fsaverage5(layout, data.record["subject"], values, data.voxel_index, shape, method)
@@ -74,6 +77,17 @@ def on_cortex(
     whole[data.voxel_index] = values
     left, right = np.split(whole, 2)
     return left[:FSAVERAGE5_VERTICES], right[:FSAVERAGE5_VERTICES]
+
+
+def _why_nothing(data: PreparedSubject, voxels: int) -> str:
+    nothing = f"a map needs at least one finite value; none of the {voxels} voxels has one."
+    if data.record.get("ncsnr") == "absent":
+        subject = data.record["subject"]
+        return (
+            f"{nothing} Subject {subject} was prepared without NSD's ncsnr, so ncsnr and noise ceilings are unknown: "
+            "`nsd check` names its file; fetch it and prepare the subject again."
+        )
+    return f"{nothing} Check what was handed in."
 
 
 def regions_on_cortex(layout: NsdLayout, data: PreparedSubject, names: Sequence[str]) -> dict[str, Pair]:

@@ -50,7 +50,7 @@ def design_plot(trials: Trials) -> Figure:
 
 
 def roi_table(data: PreparedSubject) -> pd.DataFrame:
-    """Voxels in every region that the source has, both hemispheres and each, with the median ncsnr."""
+    """Voxels in every region that the source has, both hemispheres and each, with the median ncsnr (NaN: has none)."""
     rows = []
     for name in (name for name in data.roi_names if not name.startswith(("lh", "rh")) and data.roi(name).any()):
         mask = data.roi(name)
@@ -62,27 +62,37 @@ def roi_table(data: PreparedSubject) -> pd.DataFrame:
             {"file": file, "region": name, "voxels": int(mask.sum()), **sides, "median ncsnr": round(median, 2)}
         )
     order = {file: position for position, file in enumerate(REGION_FILES)}
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows, columns=None if rows else ["file", "region", "voxels", "median ncsnr"])
     return table.sort_values("file", key=lambda files: files.map(order), kind="stable").set_index(["file", "region"])
 
 
 def histogram(
     values: Mapping[str, Float[np.ndarray, " _n"]], xlabel: str, title: str, chance: float | None = None
 ) -> Figure:
-    """Overlaid histograms of voxels, one outline per name, medians marked; `chance` is a dotted line."""
+    """Overlaid histograms of voxels, one outline per name, medians marked; `chance` is a dotted line.
+
+    Values that are not finite are left out; a name that has no others is named in the legend, without an outline.
+    """
     figure = Figure(figsize=(6.4, 3.4), layout="constrained", facecolor="white")
     axes = figure.subplots()
     finite = {name: array[np.isfinite(array)] for name, array in values.items()}
-    edges = np.histogram_bin_edges(np.concatenate(list(finite.values())), 40)
+    together = np.concatenate(list(finite.values())) if finite else np.empty(0)
+    edges = np.histogram_bin_edges(together.astype(np.float64), 40)
     for position, (name, array) in enumerate(finite.items()):
         colour = PALETTE[position % len(PALETTE)]
+        if not len(array):
+            axes.plot([], color=colour, label=f"{name} (no finite value)")
+            continue
         weights = np.full(len(array), 100 / len(array))
         axes.hist(array, edges, weights=weights, histtype="stepfilled", color=colour, alpha=0.15)
         axes.hist(array, edges, weights=weights, histtype="step", color=colour, linewidth=1.8, label=name)
         axes.axvline(np.median(array), color=colour, linewidth=1.2, linestyle="--")
     if chance is not None:
         axes.axvline(chance, color="0.3", linewidth=1, linestyle=":")
-    axes.legend(frameon=False, fontsize=9)
+    if not len(together):
+        axes.text(0.5, 0.5, "no finite value", ha="center", va="center", transform=axes.transAxes)
+    if finite:
+        axes.legend(frameon=False, fontsize=9)
     _tidy(axes, xlabel, "voxels (%)", title)
     return figure
 
@@ -102,5 +112,11 @@ def by_area(data: PreparedSubject, values: Shaped[np.ndarray, " voxels"]) -> dic
 
 
 def ceiling(data: PreparedSubject, split: str = "test") -> Float[np.ndarray, " voxels"]:
-    """Noise ceiling of each voxel in percent of variance, for as many repetitions as the rows of a split average."""
+    """Noise ceiling of each voxel in percent of variance, for as many repetitions as the rows of a split average.
+
+    NaN where there is no ncsnr.
+
+    Raises:
+        NsdError: an ncsnr is negative, or the split has no rows.
+    """
     return 100 * noise_ceiling(data.ncsnr, data.n_averaged(split))
