@@ -52,6 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"brainram_lib: {_sentence(problem)}", file=sys.stderr)
         return FAILED
+    except Exception as problem:  # what nobody foresaw: one line for the user, the place with --traceback
+        if chosen.traceback:
+            raise
+        said = " ".join(str(problem).split())[:300]
+        print(
+            f"brainram_lib: {type(problem).__name__}: {said} (--traceback shows where; please report it)",
+            file=sys.stderr,
+        )
+        return FAILED
 
 
 def _sentence(problem: Exception) -> str:
