@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -27,6 +27,7 @@ CHECKPOINT_SECONDS = 60.0
 CONSTANT, ONE_CYCLE = "constant", "one-cycle"
 
 
+@runtime_checkable
 class Task(Protocol):
     """What a training is of. The loop knows neither networks nor data."""
 

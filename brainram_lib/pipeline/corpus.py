@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 from brainram_lib.core.locks import held
 from brainram_lib.core.marks import fingerprint
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 CORPORA = "corpora"
 
 
+@runtime_checkable
 class CorpusSource(Protocol):
     """Where image-text pairs come from. `key` names the corpus by its content."""
 
