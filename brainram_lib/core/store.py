@@ -78,7 +78,9 @@ class Stage:
     def described(self) -> dict[str, Any]:
         """What its key is a hash of."""
         inputs = {name: stage.key for name, stage in self.inputs.items()}
-        return {"stage": self.name, "version": self.VERSION, "settings": self.keyed_fields, "inputs": inputs}
+        # a subclass may inherit the name, and makes something else
+        names = {"stage": self.name, "class": type(self).__name__, "version": self.VERSION}
+        return {**names, "settings": self.keyed_fields, "inputs": inputs}
 
     @cached_property
     def key(self) -> str:
