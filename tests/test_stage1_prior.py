@@ -9,7 +9,8 @@ from brainram_lib.stage1.losses import flat_unit, info_nce, mixco
 from brainram_lib.stage1.prior import Prior
 from brainram_lib.stage1.projector import Projector
 from brainram_lib.stage1.settings import NetworkSettings, ProjectorSettings, Stage1Settings
-from brainram_lib.stage1.training import Examples, one_cycle, stage1_loss, train_prior, weighted_mse
+from brainram_lib.core.loop import one_cycle
+from brainram_lib.stage1.training import Examples, stage1_loss, train_prior, weighted_mse
 
 N, VOXELS, TOKENS, WIDTH = 22, 13, 5, 6
 PROJECTOR = ProjectorSettings(hidden=9, width=7, blocks=1, dropout=0.1, voxel_dropout=0.1)
@@ -20,7 +21,7 @@ SETTINGS = Stage1Settings(
     batch=8,
     temperature=0.1,
     diffusion_steps=10,
-    sample_steps=4,
+    validation_steps=4,
 )
 LINEAR = replace(SETTINGS, projector=replace(PROJECTOR, linear_path=True))
 
@@ -137,5 +138,5 @@ def test_training_lowers_the_loss_and_an_interrupted_one_ends_bit_identical(tmp_
 def test_nan_betas_stop_the_training_with_a_sentence(tmp_path):
     rows = examples()
     rows.betas[2, 3] = float("nan")
-    with pytest.raises(ValueError, match="betas or targets hold NaN"):
+    with pytest.raises(ValueError, match="inputs or targets hold NaN"):
         train_prior(SETTINGS, rows, examples(n=7), tmp_path, 0, "nan")
