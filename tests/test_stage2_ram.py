@@ -50,7 +50,10 @@ def test_training_brings_p_closer_to_the_target_and_resumes_bit_identical(tmp_pa
     ram, history = train_fusion(SETTINGS, rows, rows, tokens_of, tmp_path / "whole", 3, "ram")
     assert history[-1]["val_mse"] < history[-1]["val_mse_p"]
 
+    from brainram_lib.core import loop
     from brainram_lib.stage2 import training
+
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0)
 
     real, calls = training.validation_row, []
 
