@@ -87,7 +87,9 @@ def test_a_training_that_was_killed_ends_bit_identical(tmp_path, whole, monkeypa
     monkeypatch.setattr(loop, "_epoch", lambda *arguments: epochs.append(arguments[3]) or real(*arguments))
     again = weights_of(store, stage, file)
     assert 0 < epochs[0] and epochs[-1] == EPOCHS - 1, "it went on and did not begin anew"
-    assert all(torch.equal(weight, again[name]) for name, weight in expected.items()) and again.keys() == expected.keys()
+    assert (
+        all(torch.equal(weight, again[name]) for name, weight in expected.items()) and again.keys() == expected.keys()
+    )
     assert store.result(stage).json("history") == history and len(history) == EPOCHS
     assert not (store.result(stage).folder / CHECKPOINT).exists()
 

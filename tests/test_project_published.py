@@ -9,7 +9,7 @@ import pytest
 from brainram_lib import encoders
 from brainram_lib.core.published import CLIP_VIT_L14, PUBLISHED, REVISION, VERSATILE_DIFFUSION, Published
 from brainram_lib.encoders import ClipTokens
-from brainram_lib.pipeline.weights import EncoderWeights, GeneratorWeights
+from brainram_lib.pipeline.weights import GeneratorWeights
 from brainram_lib.profiles import PAPER
 
 SOME = Published("toy", "owner/toy", "ab" * 20, ("part/*", "config.json"), 0.1, "MIT", "tests", "nowhere")
@@ -88,6 +88,6 @@ def test_without_weights_the_loaders_say_what_to_fetch(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match="Fetch it: hf download timm/vit_large_patch14_clip_224.openai"):
         ClipTokens.from_open_clip(PAPER.encoder, "openai")
     with pytest.raises(FileNotFoundError, match="Fetch it: hf download shi-labs/versatile-diffusion"):
-        GeneratorWeights(PAPER.generation.checkpoint).folder
+        _ = GeneratorWeights(PAPER.generation.checkpoint).folder
     with pytest.raises(FileNotFoundError, match="no generator is at 'elsewhere'"):
-        GeneratorWeights("elsewhere").folder
+        _ = GeneratorWeights("elsewhere").folder

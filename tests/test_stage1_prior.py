@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from brainram_lib.core.loop import one_cycle
 from brainram_lib.stage1.losses import flat_unit, info_nce, mixco
 from brainram_lib.stage1.prior import Prior
 from brainram_lib.stage1.projector import Projector
 from brainram_lib.stage1.settings import NetworkSettings, ProjectorSettings, Stage1Settings
-from brainram_lib.core.loop import one_cycle
 from brainram_lib.stage1.training import Examples, stage1_loss, train_prior, weighted_mse
 
 N, VOXELS, TOKENS, WIDTH = 22, 13, 5, 6
