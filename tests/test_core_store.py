@@ -214,7 +214,7 @@ def test_the_record_holds_what_the_result_was_made_from_and_with(tmp_path):
     assert record["inputs"] == {"source": Source().key}
     assert record["library"] == library() and record["library"]["version"]
     assert re.fullmatch(r"[0-9a-f]{12}\+?", record["library"]["commit"])
-    assert record["wall_seconds"] >= 0 and record["peak_memory_gib"] >= 0 and record["versions"]["torch"]
+    assert record["wall_seconds"] >= 0 and record["peak_memory_gib"] > 0 and record["versions"]["torch"]
 
 
 def test_records_are_of_finished_results_alone(tmp_path):
