@@ -3,11 +3,11 @@
     python benchmarks/bench_generation_quality.py [--pictures 100] [--steps 5 8 10 20] [--guidance 1 2] [--model FOLDER]
 
 Scenes of the embedded world that no network was trained on and that are no stimuli (of the probe's set, behind those it
-was fitted on) are encoded, and painted again from their own image and text tokens, every time from the same noise. A
+was fitted on) are encoded, and generated again from their own image and text tokens, every time from the same noise. A
 row is printed for each setting:
 
 - pictures per second, denoising and decoding together;
-- agreement, the mean PSNR (dB) with what 50 steps of ddim paint at the same guidance;
+- agreement, the mean PSNR (dB) with what 50 steps of ddim give at the same guidance;
 - PSNR (dB) to the scene itself;
 - top-1, how often the picture's mini CLIP embedding is nearest to its own scene's among all;
 - named, how often the probe names a category that the scene shows.
@@ -20,7 +20,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,10 +30,14 @@ from jaxtyping import Bool, Float, UInt8
 from brainram_lib.encoders import ClipTokens, load_encoder
 from brainram_lib.evaluation.backbones import FeatureNetwork, load_network
 from brainram_lib.evaluation.probe import Probe, label_matrix
+from brainram_lib.generation.generator import Generator
 from brainram_lib.generation.sampling import SCHEDULERS
-from brainram_lib.painting import Painter, load_painter
-from brainram_lib.profiles import MINI, Profile, changed
-from brainram_lib.scoring import PROBE, PROBE_SET
+from brainram_lib.generation.settings import GenerationSettings
+from brainram_lib.pipeline.pictures import generator_of
+from brainram_lib.pipeline.scores import PROBE
+from brainram_lib.pipeline.weights import EncoderWeights, GeneratorWeights
+from brainram_lib.profiles import MINI
+from brainram_lib.recipes.probe import PROBE_SET
 from brainram_lib.world.captions import captions_of
 from brainram_lib.world.scenes import render, scene_of
 
@@ -44,7 +48,7 @@ Pictures = UInt8[np.ndarray, "n height width 3"]
 
 @dataclass
 class Scenes:
-    """What is painted, and what paints and judges."""
+    """What is generated, and what measures it."""
 
     pictures: Pictures
     image_tokens: Float[np.ndarray, "n tokens width"]
@@ -79,11 +83,11 @@ def psnr(made: Pictures, truth: Pictures) -> float:
     return float(np.minimum(60, 10 * np.log10(255**2 / np.maximum(error, 1e-9))).mean())
 
 
-def painted(painter: Painter, profile: Profile, scenes: Scenes, label: str) -> tuple[Pictures, float]:
-    """The pictures at a profile's settings, and pictures per second."""
-    own = Painter(profile, painter.model, painter.null_image, painter.null_text)
+def generated(generator: Generator, settings: GenerationSettings, scenes: Scenes, label: str) -> tuple[Pictures, float]:
+    """The pictures at some settings, and pictures per second."""
+    own = Generator(settings, generator.model, generator.null_image, generator.null_text)
     started = time.perf_counter()
-    made = own.paint(scenes.image_tokens, scenes.text_tokens, label)
+    made = own.generate(scenes.image_tokens, scenes.text_tokens, label)
     return made, len(made) / (time.perf_counter() - started)
 
 
@@ -94,19 +98,19 @@ def row(name: str, speed: float | None, agreement: float | None, quality: tuple[
     return f"| {name} | {seen[0]} | {seen[1]} | {to_scene:.1f} | {top1:.2f} | {named:.2f} |"
 
 
-def compare(painter: Painter, scenes: Scenes, guidance: list[float], steps: list[int]) -> list[str]:
+def compare(generator: Generator, scenes: Scenes, guidance: list[float], steps: list[int]) -> list[str]:
     """Every row of the table."""
     rows = [row("the scenes themselves", None, None, scenes.quality(scenes.pictures))]
-    rows.append(row("autoencoder", None, None, scenes.quality(painter.round_trip(scenes.pictures))))
-    painted(painter, changed(MINI, generation__steps=1), scenes, "warm up")
+    rows.append(row("autoencoder", None, None, scenes.quality(generator.round_trip(scenes.pictures))))
+    generated(generator, replace(MINI.generation, steps=1), scenes, "warm up")
     for scale in guidance:
-        settings = {"generation__guidance_scale": scale}
-        longest = changed(MINI, **settings, generation__scheduler="ddim", generation__steps=REFERENCE_STEPS)
-        best, speed = painted(painter, longest, scenes, f"ddim, {REFERENCE_STEPS}")
+        settings = replace(MINI.generation, guidance_scale=scale)
+        longest = replace(settings, scheduler="ddim", steps=REFERENCE_STEPS)
+        best, speed = generated(generator, longest, scenes, f"ddim, {REFERENCE_STEPS}")
         rows.append(row(f"ddim, {REFERENCE_STEPS} steps, guidance {scale:g}", speed, None, scenes.quality(best)))
         for name, count in itertools.product(SCHEDULERS, steps):
-            profile = changed(MINI, **settings, generation__scheduler=name, generation__steps=count)
-            made, speed = painted(painter, profile, scenes, f"{name}, {count}")
+            one = replace(settings, scheduler=name, steps=count)
+            made, speed = generated(generator, one, scenes, f"{name}, {count}")
             title = f"{name}, {count} steps, guidance {scale:g}"
             rows.append(row(title, speed, psnr(made, best), scenes.quality(made)))
     return rows
@@ -123,8 +127,10 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     scenes = Scenes.make(given.pictures)
-    profile = changed(MINI, generation__checkpoint=str(given.model)) if given.model else MINI
-    rows = compare(load_painter(profile, scenes.encoder), scenes, given.guidance, given.steps)
+    weights = GeneratorWeights(str(given.model) if given.model else MINI.generation.checkpoint)
+    rows = compare(
+        generator_of(MINI.generation, weights, EncoderWeights(MINI.encoder)), scenes, given.guidance, given.steps
+    )
     mix = MINI.generation.text_mix
     print(f"{given.pictures} scenes, {given.threads} thread(s), torch {torch.__version__}, text mix {mix}")
     print("| setting | pictures/s | agreement, dB | PSNR, dB | top-1 | named |\n|---|---|---|---|---|---|")

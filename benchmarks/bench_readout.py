@@ -21,9 +21,9 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from brainram_lib.encoders import ClipTokens, PooledTextReadout, load_encoder
+from brainram_lib.pipeline.search import fit_readouts
 from brainram_lib.profiles import MINI
 from brainram_lib.recipes.material import captions_of_set
-from brainram_lib.search import fit_readouts
 from brainram_lib.world.captions import web_caption
 from brainram_lib.world.corpus import CORPUS_SET
 from brainram_lib.world.scenes import scene_of
@@ -48,7 +48,7 @@ class CorpusCaptions:
 
 
 def fitted(encoder: ClipTokens, captions: int) -> PooledTextReadout:
-    """The readout as `Workbench.readout` fits it."""
+    """The readout as the stage `Readouts` fits it."""
     with tempfile.TemporaryDirectory() as folder:
         fit_readouts(Path(folder), CorpusCaptions(captions), encoder, words=False)
         return PooledTextReadout.load(Path(folder) / "readout.safetensors")
@@ -90,7 +90,7 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     encoder = load_encoder("mini")
     readout = fitted(encoder, given.fit)
-    beyond = range(MINI.corpus_pairs, MINI.corpus_pairs + given.captions)
+    beyond = range(MINI.corpus.pairs, MINI.corpus.pairs + given.captions)
     unseen = CorpusCaptions(len(beyond))
     sets = {
         "single captions": [[unseen.caption(item)] for item in tqdm(beyond, desc="captions")],

@@ -33,8 +33,8 @@ from brainram_lib.stage2.ram import Ram
 GB, TERA, HOUR = 1e9, 1e12, 3600
 TRAIN_IMAGES, TEST_IMAGES = 8_859, 982  # 37 sessions (paper, 4.2)
 BYTES_OF_A_TRAINED_WEIGHT = 16
-# BrainRAM with and without RAM paint every sample of the prior, ridge as often; the ceiling is painted once.
-PAINTED_AS_SAMPLES, PAINTED_ONCE = 3, 1
+# BrainRAM with and without RAM generate from every sample of the prior, ridge as often; the ceiling generates once.
+GENERATED_AS_SAMPLES, GENERATED_ONCE = 3, 1
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def weights_of(module: nn.Module) -> int:
 
 def stage1(profile: Profile, modality: str, shape: tuple[int, int], voxels: int) -> list[Need]:
     """Training one prior, with the plain scan and with the kernel, and sampling from it."""
-    settings, fit = profile.stage1, TRAIN_IMAGES - profile.data.validation_images
+    settings, fit = profile.stage1, TRAIN_IMAGES - profile.split.validation
     prior, betas = Prior(settings, voxels, *shape), torch.empty(settings.batch, voxels)
     # one batch of betas as they are, one of mixed betas
     _, plain = counted(prior, lambda: prior.condition(betas, None))
@@ -89,7 +89,7 @@ def stage1(profile: Profile, modality: str, shape: tuple[int, int], voxels: int)
     denoising, network = counted(prior, lambda: prior.network(both, times, both))
     held = BYTES_OF_A_TRAINED_WEIGHT * weights_of(prior)
     operations = 3 * (2 * projecting + denoising) * (fit // settings.batch) * settings.epochs
-    passes = (TRAIN_IMAGES + TEST_IMAGES) * settings.samples * settings.sample_steps
+    passes = (TRAIN_IMAGES + TEST_IMAGES) * profile.sampling.samples * profile.sampling.steps
     note = f"{weights_of(prior) / 1e6:.0f} M weights, batch {settings.batch}, {settings.epochs} epochs"
     return [
         Need(f"Stage I, {modality}, plain scan", held + 2 * plain + network, operations, note),
@@ -108,7 +108,7 @@ def stage2(profile: Profile, modality: str, shape: tuple[int, int]) -> Need:
     settings, k = profile.stage2, profile.retrieval.neighbours
     ram, p = Ram(settings, k, *shape), torch.empty(settings.batch, *shape)
     operations, kept = counted(ram, lambda: ram(p, torch.empty(settings.batch, k, *shape)))
-    steps = -(-(TRAIN_IMAGES - profile.data.validation_images) // settings.batch)
+    steps = -(-(TRAIN_IMAGES - profile.split.validation) // settings.batch)
     # p, its neighbours and the target come to the device in single precision
     batch = 4 * p.numel() * (k + 2)
     memory = BYTES_OF_A_TRAINED_WEIGHT * weights_of(ram) + kept + batch
@@ -117,7 +117,7 @@ def stage2(profile: Profile, modality: str, shape: tuple[int, int]) -> Need:
 
 
 def generation(profile: Profile, shapes: dict[str, tuple[int, int]]) -> Need:
-    """Painting the test images of every system in half precision, with guidance."""
+    """Generating the test images of every system in half precision, with guidance."""
     settings = profile.generation
     unet = DualGuidedUNet(IMAGE_UNET, image_tokens=shapes["image"], text_tokens=shapes["text"]).requires_grad_(False)
     vae = AutoencoderKL(**AUTOENCODER).requires_grad_(False)
@@ -125,7 +125,7 @@ def generation(profile: Profile, shapes: dict[str, tuple[int, int]]) -> Need:
     tokens = [torch.empty(1, *shapes[modality]) for modality in ("image", "text")]
     one, _ = counted(unet, lambda: unet(latents, torch.empty(()), *tokens, settings.text_mix))
     decode, _ = counted(vae, lambda: vae.decode(latents))
-    pictures = TEST_IMAGES * (PAINTED_AS_SAMPLES * profile.stage1.samples + PAINTED_ONCE)
+    pictures = TEST_IMAGES * (GENERATED_AS_SAMPLES * profile.sampling.samples + GENERATED_ONCE)
     passes = settings.steps * (1 if settings.guidance_scale == 1 else 2)
     note = f"{pictures:,} pictures, {passes} passes of {one / TERA:.2f} TFLOP and one decoding of {decode / TERA:.2f}"
     memory = 2 * (weights_of(unet) + weights_of(vae))

@@ -9,7 +9,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -222,6 +222,18 @@ class NsdCheckParser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
 
+class SystemNames:
+    """The systems that are registered, asked for when one is named or help is printed: they load slowly."""
+
+    def __iter__(self) -> Iterator[str]:
+        from brainram_lib.systems import systems
+
+        return (system.name for system in systems())
+
+    def __contains__(self, name: object) -> bool:
+        return name in list(self)
+
+
 def _parser() -> argparse.ArgumentParser:
     from brainram_lib.experiments.command import add_to as add_experiments
     from brainram_lib.setup.saved import add_to as add_runs
@@ -238,7 +250,9 @@ def _parser() -> argparse.ArgumentParser:
     _stage(commands, "prepare", prepare)
     _modality(_stage(commands, "prior", prior))
     _modality(_stage(commands, "ram", ram))
-    _stage(commands, "reconstruct", reconstruct).add_argument("--system", default="brainram", help="default: brainram")
+    _stage(commands, "reconstruct", reconstruct).add_argument(
+        "--system", default="brainram", choices=SystemNames(), metavar="SYSTEM", help="%(choices)s; default: brainram"
+    )
     printed = _stage(commands, "scores", scores).add_mutually_exclusive_group()
     printed.add_argument("--json", action="store_true", help="print the records as JSON")
     printed.add_argument("--markdown", action="store_true", help="print the tables as markdown")

@@ -31,7 +31,7 @@ class SplitSettings(Settings):
     """
 
     validation: int = number(300, low=1)
-    images: tuple[int, int] | None = None
+    images: tuple[int, int] | None = number(None, low=1)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,13 @@ from brainram_lib.stage2.settings import Stage2Settings
 
 N, TEST, VALIDATION, VOXELS, TOKENS, WIDTH, CORPUS, SAMPLES, K = 25, 6, 5, 11, 3, 8, 9, 2, 2
 PROFILE = replace(
-    changed(MINI, data__validation_images=VALIDATION, retrieval__neighbours=K),
+    changed(
+        MINI,
+        split__validation=VALIDATION,
+        retrieval__neighbours=K,
+        sampling__samples=SAMPLES,
+        sampling__steps=3,
+    ),
     stage1=Stage1Settings(
         projector=ProjectorSettings(hidden=9, width=8, blocks=1, dropout=0.1, voxel_dropout=0.1, linear_path=True),
         network=NetworkSettings(width=8, depth=1, heads=2),
@@ -19,8 +25,7 @@ PROFILE = replace(
         batch=8,
         temperature=0.1,
         diffusion_steps=10,
-        sample_steps=3,
-        samples=SAMPLES,
+        validation_steps=3,
     ),
     stage2=Stage2Settings(heads=2, fusion_hidden=6, epochs=2, batch=7, temperature=0.1, rate=3e-3, dropout=0.1),
 )

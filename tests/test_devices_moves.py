@@ -4,21 +4,22 @@ import numpy as np
 import pytest
 import torch
 from elsewhere import DEVICE, Elsewhere, SecondDevice
-from small_stages import CORPUS, PROFILE, TOKENS, VALIDATION, VOXELS, WIDTH, K, small_data
+from given_stages import SmallRun
+from small_stages import PROFILE, VALIDATION, small_data
 from test_generation_sampling import IMAGE_TOKENS, TEXT_TOKENS, UNET, VAE
 from test_generation_sampling import tokens as generation_tokens
 
-from brainram_lib import stages
 from brainram_lib.attribution.decoders import PriorDecoder
 from brainram_lib.attribution.gradients import integrated_gradients
 from brainram_lib.attribution.scores import TokenAgreement
 from brainram_lib.core.devices import accelerator, seeded
 from brainram_lib.core.ridge import fit_ridge
+from brainram_lib.core.store import Store
 from brainram_lib.encoders import load_encoder
 from brainram_lib.evaluation.backbones import load_network
 from brainram_lib.generation import sampling
 from brainram_lib.generation.versatile_diffusion import VersatileDiffusion
-from brainram_lib.stage2.training import RamExamples, train_ram
+from brainram_lib.stage2.training import RamExamples, train_fusion
 
 # torch takes what says 'meta' for empty, and warns that nothing was loaded into it.
 pytestmark = [
@@ -29,8 +30,8 @@ pytestmark = [
 
 @pytest.fixture
 def second_device(monkeypatch):
-    for room in ("stages", "stage1.training", "stage2.training", "evaluation.backbones"):
-        monkeypatch.setattr(f"brainram_lib.{room}.accelerator", lambda: DEVICE)
+    for module in ("core.devices", "stage1.training", "stage2.training", "evaluation.backbones"):
+        monkeypatch.setattr(f"brainram_lib.{module}.accelerator", lambda: DEVICE)
     with SecondDevice():
         yield
 
@@ -40,48 +41,39 @@ def data():
     return small_data()
 
 
-def run_stages(folder, data):
-    """Both stages, from betas to refined estimates; returns every array that they wrote."""
-    betas, linear, targets, ids, corpus = data
-    for name in ("prior", "estimates", "ram", "refined"):
-        (folder / name).mkdir()
-    stages.make_prior(folder / "prior", PROFILE, betas["train"], linear["train"], targets["train"], 1, "prior")
-    prior = stages.load_prior(folder / "prior", PROFILE, VOXELS, TOKENS, WIDTH)
-    stages.make_estimates(folder / "estimates", PROFILE, prior, betas, linear, 1)
-    samples = {split: np.load(folder / "estimates" / f"{split}.npy", mmap_mode="r") for split in betas}
-    tokens_of = stages.CorpusTokens(np.arange(CORPUS), corpus, prior.whitening)
-    common = PROFILE, prior.whitening, samples["train"], ids["train"], targets["train"], tokens_of
-    stages.make_ram(folder / "ram", *common, 1, "ram")
-    ram = stages.load_ram(folder / "ram", PROFILE, K, TOKENS, WIDTH)
-    stages.make_refined(folder / "refined", ram, prior.whitening, samples["test"], ids["test"], tokens_of)
-    return prior, ram, {path.relative_to(folder): np.load(path) for path in folder.rglob("*.npy")}
+def run_stages(folder):
+    """Both stages, from betas to refined estimates; returns prior, fusion and every array that they wrote."""
+    run, store = SmallRun(), Store(folder)
+    results = {stage.name: store.result(stage).folder for stage in run.stages}
+    arrays = {f"{name}/{path.name}": np.load(path) for name, at in results.items() for path in at.glob("*.npy")}
+    return run.prior.load(store), run.fusion.load(store), arrays
 
 
 @pytest.fixture(scope="module")
-def on_the_processor(tmp_path_factory, data):
-    return run_stages(tmp_path_factory.mktemp("processor"), data)
+def on_the_cpu(tmp_path_factory):
+    return run_stages(tmp_path_factory.mktemp("cpu"))
 
 
-def test_without_a_gpu_the_processor_computes():
+def test_without_a_gpu_the_cpu_computes():
     assert accelerator().type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def test_both_stages_give_the_same_on_a_second_device(tmp_path, data, on_the_processor, second_device):
-    prior, ram, found = run_stages(tmp_path, data)
-    assert prior.device == ram.device == DEVICE and isinstance(prior.whitening.mean, Elsewhere)
+def test_both_stages_give_the_same_on_a_second_device(tmp_path, on_the_cpu, second_device):
+    prior, fusion, found = run_stages(tmp_path)
+    assert prior.device == fusion.device == DEVICE and isinstance(prior.whitening.mean, Elsewhere)
     assert len(found) == 4
     for name, array in found.items():
-        np.testing.assert_allclose(array, on_the_processor[2][name], atol=2e-3, rtol=2e-3, err_msg=str(name))
+        np.testing.assert_allclose(array, on_the_cpu[2][name], atol=2e-3, rtol=2e-3, err_msg=str(name))
 
 
-def test_samples_and_means_return_to_where_the_betas_were(data, on_the_processor, second_device):
+def test_samples_and_means_return_to_where_the_betas_were(data, on_the_cpu, second_device):
     betas, linear = (torch.from_numpy(part["test"]) for part in data[:2])
-    prior = on_the_processor[0]
-    here = prior.sample(betas, linear, seed=3), prior.predict(betas, linear)
+    prior = on_the_cpu[0]
+    here = prior.sample(betas, linear, seed=3, steps=3), prior.predict(betas, linear)
     try:
         prior.to(DEVICE)
-        there = prior.sample(betas, linear, seed=3), prior.predict(betas, linear)
-        moved = prior.sample(betas.to(DEVICE), linear.to(DEVICE), seed=3)
+        there = prior.sample(betas, linear, seed=3, steps=3), prior.predict(betas, linear)
+        moved = prior.sample(betas.to(DEVICE), linear.to(DEVICE), seed=3, steps=3)
     finally:
         prior.cpu()
     assert {one.device.type for one in there} == {"cpu"} and moved.device == DEVICE
@@ -90,8 +82,10 @@ def test_samples_and_means_return_to_where_the_betas_were(data, on_the_processor
 
 
 def test_a_training_goes_on_on_another_device(tmp_path, data, monkeypatch):
+    from brainram_lib.core import loop
     from brainram_lib.stage1 import training
 
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0)
     betas, linear, targets, *_ = data
     parts = [torch.from_numpy(part["train"]) for part in (betas, linear, targets)]
     held = training.Examples(*(part[:VALIDATION] for part in parts))
@@ -118,23 +112,23 @@ def test_a_training_goes_on_on_another_device(tmp_path, data, monkeypatch):
         torch.testing.assert_close(resumed.state_dict()[name], weight, atol=1e-4, rtol=1e-4, msg=name)
 
 
-def test_a_ram_learns_on_a_second_device_from_tensors_in_memory(tmp_path, data, second_device):
+def test_a_fusion_learns_on_a_second_device_from_tensors_in_memory(tmp_path, data, second_device):
     _, _, targets, ids, corpus = data
     goal, known = torch.from_numpy(targets["train"]), corpus.float()
     rows = RamExamples(torch.stack([goal + 0.3, goal - 0.2], 1), torch.from_numpy(ids["train"]), goal)
-    ram, _ = train_ram(PROFILE.stage2, rows, rows, lambda asked: known[asked], tmp_path, 1, "ram")
+    ram, _ = train_fusion(PROFILE.stage2, rows, rows, lambda asked: known[asked], tmp_path, 1, "ram")
     assert ram.device == DEVICE
 
 
-def test_attributions_are_the_same_on_a_second_device(data, on_the_processor, second_device):
+def test_attributions_are_the_same_on_a_second_device(data, on_the_cpu, second_device):
     betas, _, targets, *_ = data
     ridge = fit_ridge(betas["train"], targets["train"], betas["test"], targets["test"])
     score = TokenAgreement.of(torch.from_numpy(targets["test"]), torch.from_numpy(targets["train"]).mean(0))
     seen, mean = torch.from_numpy(betas["test"]), torch.from_numpy(betas["train"]).mean(0)
-    prior, found = on_the_processor[0], []
+    prior, found = on_the_cpu[0], []
     try:
         for place in ("cpu", DEVICE):
-            decoder = PriorDecoder(prior.to(place), ridge)
+            decoder = PriorDecoder(prior.to(place), ridge, [0])
             found.append(integrated_gradients(decoder, score, seen, mean, steps=4, batch=4, tolerance=1.0))
     finally:
         prior.cpu()
@@ -168,7 +162,7 @@ def test_clip_encodes_the_same_on_a_second_device():
 
 
 @pytest.mark.parametrize("scheduler", sampling.SCHEDULERS)
-def test_the_generator_paints_the_same_on_a_second_device(scheduler):
+def test_the_generator_gives_the_same_on_a_second_device(scheduler):
     model = VersatileDiffusion.random(IMAGE_TOKENS, TEXT_TOKENS, unet_config=UNET, vae_config=VAE)
     settings = {"text_mix": 0.4, "guidance_scale": 2.0, "steps": 2, "scheduler": scheduler, "batch_size": 2}
     here = sampling.generate(model, **generation_tokens(), **settings)

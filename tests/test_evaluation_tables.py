@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from brainram_lib.evaluation.catalogue import IDENTIFICATION, MINI, metric
-from brainram_lib.evaluation.identification import retrieval_from_similarity
+from brainram_lib.evaluation.labels import Labels
 from brainram_lib.evaluation.records import (
     Record,
-    identification_records,
     known,
     leads,
     read_records,
@@ -23,6 +22,8 @@ from brainram_lib.evaluation.tables import (
     reported_section,
     score_table,
 )
+from brainram_lib.systems import systems
+from brainram_lib.systems.scores import labels as registered_labels
 
 
 def scores(**values):
@@ -36,6 +37,10 @@ def scores(**values):
 
 MEASURED = scores(ridge=(0.55, 0.71), brainram=(0.5, 0.93), ceiling=(0.88, 0.99), chance=(0.01, 0.5))
 COLUMNS = (MINI[0], MINI[5])
+LABELS = Labels(
+    {"brainram": "BrainRAM", "ridge": "Ridge", "ceiling": "True tokens (ceiling)", "chance": "Chance"},
+    frozenset({"ceiling", "chance"}),
+)
 
 
 def test_records_hold_the_mean_and_its_interval():
@@ -56,16 +61,9 @@ def test_leads_are_differences_image_by_image():
     assert one.value == pytest.approx((values["brainram"]["clip"] - hard).mean()) and 0 < one.low < one.value < one.high
     # the two intervals overlap where the paired one leaves out zero
     assert records_of("ridge", values["ridge"], subject=2, seed=5)[0].high > values["brainram"]["clip"].mean()
-    table = lead_table([one], COLUMNS[1:], "Lead", embedded=True)
+    table = lead_table([one], COLUMNS[1:], "Lead", embedded=True, labels=LABELS)
     assert table.title.endswith(EMBEDDED) and "| BrainRAM over Ridge | 2.0 [" in table.markdown()
     assert "(n = 50)" in table.text()
-
-
-def test_identification_intervals_are_over_images():
-    similarity = np.random.default_rng(0).normal(size=(20, 20)) + 1.5 * np.eye(20)
-    records = identification_records("ridge", retrieval_from_similarity(similarity, 20, 3), subject=1, seed=0)
-    assert [one.metric for one in records] == ["image_retrieval", "brain_retrieval"]
-    assert all(one.low < one.value < one.high and one.n == 20 for one in records)
 
 
 @pytest.mark.parametrize("name", ["scores.json", "scores.parquet"])
@@ -92,14 +90,36 @@ def test_record_files_are_checked(tmp_path):
 
 
 def test_measured_rows_are_ordered_and_show_their_interval():
-    section = measured_section(MEASURED, COLUMNS)
+    section = measured_section(MEASURED, COLUMNS, LABELS)
     assert list(section.cells.index) == ["BrainRAM", "Ridge", "True tokens (ceiling)", "Chance"]
     assert section.cells.loc["BrainRAM", "mini CLIP ↑ %"] == "93.0 [89.0, 96.0]"
     assert section.cells.loc["Ridge", "PixCorr ↑"] == ".550 [.510, .580]"
 
 
+def test_without_labels_systems_keep_their_names_and_order_and_chance_does_not_compete():
+    section = measured_section(MEASURED, COLUMNS)
+    assert list(section.cells.index) == ["ridge", "brainram", "ceiling", "chance"]
+    assert section.best["PixCorr ↑"].tolist() == [False, False, True, False]
+
+
+def test_rows_can_be_chosen_and_a_system_without_a_title_stands_last():
+    assert list(measured_section(MEASURED, COLUMNS, LABELS, rows=["ridge", "brainram"]).cells.index) == [
+        "Ridge",
+        "BrainRAM",
+    ]
+    more = scores(dream=(0.1, 0.2)) + MEASURED
+    assert list(measured_section(more, COLUMNS, LABELS).cells.index)[-1] == "dream"
+    assert LABELS.title("brainram over dream") == "BrainRAM over dream"
+
+
+def test_the_registered_systems_are_the_labels_of_tables():
+    labels = registered_labels()
+    assert list(labels.titles) == [*(system.name for system in systems()), "chance"]
+    assert labels.bounds == {"shuffled", "ceiling", "chance"} and labels.titles["brainram"] == "BrainRAM"
+
+
 def test_the_best_competes_without_ceiling_and_chance():
-    best = measured_section(MEASURED, COLUMNS).best
+    best = measured_section(MEASURED, COLUMNS, LABELS).best
     assert best["PixCorr ↑"].tolist() == [False, True, False, False]
     assert best["mini CLIP ↑ %"].tolist() == [True, False, False, False]
 
@@ -109,19 +129,19 @@ def test_lower_is_better_for_distances_and_missing_is_a_dash():
         Record("ridge", "image_mse", 0.4, 0.3, 0.5, 9, 1, 0),
         Record("brainram", "image_mse", 0.2, 0.1, 0.3, 9, 1, 0),
     ]
-    section = measured_section(records, (metric("image_mse"), metric("clip")))
+    section = measured_section(records, (metric("image_mse"), metric("clip")), LABELS)
     assert section.best["Image tokens MSE ↓"].tolist() == [True, False]
     assert section.cells.loc["Ridge", "CLIP ↑ %"] == MISSING and not section.best["CLIP ↑ %"].any()
 
 
 def test_several_subjects_have_a_row_each():
     other = [Record("ridge", "pixcorr", 0.2, 0.1, 0.3, 30, 2, 0)]
-    index = list(measured_section(MEASURED + other, COLUMNS).cells.index)
+    index = list(measured_section(MEASURED + other, COLUMNS, LABELS).cells.index)
     assert "Ridge (subject 1, seed 0)" in index and "Ridge (subject 2, seed 0)" in index
 
 
 def test_a_table_of_the_embedded_world_says_so_and_stands_beside_the_reported_rows():
-    table = score_table(MEASURED, COLUMNS, "Table 1", embedded=True, paper_table="1")
+    table = score_table(MEASURED, COLUMNS, "Table 1", embedded=True, labels=LABELS, paper_table="1")
     assert (
         EMBEDDED in table.title
         and EMBEDDED in table.text()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import mmap
 
+import numpy as np
 import pytest
+from given_stages import Given
 
 from brainram_lib.core import measure
 from brainram_lib.core.measure import peak_memory
@@ -58,7 +60,7 @@ def test_a_system_without_marks_still_gives_a_number(monkeypatch, tmp_path):
 
 
 def test_saved_results_carry_it(tmp_path):
-    result = Store(tmp_path).result("stage", {}, {}, lambda folder: None)
+    result = Store(tmp_path).result(Given("measured", {"x": np.ones(3)}))
     assert result.record["peak_memory_gib"] > 0 and "peak_gpu_gib" in result.record
 
 

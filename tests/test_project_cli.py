@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict
 from types import ModuleType, SimpleNamespace
 
 import pytest
 
 from brainram_lib.__main__ import main
+from brainram_lib.evaluation.records import Record
+from brainram_lib.systems import systems
 
 COMMANDS = [
     ["world", "make"], ["world", "sprites"], ["world", "train-clip"], ["world", "train-autoencoder"],
@@ -16,16 +21,21 @@ COMMANDS = [
 ]  # fmt: skip
 
 
-def workbench_that(raises: BaseException | None = None, records: list[dict] | None = None) -> ModuleType:
-    """A stand-in for brainram_lib.workbench whose Workbench raises, or has these scores."""
+def workbench_that(
+    raises: BaseException | None = None, records: Sequence[Record] = (), tables: Sequence[object] = ()
+) -> ModuleType:
+    """A stand-in for brainram_lib.workbench whose Workbench raises, or has these records and tables."""
 
     class Workbench:
         def __init__(self, **settings: object) -> None:
             if raises is not None:
                 raise raises
 
-        def scores(self) -> list[dict]:
-            return records or []
+        def records(self) -> list[Record]:
+            return list(records)
+
+        def score_tables(self) -> Sequence[object]:
+            return tables
 
     module = ModuleType("brainram_lib.workbench")
     module.Workbench = Workbench
@@ -55,20 +65,28 @@ def test_ctrl_c_says_what_is_kept(monkeypatch, capsys):
 
 
 def test_scores_are_printed_as_records(monkeypatch, capsys):
-    monkeypatch.setitem(
-        sys.modules, "brainram_lib.workbench", workbench_that(records=[{"system": "ridge", "value": 0.5}])
-    )
+    record = Record("ridge", "clip", 0.5, 0.4, 0.6, 30, 1, 0)
+    monkeypatch.setitem(sys.modules, "brainram_lib.workbench", workbench_that(records=[record]))
     assert main(["scores", "--profile", "mini", "--subject", "1", "--json"]) == 0
-    assert '"system": "ridge"' in capsys.readouterr().out
+    assert json.loads(capsys.readouterr().out) == [asdict(record)]
 
 
 @pytest.mark.parametrize(("flags", "printed"), [([], "text\n\ntext\n"), (["--markdown"], "marked\n\nmarked\n")])
 def test_scores_are_printed_as_tables(monkeypatch, capsys, flags, printed):
-    monkeypatch.setitem(sys.modules, "brainram_lib.workbench", workbench_that())
     one = SimpleNamespace(text=lambda: "text\n", markdown=lambda: "marked\n")
-    monkeypatch.setattr("brainram_lib.scoring.score_tables", lambda workbench: (one, one))
+    monkeypatch.setitem(sys.modules, "brainram_lib.workbench", workbench_that(tables=(one, one)))
     assert main(["scores", *flags]) == 0
     assert capsys.readouterr().out == printed
+
+
+def test_the_systems_that_can_be_reconstructed_are_the_registered_ones(monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        main(["reconstruct", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert ", ".join(system.name for system in systems()) in shown.replace("- ", "-")
+    with pytest.raises(SystemExit):
+        main(["reconstruct", "--system", "dream"])
+    assert "invalid choice: 'dream' (choose from 'brainram'" in capsys.readouterr().err
 
 
 def test_notebook_parameters_are_checked_before_any_notebook_runs(tmp_path, capsys):

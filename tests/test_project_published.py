@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from brainram_lib import encoders, painting
+from brainram_lib import encoders
 from brainram_lib.core.published import CLIP_VIT_L14, PUBLISHED, REVISION, VERSATILE_DIFFUSION, Published
 from brainram_lib.encoders import ClipTokens
+from brainram_lib.pipeline.weights import GeneratorWeights
 from brainram_lib.profiles import PAPER
 
 SOME = Published("toy", "owner/toy", "ab" * 20, ("part/*", "config.json"), 0.1, "MIT", "tests", "nowhere")
@@ -75,10 +76,10 @@ def test_clip_is_read_from_the_pinned_snapshot(cached, monkeypatch):
 
 def test_the_generator_is_read_from_the_pinned_snapshot(cached, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert painting.checkpoint_folder(PAPER.generation.checkpoint) == cached[VERSATILE_DIFFUSION.name]
+    assert GeneratorWeights(PAPER.generation.checkpoint).folder == cached[VERSATILE_DIFFUSION.name]
     own = tmp_path / "mine"
     (own / "scheduler").mkdir(parents=True)
-    assert painting.checkpoint_folder(str(own)) == own
+    assert GeneratorWeights(str(own)).folder == own
 
 
 def test_without_weights_the_loaders_say_what_to_fetch(tmp_path, monkeypatch):
@@ -87,6 +88,6 @@ def test_without_weights_the_loaders_say_what_to_fetch(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match="Fetch it: hf download timm/vit_large_patch14_clip_224.openai"):
         ClipTokens.from_open_clip(PAPER.encoder, "openai")
     with pytest.raises(FileNotFoundError, match="Fetch it: hf download shi-labs/versatile-diffusion"):
-        painting.checkpoint_folder(PAPER.generation.checkpoint)
+        _ = GeneratorWeights(PAPER.generation.checkpoint).folder
     with pytest.raises(FileNotFoundError, match="no generator is at 'elsewhere'"):
-        painting.checkpoint_folder("elsewhere")
+        _ = GeneratorWeights("elsewhere").folder

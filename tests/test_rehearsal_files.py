@@ -88,8 +88,8 @@ def test_the_profile_is_the_papers_but_for_what_is_shortened(sizes, tmp_path):
     path = tmp_path / "rehearsal_profile.json"
     weights.write_profile(path, sizes)
     profile = profile_of(str(path))
-    assert profile.images == (16, 2) and profile.generation.checkpoint == PAPER.generation.checkpoint
-    assert profile.stage1.samples == PAPER.stage1.samples and profile.generation.guidance_scale == 3.5
+    assert profile.split.images == (16, 2) and profile.generation.checkpoint == PAPER.generation.checkpoint
+    assert profile.sampling.samples == PAPER.sampling.samples and profile.generation.guidance_scale == 3.5
     if sizes is FULL:
         assert profile.stage1.projector == PAPER.stage1.projector and profile.stage1.network == PAPER.stage1.network
         assert profile.encoder == PAPER.encoder and profile.metrics == PAPER.metrics

@@ -17,7 +17,8 @@ from brainram_lib.core.modalities import MODALITIES
 from brainram_lib.setup.rehearsal import run, watch
 from brainram_lib.setup.rehearsal.report import write_report
 from brainram_lib.setup.rehearsal.sizes import FULL, SMALL
-from brainram_lib.workbench import Workbench, all_systems
+from brainram_lib.systems import systems
+from brainram_lib.workbench import Workbench
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -30,15 +31,15 @@ def test_a_small_rehearsal_reaches_the_scores(tmp_path, monkeypatch):
     workbench = Workbench(
         str(tmp_path / run.PROFILE), runs=tmp_path / "runs", nsd_root=tmp_path / "nsd", corpus_root=tmp_path / "corpus"
     )
-    assert workbench.profile.name == "rehearsal" and not workbench.profile.embedded_world
+    assert workbench.profile.name == "rehearsal" and not workbench.run.source.simulated
     assert len(workbench.stimuli("test")) == len(workbench.captions("test")) == 2
     assert workbench.betas()["train"].shape == (16, 230)
-    scores = workbench.scores()
-    assert {row["system"] for row in scores} >= set(all_systems())
+    records = workbench.records()
+    assert {one.system for one in records} == {*(system.name for system in systems()), "chance"}
     assert workbench.samples("brainram").shape == (2, 4, 64, 64, 3)
     assert workbench.browser_data().modalities == MODALITIES
     report = write_report(tmp_path, {"sizes": "small", "machine": run.machine(), "steps": []}).read_text()
-    assert "| reconstructions-brainram | " in report and "samples uint8 (2, 4, 64, 64, 3)" in report
+    assert "| generated | " in report and "samples uint8 (2, 4, 64, 64, 3)" in report
     assert "No score of a rehearsal means anything" in report
 
 

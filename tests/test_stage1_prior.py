@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from brainram_lib.core.loop import one_cycle
 from brainram_lib.stage1.losses import flat_unit, info_nce, mixco
 from brainram_lib.stage1.prior import Prior
 from brainram_lib.stage1.projector import Projector
 from brainram_lib.stage1.settings import NetworkSettings, ProjectorSettings, Stage1Settings
-from brainram_lib.stage1.training import Examples, one_cycle, stage1_loss, train_prior, weighted_mse
+from brainram_lib.stage1.training import Examples, stage1_loss, train_prior, weighted_mse
 
 N, VOXELS, TOKENS, WIDTH = 22, 13, 5, 6
 PROJECTOR = ProjectorSettings(hidden=9, width=7, blocks=1, dropout=0.1, voxel_dropout=0.1)
@@ -20,7 +21,7 @@ SETTINGS = Stage1Settings(
     batch=8,
     temperature=0.1,
     diffusion_steps=10,
-    sample_steps=4,
+    validation_steps=4,
 )
 LINEAR = replace(SETTINGS, projector=replace(PROJECTOR, linear_path=True))
 
@@ -77,7 +78,7 @@ def test_a_missing_or_spare_linear_estimate_is_refused(path, linear):
 
 
 def test_an_unknown_backbone_is_named():
-    with pytest.raises(ValueError, match="'backbone' must be one of"):
+    with pytest.raises(ValueError, match="'backbone' of ProjectorSettings must be text, one of mamba, mlp. 'lstm' was"):
         Projector(replace(PROJECTOR, backbone="lstm"), VOXELS, TOKENS, WIDTH)
 
 
@@ -91,7 +92,7 @@ def test_the_forward_process_is_equation_one():
 def test_samples_differ_between_seeds_and_repeat_with_the_same():
     prior, rows = Prior(SETTINGS, VOXELS, TOKENS, WIDTH).eval(), examples()
     torch.nn.init.normal_(prior.network.leave.weight)
-    first, again, other = (prior.sample(rows.betas, None, seed) for seed in (3, 3, 4))
+    first, again, other = (prior.sample(rows.betas, None, seed, 4) for seed in (3, 3, 4))
     torch.testing.assert_close(first, again)
     assert not torch.allclose(first, other)
 
@@ -114,7 +115,10 @@ def test_training_lowers_the_loss_and_an_interrupted_one_ends_bit_identical(tmp_
     whole, history = train_prior(SETTINGS, rows, held, tmp_path / "whole", 5, "whole")
     assert len(history) == 3 and history[-1]["mse"] < history[0]["mse"]
 
+    from brainram_lib.core import loop
     from brainram_lib.stage1 import training
+
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0)
 
     real, calls = training.validation_row, []
 
@@ -137,5 +141,25 @@ def test_training_lowers_the_loss_and_an_interrupted_one_ends_bit_identical(tmp_
 def test_nan_betas_stop_the_training_with_a_sentence(tmp_path):
     rows = examples()
     rows.betas[2, 3] = float("nan")
-    with pytest.raises(ValueError, match="betas or targets hold NaN"):
+    with pytest.raises(ValueError, match="inputs or targets hold NaN"):
         train_prior(SETTINGS, rows, examples(n=7), tmp_path, 0, "nan")
+
+
+def test_a_resumed_training_samples_after_the_same_epochs(tmp_path, monkeypatch):
+    from brainram_lib.core import loop
+
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0)
+    settings, rows, held = replace(SETTINGS, epochs=21), examples(), examples(n=7)
+    _, history = train_prior(settings, rows, held, tmp_path / "whole", 5, "whole")
+    real = loop.save_checkpoint
+
+    def stops(path, model, optimizer, progress):
+        real(path, model, optimizer, progress)
+        if progress.epoch == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "save_checkpoint", stops)
+    with pytest.raises(KeyboardInterrupt):
+        train_prior(settings, rows, held, tmp_path / "cut", 5, "cut")
+    assert train_prior(settings, rows, held, tmp_path / "cut", 5, "cut")[1] == history
+    assert [epoch for epoch, row in enumerate(history) if "val_sample_mse" in row] == [*range(1, 20, 2), 20]

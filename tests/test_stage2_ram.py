@@ -5,7 +5,7 @@ import torch
 
 from brainram_lib.stage2.ram import Fuse, Ram
 from brainram_lib.stage2.settings import Stage2Settings
-from brainram_lib.stage2.training import RamExamples, refine, train_ram
+from brainram_lib.stage2.training import RamExamples, refine, train_fusion
 
 N, S, K, TOKENS, WIDTH, CORPUS = 19, 2, 3, 5, 8, 11
 SETTINGS = Stage2Settings(heads=2, fusion_hidden=6, epochs=4, batch=7, temperature=0.1, rate=3e-3)
@@ -47,10 +47,13 @@ def test_another_number_of_neighbours_is_refused():
 
 def test_training_brings_p_closer_to_the_target_and_resumes_bit_identical(tmp_path, monkeypatch):
     rows, tokens_of = data()
-    ram, history = train_ram(SETTINGS, rows, rows, tokens_of, tmp_path / "whole", 3, "ram")
+    ram, history = train_fusion(SETTINGS, rows, rows, tokens_of, tmp_path / "whole", 3, "ram")
     assert history[-1]["val_mse"] < history[-1]["val_mse_p"]
 
+    from brainram_lib.core import loop
     from brainram_lib.stage2 import training
+
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0)
 
     real, calls = training.validation_row, []
 
@@ -62,9 +65,9 @@ def test_training_brings_p_closer_to_the_target_and_resumes_bit_identical(tmp_pa
 
     monkeypatch.setattr(training, "validation_row", stops)
     with pytest.raises(KeyboardInterrupt):
-        train_ram(SETTINGS, rows, rows, tokens_of, tmp_path / "cut", 3, "ram")
+        train_fusion(SETTINGS, rows, rows, tokens_of, tmp_path / "cut", 3, "ram")
     monkeypatch.setattr(training, "validation_row", real)
-    resumed, _ = train_ram(SETTINGS, rows, rows, tokens_of, tmp_path / "cut", 3, "ram")
+    resumed, _ = train_fusion(SETTINGS, rows, rows, tokens_of, tmp_path / "cut", 3, "ram")
     for name, weight in ram.state_dict().items():
         assert torch.equal(weight, resumed.state_dict()[name]), name
 

@@ -4,6 +4,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from brainram_lib.evaluation.catalogue import MINI, metric
 from brainram_lib.evaluation.records import Record
+from brainram_lib.systems.scores import labels as registered_labels
 from brainram_lib.view.curves import loss_curves
 from brainram_lib.view.gallery import gallery, score_plot
 
@@ -60,7 +61,7 @@ def records():
 
 def test_score_plot_has_a_panel_per_metric_with_chance_and_ceiling():
     chosen = (MINI[0], MINI[5])
-    figure = score_plot(records(), chosen, "Subject 1")
+    figure = score_plot(records(), chosen, "Subject 1", labels=registered_labels())
     panels = [axes for axes in figure.axes if axes.get_title()]
     assert [axes.get_title() for axes in panels] == ["PixCorr ↑", "mini CLIP ↑ %"]
     labels = [label.get_text() for label in panels[0].get_yticklabels()]

@@ -85,8 +85,9 @@ def disk_full_named(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as problem:
-        if problem.errno == errno.ENOSPC:
+    except Exception as problem:
+        # safetensors and HDF5 raise errors of their own, with the system's words in them
+        if getattr(problem, "errno", None) == errno.ENOSPC or os.strerror(errno.ENOSPC) in str(problem):
             raise StoreError(
                 f"no room on the disk for {what}. Free some space and run the same command again; earlier results are "
                 "intact."

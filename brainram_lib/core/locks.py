@@ -24,6 +24,8 @@ STALE = 120.0
 POLL = 0.2
 # Seconds until one is told whom one waits for: most waits are shorter.
 PATIENCE = 2.0
+# Of a process's number, on every system.
+LARGEST = 2**31 - 1
 
 
 class LockLost(RuntimeError):
@@ -56,6 +58,11 @@ class Holder:
             return False
         started = _started(self.process)
         return started is None or (bool(started and self.started) and started != self.started)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is known to live, be it slow or stopped: only of this machine's processes."""
+        return self.here and bool(self.started) and _started(self.process) == self.started
 
     def __str__(self) -> str:
         return f"process {self.process} on {self.host.split('/')[0]}"
@@ -90,7 +97,9 @@ class Lock:
         watched, told, began = _Watch(), False, time.monotonic()
         while not self._taken():
             holder = read_holder(self.path)
-            if (holder is not None and holder.gone) or watched.stale(self.path):
+            stale = watched.stale(self.path)
+            dead = holder is not None and holder.gone
+            if dead or (stale and not (holder is not None and holder.alive)):
                 self._break(holder)
                 continue
             if not told and time.monotonic() - began > PATIENCE:
@@ -178,9 +187,13 @@ class _Watch:
 def read_holder(path: Path) -> Holder | None:
     """Whom a lock file names; None where there is none, or something else than a holder in it."""
     try:
-        return Holder(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
+        said = json.loads(path.read_text())
+    except (OSError, ValueError):
         return None
+    kinds = {"host": str, "process": int, "started": str, "token": str}
+    if not isinstance(said, dict) or {name: type(value) for name, value in said.items()} != kinds:
+        return None
+    return Holder(**said) if 0 < said["process"] <= LARGEST else None
 
 
 def _host() -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -27,6 +27,7 @@ CHECKPOINT_SECONDS = 60.0
 CONSTANT, ONE_CYCLE = "constant", "one-cycle"
 
 
+@runtime_checkable
 class Task(Protocol):
     """What a training is of. The loop knows neither networks nor data."""
 
@@ -40,8 +41,11 @@ class Task(Protocol):
     def loss(self, batch: Any, random: torch.Generator) -> tuple[Float[Tensor, ""], Row]:
         """The loss of one batch, and its parts for the history."""
 
-    def validate(self, last: bool) -> Row:
-        """Measured after an epoch on validation images, under names that start with 'val'; `last`: of the training."""
+    def validate(self, epoch: int, last: bool) -> Row:
+        """Measured after an epoch on validation images, under names that start with 'val'.
+
+        `epoch` counts from 0 also where the training was interrupted; `last`: of the training.
+        """
 
     def said(self, row: Row) -> str:
         """The history's newest row in a few words, for the progress bar."""
@@ -105,7 +109,7 @@ def train(task: Task, plan: Plan, folder: Path, seed: int, label: str) -> list[R
             with epoch_randomness(seed, epoch) as random:
                 row = _epoch(task, plan, optimizer, epoch, random, bar.update)
             task.model.eval()
-            row |= task.validate(epoch == plan.epochs - 1)
+            row |= task.validate(epoch, epoch == plan.epochs - 1)
             progress = Progress(epoch + 1, [*progress.history, row])
             bar.set_postfix_str(task.said(row))
             if time.monotonic() - saved >= CHECKPOINT_SECONDS:

@@ -74,7 +74,7 @@ def file_mark(path: Path) -> str | None:
     if state.st_size < REMEMBERED:
         return _whole(path)
     known = _memory()
-    name = f"{path.resolve()}|{state.st_size}|{state.st_mtime_ns}|{state.st_ino}"
+    name = f"{path.resolve()}|{state.st_size}|{state.st_mtime_ns}|{state.st_ctime_ns}|{state.st_ino}"
     if name not in known:
         known[name] = _whole(path) if state.st_size < SAMPLED else _sampled(path, state)
         _remember(known)

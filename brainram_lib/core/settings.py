@@ -22,7 +22,7 @@ def number(
 
     Args:
         default: its value where none is given.
-        low, high: the smallest and the largest value.
+        low, high: the smallest and the largest value; of a list, of each of its items.
         above: it must be larger than this.
         one_of: the values it may have.
         keyed: False where it cannot change a result, e.g. how many pictures are made at a time.
@@ -72,6 +72,8 @@ def _fits(value: Any, hint: Any) -> bool:
 def _in_range(value: Any, bounds: Any) -> bool:
     if bounds.get("one_of") is not None:
         return value in bounds["one_of"]
+    if isinstance(value, tuple):
+        return all(_in_range(item, bounds) for item in value)
     if value is None or isinstance(value, (str, bool)):
         return True
     low, high, above = (bounds.get(name) for name in ("low", "high", "above"))

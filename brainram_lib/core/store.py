@@ -78,7 +78,9 @@ class Stage:
     def described(self) -> dict[str, Any]:
         """What its key is a hash of."""
         inputs = {name: stage.key for name, stage in self.inputs.items()}
-        return {"stage": self.name, "version": self.VERSION, "settings": self.keyed_fields, "inputs": inputs}
+        # a subclass may inherit the name, and makes something else
+        names = {"stage": self.name, "class": type(self).__name__, "version": self.VERSION}
+        return {**names, "settings": self.keyed_fields, "inputs": inputs}
 
     @cached_property
     def key(self) -> str:
@@ -174,8 +176,10 @@ class Store:
                 return found
             partial.mkdir(parents=True, exist_ok=True)
             started, worked = time.time(), time.process_time()
-            with peak_memory() as peak, disk_full_named(f"the results of '{stage.name}'"):
-                stage.make(partial, self)
+            with disk_full_named(f"the results of '{stage.name}'"):
+                with peak_memory() as peak:
+                    stage.make(partial, self)
+                # what was measured is known behind its block
                 write_json(partial / RECORD, {**stage.described, **_circumstances(started, worked, peak)})
             lock.require()
             # a folder without a record is what a failed deletion left

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from brainram_lib.pipeline.nearest import unit_rows
-
 POOL, REPEATS = 300, 30
 BRAINS, IMAGES = 0, 1
 
@@ -119,3 +117,9 @@ def _identified(similarity: np.ndarray, draws: list[np.ndarray], competing: int)
         hits[drawn] += found
         held[drawn] += 1
     return Identification(np.array(accuracies), hits[held > 0] / held[held > 0], len(draws[0]))
+
+
+def unit_rows(tokens: Float[np.ndarray, "n tokens width"]) -> Float[np.ndarray, "n flat"]:
+    """Tokens flattened and divided by their norm, as every comparison of token sets uses them."""
+    flat = tokens.reshape(len(tokens), -1).astype(np.float32)
+    return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), np.finfo(np.float32).tiny)

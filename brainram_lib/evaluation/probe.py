@@ -7,7 +7,7 @@ the generator's softness is not mistaken for absence. It never sees a stimulus.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -88,7 +88,7 @@ class Probe:
             return cls(tuple(stored.metadata()["categories"].split("\n")), **arrays, alpha=alpha, held_out=held_out)
 
 
-def label_matrix(present: Sequence[Sequence[str]], categories: Sequence[str]) -> Bool[np.ndarray, "n categories"]:
+def label_matrix(present: Sequence[Collection[str]], categories: Sequence[str]) -> Bool[np.ndarray, "n categories"]:
     """Which categories each scene shows, (n, n_categories).
 
     Raises:

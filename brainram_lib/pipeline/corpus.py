@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 from brainram_lib.core.locks import held
 from brainram_lib.core.marks import fingerprint
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 CORPORA = "corpora"
 
 
+@runtime_checkable
 class CorpusSource(Protocol):
     """Where image-text pairs come from. Its keys name the corpus by its content."""
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Int64
 
+from brainram_lib.evaluation.identification import unit_rows
+
 
 def nearest_by_tokens(
     estimates: Float[np.ndarray, "n tokens width"],
@@ -76,9 +78,3 @@ def derangement(n: int, seed: int) -> Int64[np.ndarray, " n"]:
     deranged = np.empty(n, np.int64)
     deranged[order] = np.roll(order, 1)
     return deranged
-
-
-def unit_rows(tokens: Float[np.ndarray, "n tokens width"]) -> Float[np.ndarray, "n flat"]:
-    """Tokens flattened and divided by their norm, as every comparison of token sets uses them."""
-    flat = tokens.reshape(len(tokens), -1).astype(np.float32)
-    return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), np.finfo(np.float32).tiny)

@@ -95,10 +95,12 @@ class Search:
     tokens: TokenCache
     indices: Path | None = None
 
-    def write(self, folder: Path, split: str, modality: str, estimates: Estimates, whitening: TokenWhitening) -> None:
+    def write(
+        self, folder: Path, split: str, modality: str, estimates: Estimates, whitening: TokenWhitening | None
+    ) -> None:
         """K neighbours of every sample for one modality, as `<split>_ids.npy` and `<split>_similarity.npy`.
 
-        `whitening`: of image tokens, for the choice among candidates.
+        `whitening`: of image tokens, for the choice among candidates; None where there is none to make.
         """
         alone = self.settings.text_weight is None
         search = self._alone(modality, estimates) if alone else self._by_all(estimates)

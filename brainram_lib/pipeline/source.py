@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from brainram_lib.core.locks import held
 from brainram_lib.core.marks import content_mark, fingerprint
@@ -21,6 +21,7 @@ from brainram_lib.world.world import WorldSettings, make_world, read_settings, s
 BETAS, STIMULI, CAPTIONS = "betas", "stimuli", "captions"
 
 
+@runtime_checkable
 class Source(Protocol):
     """One data set in NSD's layout.
 

@@ -135,7 +135,6 @@ class PriorTask:
         self.steps = len(training) // settings.batch
         # sampling 300 images is as long as many steps: some ten times in a training are enough
         self._every = max(1, settings.epochs // 10)
-        self._epoch = 0
         if not self.steps:
             raise ValueError(
                 f"'stage1.batch' must be at most the {len(training)} training images. {settings.batch} was provided."
@@ -150,10 +149,9 @@ class PriorTask:
         """Eq. 6."""
         return stage1_loss(self.model, self.training.on(self.model.device, batch), random)
 
-    def validate(self, last: bool) -> Row:
+    def validate(self, epoch: int, last: bool) -> Row:
         """Of the posterior mean after every epoch, of a sample after some and the last."""
-        self._epoch += 1
-        return validation_row(self.model, self.validation, last or self._epoch % self._every == 0)
+        return validation_row(self.model, self.validation, last or (epoch + 1) % self._every == 0)
 
     def said(self, row: Row) -> str:
         """Loss and top-1."""

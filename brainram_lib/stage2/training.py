@@ -131,7 +131,7 @@ class FusionTask:
         parts = examples.p[rows, which], self.tokens_of(examples.neighbours[rows, which]), examples.targets[rows]
         return fusion_loss(self.model, self.settings, *(part.to(self.model.device) for part in parts))
 
-    def validate(self, last: bool) -> Row:
+    def validate(self, epoch: int, last: bool) -> Row:
         """Before and after the fusion."""
         return validation_row(self.model, self.validation, self.tokens_of)
 
