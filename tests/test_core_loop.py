@@ -50,6 +50,15 @@ def stage_of(name):
     return SmallRun(fusion=name, epochs=EPOCHS).fusion
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """As in the other process: sums over two threads are rounded otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     return Store(tmp_path_factory.mktemp("whole"))
