@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -24,6 +25,7 @@ BLOCK = 1 << 20
 REMEMBERED = 16 * BLOCK
 SAMPLED = 4096 * BLOCK
 SAMPLES = 64
+TICK = 2_000_000_000
 
 
 def plain(value: Any) -> Any:
@@ -71,14 +73,21 @@ def file_mark(path: Path) -> str | None:
         state = path.stat()
     except FileNotFoundError:
         return None
-    if state.st_size < REMEMBERED:
-        return _whole(path)
-    known = _memory()
     name = f"{path.resolve()}|{state.st_size}|{state.st_mtime_ns}|{state.st_ctime_ns}|{state.st_ino}"
+    if state.st_size < REMEMBERED:
+        # what was just written may be written again within one tick of the file system's clock
+        return _whole(path) if time.time_ns() - state.st_ctime_ns < TICK else _small(path, name)
+    known = _memory()
     if name not in known:
         known[name] = _whole(path) if state.st_size < SAMPLED else _sampled(path, state)
         _remember(known)
     return known[name]
+
+
+@cache
+def _small(path: Path, name: str) -> str:
+    """The mark of a small file, read once in a process; `name` holds its size and times."""
+    return _whole(path)
 
 
 def _whole(path: Path) -> str:

@@ -1,0 +1,238 @@
+"""Experiments as data: what a file may say, what is run, what is shown."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+
+from brainram_lib.__main__ import main
+from brainram_lib.evaluation.tables import EMBEDDED
+from brainram_lib.experiments import claims, experiment, results, runner
+from brainram_lib.experiments.experiment import ExperimentError
+from brainram_lib.experiments.results import Results, RowRecord
+from brainram_lib.world import world
+from brainram_lib.world.world import WorldSettings
+
+GOOD = """
+title = "A table"
+reference = "one"
+paper_table = "4"
+[[row]]
+name = "one"
+system = "ridge"
+reported = "RAM"
+[[row]]
+name = "two"
+system = "ridge"
+reported = "Average"
+[row.changes]
+generation__steps = 7
+"""
+TINY = """
+title = "A table"
+profile = "{profile}"
+reference = "ridge"
+[[row]]
+name = "ridge"
+system = "ridge"
+[[row]]
+name = "p"
+system = "brainram-no-ram"
+"""
+SIZES = {
+    "data__sessions": 3,
+    "split__validation": 6,
+    "stage1__epochs": 1,
+    "stage1__batch": 8,
+    "sampling__samples": 2,
+    "generation__steps": 1,
+    "corpus__pairs": 40,
+}
+
+
+# Shows an experiment, then says which libraries of networks were loaded for it.
+SHOWN = """
+import sys
+from brainram_lib.__main__ import main
+main(sys.argv[1:])
+print(sorted({"torch", "open_clip", "diffusers"} & set(sys.modules)))
+"""
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(text, name="table"):
+        path = tmp_path / f"{name}.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("path", experiment.listed(), ids=lambda path: path.stem)
+def test_every_committed_experiment_can_be_run(path):
+    one = experiment.load(path)
+    runner.check(one, runner.Places())
+    assert one.name == path.stem and one.reference and all(row.what for row in one.rows)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("title = ", "cannot be read as TOML"),
+        ('title = "x"', r"at least one \[\[row\]\]"),
+        (GOOD.replace("title", "titel"), "'titel' is no entry"),
+        (GOOD.replace('title = "A table"', "title = 3"), "'title' must be a str"),
+        (GOOD.replace('system = "ridge"', "kind = 2", 1), "'kind' is no entry"),
+        (GOOD.replace('name = "two"', 'name = "one"'), "row 'one' stands 2 times"),
+        (GOOD.replace('reference = "one"', 'reference = "six"'), "'reference' must be one of"),
+        ("subjects = [1, 1]\n" + GOOD, "'subjects' must be a list of different whole numbers"),
+        ("seeds = [true]\n" + GOOD, "'seeds' must be a list"),
+        ("seeds = []\n" + GOOD, "'seeds' must be a list"),
+    ],
+)
+def test_a_file_that_says_what_cannot_be_is_named(written, text, message):
+    with pytest.raises(ExperimentError, match=message):
+        experiment.load(written(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (GOOD.replace('"ridge"', '"dream"', 1), "row 'one' of 'table': 'system' must be one of"),
+        (GOOD.replace("generation__steps", "generation__stairs"), "row 'two' of 'table': 'stairs' is not a setting"),
+        (GOOD.replace("steps = 7", "steps = 0"), "'steps' of GenerationSettings must be a whole number, at least 1"),
+        (GOOD.replace("generation__steps = 7", "stage2__epochs = 7"), "gives the same numbers as row 'one'"),
+        (GOOD.replace("generation__steps = 7", "generation__batch = 7"), "gives the same numbers as row 'one'"),
+        ("subjects = [3]\n" + GOOD, "'subject' must be one of"),
+        ("seeds = [-1]\n" + GOOD, "'seed' must be a whole number"),
+    ],
+)
+def test_what_cannot_be_run_is_named_before_anything_is_made(written, tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        runner.check(experiment.load(written(text)), runner.Places(tmp_path / "runs"))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_changes_without_effect_are_named_where_no_other_row_shows_it(written):
+    alone = (
+        GOOD.split("[[row]]")[0].replace('reference = "one"', 'reference = "two"')
+        + "[[row]]"
+        + GOOD.split("[[row]]")[2]
+    )
+    text = alone.replace("generation__steps = 7", "stage2__epochs = 7")
+    with pytest.raises(
+        ExperimentError, match=r"its changes \(stage2__epochs = 7\) have no effect on the system 'ridge'"
+    ):
+        runner.check(experiment.load(written(text)), runner.Places())
+
+
+def test_a_partition_without_slurm_is_named(written, tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    path = written(GOOD)
+    with pytest.raises(ExperimentError, match="the partition 'gpu' was asked for, and this machine has no 'sbatch'"):
+        runner.run(experiment.load(path), path, runner.Places(tmp_path / "runs"), slurm="gpu")
+    assert not (tmp_path / "runs" / "experiments").exists()
+
+
+def record(row, metric, value, half=0.01, **of):
+    said = {"experiment": "table", "system": "ridge", "n": 10, "subject": 1, "seed": 0} | of
+    return RowRecord(row=row, metric=metric, value=value, low=value - half, high=value + half, **said)
+
+
+def some(experiment_of, found, differences=()):
+    keys = {one.place: "key" for one in found}
+    return Results.of(experiment_of, found, differences, keys, profile="mini", simulated=True, command="x")
+
+
+def test_records_survive_writing_and_are_joined_with_earlier_rows(written, tmp_path):
+    table = experiment.load(written(GOOD))
+    first = some(table, [record("one", "pixcorr", 0.3), record("two", "pixcorr", 0.4)])
+    first.write(tmp_path / "table.json")
+    again = Results.read(tmp_path / "table.json")
+    assert again == first and json.loads((tmp_path / "table.json").read_text())["library"]["version"]
+    joined = some(table, [record("two", "pixcorr", 0.5)]).joined(again)
+    assert {(one.row, one.value) for one in joined.records} == {("one", 0.3), ("two", 0.5)}
+    other = replace(again, experiment="another")
+    assert len(some(table, [record("two", "pixcorr", 0.5)]).joined(other).records) == 1
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"records": 3}', '{"experiment": "table"}'])
+def test_a_file_that_holds_no_records_is_named(tmp_path, text):
+    path = tmp_path / "table.json"
+    path.write_text(text)
+    with pytest.raises(ExperimentError, match="does not hold the records of an experiment"):
+        Results.read(path)
+
+
+def test_a_table_says_where_it_is_from_and_several_runs_give_their_mean(written):
+    table = experiment.load(written(GOOD))
+    runs = [record("one", "pixcorr", value, seed=seed) for seed, value in enumerate((0.2, 0.4))]
+    shown, *_ = results.tables(table, some(table, runs))
+    text = shown.text()
+    assert EMBEDDED in shown.title and "seeds 0, 1" in shown.title and "Mean over 2 runs" in text and "commit" in text
+    # t(.975, 1) = 12.706, half = 12.706 * .1414 / sqrt(2) = 1.2706
+    assert ".300 [-.971, 1.571]" in text
+    old = replace(some(table, runs), library={"version": "0.0.1", "commit": None})
+    assert "version 0.0.1, commit None; this is version" in results.tables(table, old)[0].text()
+
+
+def test_claims_are_decided_by_intervals(written):
+    table = experiment.load(written(GOOD))
+    lead = {"system": "two over one"}
+    # the paper: Average below RAM in PixCorr, SSIM and CLIP
+    measured = [record("two", "pixcorr", -0.05, **lead), record("two", "ssim", 0.005, **lead)]
+    measured.append(record("two", "clip", 0.05, **lead))
+    found = claims.claims(table, some(table, [], measured))
+    assert [one.verdict for one in found] == [claims.HOLDS, claims.OPEN, claims.OPPOSITE]
+    assert "Of 3 comparisons with the reference row, 1 come out as in the paper" in claims.said(found)
+    assert list(claims.claim_table(found).columns) == ["row", "metric", "paper", "here", "verdict"]
+
+
+def test_saved_tables_open_without_a_network_library(tmp_path, written):
+    path = written(GOOD, "table4")
+    some(replace(experiment.load(path), name="table4"), [record("one", "pixcorr", 0.3)]).write(tmp_path / "table4.json")
+    command = [sys.executable, "-c", SHOWN, "experiment", "show", str(path), "--results", str(tmp_path)]
+    started = time.monotonic()
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert ".300 [.290, .310]" in said and said.splitlines()[-1] == "[]"
+    assert time.monotonic() - started < 30
+
+
+@pytest.mark.parametrize(
+    ("flag", "part"), [("--json", '"row": "one"'), ("--markdown", "| one |"), ("--latex", r"\toprule")]
+)
+def test_tables_are_printed_in_every_format(tmp_path, written, capsys, flag, part):
+    path = written(GOOD)
+    some(experiment.load(path), [record("one", "pixcorr", 0.3)]).write(tmp_path / "table.json")
+    assert main(["experiment", "show", str(path), "--results", str(tmp_path), flag]) == 0
+    assert part in capsys.readouterr().out
+
+
+def test_records_that_are_not_there_are_named(written, tmp_path, capsys):
+    assert main(["experiment", "show", str(written(GOOD)), "--results", str(tmp_path)]) == 1
+    assert "there are no records of 'table'" in capsys.readouterr().err
+    assert main(["experiment", "show", "table9"]) == 1
+    assert "must be a TOML file or one of" in capsys.readouterr().err
+
+
+def test_jobs_at_once_make_what_they_share_once(written, tmp_path):
+    """submitit's local executor: each row a process."""
+    settings = WorldSettings(
+        name="tiny", subjects=(1, 2), voxels=(60, 50), sessions=3, trials_per_session=40, images=40, shared=10
+    )
+    world.make_world(tmp_path / "nsd", settings, [1])
+    profile = tmp_path / "tiny.json"
+    profile.write_text(json.dumps({"base": "mini", **SIZES}))
+    path = written(TINY.format(profile=profile))
+    table, places = experiment.load(path), runner.Places(tmp_path / "runs", tmp_path / "nsd")
+    found = Results.read(runner.run(table, path, places, jobs=2, out=tmp_path / "out"))
+    assert {one.row for one in found.records} == {"ridge", "p"} and found.differences
+    assert len(list((tmp_path / "runs").rglob("ridge-image/*/result.json"))) == 1
+    workbench = runner.Job(table.rows[0], 1, 0).workbench(table, places)
+    assert runner.collect(table, places).records == found.records and workbench.store.made == []

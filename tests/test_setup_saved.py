@@ -1,0 +1,79 @@
+"""What lies in the folder of results: listed with its use, and what nothing needs removed after asking."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from brainram_lib.__main__ import main
+from brainram_lib.core.files import write_array
+from brainram_lib.core.store import Stage, Store
+
+
+@dataclass(frozen=True)
+class Numbers(Stage):
+    """A stage without inputs."""
+
+    count: int
+
+    def make(self, folder, store):
+        write_array(folder / "test.npy", np.arange(self.count))
+
+
+@dataclass(frozen=True)
+class EstimateScores(Stage):
+    """Named as the stage that scores are made by."""
+
+    numbers: Numbers
+
+    def make(self, folder, store):
+        write_array(folder / "values.npy", store.result(self.numbers).array("test"))
+
+
+@pytest.fixture
+def runs(tmp_path):
+    store = Store(tmp_path)
+    store.result(EstimateScores(Numbers(3)))
+    store.result(Numbers(5))
+    (tmp_path / "shared" / "numbers" / ".abc.partial").mkdir()
+    return tmp_path
+
+
+def test_what_is_saved_is_listed_with_settings_and_use(runs, capsys):
+    assert main(["runs", "--runs", str(runs)]) == 0
+    said = capsys.readouterr().out
+    assert "[count 3]  used by estimate-scores" in said and "[count 5]  used by nothing" in said
+    assert "3 results in" in said
+
+
+def test_what_nothing_needs_is_removed_after_asking(runs, capsys, monkeypatch):
+    monkeypatch.setattr("builtins.input", lambda question: "n")
+    assert main(["runs", "prune", "--runs", str(runs)]) == 0
+    assert Store(runs).find(Numbers(5)) is not None and "Nothing was removed" in capsys.readouterr().out
+    monkeypatch.setattr("builtins.input", lambda question: "y")
+    assert main(["runs", "prune", "--runs", str(runs)]) == 0
+    store = Store(runs)
+    assert store.find(Numbers(5)) is None and store.find(EstimateScores(Numbers(3))) and store.find(Numbers(3))
+    assert not (runs / "shared" / "numbers" / ".abc.partial").exists()
+    main(["runs", "prune", "--runs", str(runs)])
+    assert "is without use" in capsys.readouterr().out
+
+
+def test_old_scores_can_be_given_up_with_all_that_only_they_need(runs):
+    assert main(["runs", "prune", "--runs", str(runs), "--older-than", "0", "--yes"]) == 0
+    assert list(runs.rglob("result.json")) == []
+
+
+def test_what_a_living_process_makes_is_left(runs):
+    from brainram_lib.core.locks import held
+
+    with held(runs / "shared" / "numbers" / ".abc.lock", "numbers"):
+        main(["runs", "prune", "--runs", str(runs), "--yes"])
+        assert (runs / "shared" / "numbers" / ".abc.partial").exists()
+
+
+def test_an_empty_folder_holds_nothing(tmp_path, capsys):
+    assert main(["runs", "--runs", str(tmp_path)]) == 0
+    assert "0 results" in capsys.readouterr().out
