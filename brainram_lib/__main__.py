@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 FAILED = 1
 Arguments = argparse.Namespace
-# How the shipped models were trained: scenes, minutes on one processor core (the decoder and the generator's last two
+# How the shipped models were trained: scenes, minutes on one CPU core (the decoder and the generator's last two
 # phases had two), peak learning rate.
 RECIPES = {
     "clip": (60_000, 51.0, 1e-3),

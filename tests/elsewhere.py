@@ -1,7 +1,7 @@
-"""A second device without a GPU: tensors that say they lie on 'meta' and compute on the processor all the same.
+"""A second device without a GPU: tensors that say they lie on 'meta' and compute on the CPU all the same.
 
 Where a real GPU would refuse, so does this: an operation that meets tensors of both places fails. So does one that
-draws on the device, since its numbers would be other ones. All else gives the processor's numbers.
+draws on the device, since its numbers would be other ones. All else gives the CPU's numbers.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
 DEVICE = torch.device("meta")
-# Operations that a GPU lets reach over: copies, and indices that come from the processor.
+# Operations that a GPU lets reach over: copies, and indices that come from the CPU.
 REACHING = ("aten._to_copy", "aten.copy_", "aten.index.Tensor", "aten.index_put")
 DRAWING = ("aten.randn", "aten.rand.", "aten.randint", "aten.randperm")
 
@@ -63,7 +63,7 @@ def dispatched(func, args, kwargs):
     asked = kwargs.get("device")
     placed_there = bool(there) if asked is None else torch.device(asked) == DEVICE
     if asked is not None and placed_there:
-        assert not name.startswith(DRAWING), f"{name} draws on the device: draw on the processor, then move"
+        assert not name.startswith(DRAWING), f"{name} draws on the device: draw on the CPU, then move"
         kwargs = kwargs | {"device": torch.device("cpu")}
     if name.startswith("aten.copy_"):
         placed_there = isinstance(args[0], Elsewhere)

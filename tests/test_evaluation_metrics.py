@@ -5,7 +5,7 @@ from scipy.stats import pearsonr
 from brainram_lib.evaluation.catalogue import MINI, PAPER, metric, metric_set
 from brainram_lib.evaluation.images import BRAIN_DIFFUSER, Resizing, chunks
 from brainram_lib.evaluation.metrics import (
-    Judge,
+    Evaluator,
     correlation_distance,
     pixcorr,
     ssim,
@@ -100,20 +100,20 @@ def coarse(images):
 def test_judge_scores_every_metric_per_image():
     truth = pictures(n=7)
     chosen = tuple(m for m in MINI if m.layer in (None, "early", "image"))
-    judge = Judge(truth, chosen, {"lite0": mean_colours, "clip": mean_colours}, SMALL)
-    perfect = judge.score(truth)
+    evaluator = Evaluator(truth, chosen, {"lite0": mean_colours, "clip": mean_colours}, SMALL)
+    perfect = evaluator.score(truth)
     assert list(perfect) == [m.name for m in chosen]
     for name, values in perfect.items():
         np.testing.assert_allclose(values, 1, atol=1e-5, err_msg=name)
     order = np.roll(np.arange(7), 1)
-    wrong = judge.score(truth[order])
+    wrong = evaluator.score(truth[order])
     assert wrong["clip"].mean() < 0.6 and wrong["pixcorr"].mean() < 0.2
 
 
 def test_judge_names_what_is_missing_or_wrong():
     truth = pictures()
     with pytest.raises(ValueError, match="'backbones' must hold 'lite0'"):
-        Judge(truth, MINI, {"clip": mean_colours})
+        Evaluator(truth, MINI, {"clip": mean_colours})
     with pytest.raises(ValueError, match="'truth' holds 5 pictures and 'reconstructions' 4"):
         pixcorr(truth, truth[:4], SMALL)
     with pytest.raises(ValueError, match="same images and layer"):

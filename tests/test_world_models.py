@@ -13,7 +13,7 @@ from brainram_lib.encoders import ClipTokens
 from brainram_lib.evaluation.identification import BRAINS, IMAGES, found_first
 from brainram_lib.recipes import autoencoder, clip
 from brainram_lib.recipes.curriculum import PHASES, Material, drawn_batch, route
-from brainram_lib.recipes.degrade import Faults, Spectrum, spoilt
+from brainram_lib.recipes.degrade import Faults, Spectrum, corrupted
 from brainram_lib.recipes.generator import encoded, noise_times
 from brainram_lib.recipes.recall import Recall
 from brainram_lib.recipes.training import Budget, run, scheduled_rate
@@ -91,7 +91,7 @@ def test_spoilt_tokens_are_an_expectation_that_knows_less_of_small_directions():
     only = Faults(clean=0, reliability=(0.5, 0.5), falloff=(0.25, 0.25), error=(1.0, 1.0))
     bad, true = (
         ((x - spectrum.mean) @ spectrum.directions).flatten(0, 1)
-        for x in (spoilt(tokens, spectrum, torch.Generator().manual_seed(1), only), tokens)
+        for x in (corrupted(tokens, spectrum, torch.Generator().manual_seed(1), only), tokens)
     )
     wanted = 0.5 * spectrum.variances**0.25
     gain = (bad * true).mean(0) / true.square().mean(0)
@@ -102,7 +102,7 @@ def test_spoilt_tokens_are_an_expectation_that_knows_less_of_small_directions():
 
 def test_a_share_of_tokens_stays_clean():
     spectrum, tokens = spectrum_and_tokens(400)
-    same = (spoilt(tokens, spectrum, torch.Generator().manual_seed(0), Faults(clean=0.3)) == tokens).all(dim=(1, 2))
+    same = (corrupted(tokens, spectrum, torch.Generator().manual_seed(0), Faults(clean=0.3)) == tokens).all(dim=(1, 2))
     assert 0.2 < same.float().mean() < 0.4
 
 

@@ -64,7 +64,7 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for index, values in moments.items():
         # stored in plain order; an optimizer wants its moments in the parameter's own (channels last, perhaps) and
-        # on its device; its count of steps stays on the processor
+        # on its device; its count of steps stays on the CPU
         values |= {
             name: torch.empty_like(parameters[index]).copy_(value) for name, value in values.items() if value.ndim
         }

@@ -1,4 +1,4 @@
-"""Where networks compute: on a GPU where there is one. What is random is drawn on the processor, as everywhere."""
+"""Where networks compute: on a GPU where there is one. What is random is drawn on the CPU, as everywhere."""
 
 from __future__ import annotations
 

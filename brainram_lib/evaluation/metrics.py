@@ -27,7 +27,7 @@ _C1, _C2 = 0.01**2, 0.03**2
 _GREY = (0.2125, 0.7154, 0.0721)
 
 
-class Judge:
+class Evaluator:
     """The ground truth of a test set, with its features, against which any number of systems is scored.
 
     Args:

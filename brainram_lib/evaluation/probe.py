@@ -53,7 +53,7 @@ class Probe:
         """Whether the category ranked first is present in the stimulus, (n,).
 
         Args:
-            features: of the pictures to judge, (n, n_features).
+            features: of the pictures to evaluator, (n, n_features).
             labels: what their stimuli show, (n, n_categories), columns as `categories`.
 
         Raises:

@@ -50,7 +50,7 @@ def record(system: str, metric: str, values: Float[np.ndarray, " n"], *, subject
 
 
 def records_of(system: str, scores: Mapping[str, Float[np.ndarray, " n"]], *, subject: int, seed: int) -> list[Record]:
-    """One record for each entry of {metric: per-image values}, as `Judge.score` returns them."""
+    """One record for each entry of {metric: per-image values}, as `Evaluator.score` returns them."""
     return [record(system, metric, values, subject=subject, seed=seed) for metric, values in scores.items()]
 
 

@@ -17,7 +17,7 @@ from brainram_lib.pipeline.pictures import CHOSEN
 from brainram_lib.pipeline.weights import PACKAGE, EncoderWeights
 
 if TYPE_CHECKING:
-    from brainram_lib.evaluation.metrics import Judge
+    from brainram_lib.evaluation.metrics import Evaluator
 
 PROBE = PACKAGE / "world/assets/probe.safetensors"
 NAMED = "probe_category"
@@ -49,15 +49,15 @@ class ImageScores(Stage):
         """Every metric of the set and, where categories are known, whether one that is shown can be named."""
         from brainram_lib.evaluation.probe import Probe, label_matrix, named_by_chance
 
-        judge = _judge(store, self.images, self.mark, self.metrics, self.encoder)
+        evaluator = _evaluator(store, self.images, self.mark, self.metrics, self.encoder)
         made = np.array(store.result(self.made).array(CHOSEN))
-        values = judge.score(made, self.label)
-        chance = {metric.name: metric.chance for metric in judge.metrics if metric.chance is not None}
+        values = evaluator.score(made, self.label)
+        chance = {metric.name: metric.chance for metric in evaluator.metrics if metric.chance is not None}
         if self.probe is not None:
             probe, subject = Probe.load(PROBE), self.images.subject
             shown = subject.source.labels(store.root, subject.subject, self.images.nsd_ids(store, "test").tolist())
             labels = label_matrix(shown, probe.categories)
-            features = judge.backbones["lite0"](made)["late"]
+            features = evaluator.backbones["lite0"](made)["late"]
             values |= {NAMED: probe.named(features, labels).astype(float)}
             chance[NAMED] = named_by_chance(probe, features, labels)
         write_json(folder / "values.json", {name: np.asarray(one, np.float64).tolist() for name, one in values.items()})
@@ -65,11 +65,11 @@ class ImageScores(Stage):
 
 
 @lru_cache(maxsize=1)
-def _judge(store: Store, images: Images, mark: str, metrics: str, encoder: EncoderWeights) -> Judge:
+def _evaluator(store: Store, images: Images, mark: str, metrics: str, encoder: EncoderWeights) -> Evaluator:
     """The stimuli's features, which all systems are compared with, once in a process; `mark` is of the stimuli."""
     from brainram_lib.evaluation import catalogue
     from brainram_lib.evaluation.backbones import load_network, one_layer
-    from brainram_lib.evaluation.metrics import Judge
+    from brainram_lib.evaluation.metrics import Evaluator
 
     chosen = catalogue.metric_set(metrics)
     clip = encoder.load()
@@ -77,7 +77,7 @@ def _judge(store: Store, images: Images, mark: str, metrics: str, encoder: Encod
         name: one_layer(lambda seen: clip.pooled_images(seen).numpy()) if name == "clip" else load_network(name)
         for name in dict.fromkeys(metric.backbone for metric in chosen if metric.backbone)
     }
-    return Judge(images.stimuli(store, "test"), chosen, backbones)
+    return Evaluator(images.stimuli(store, "test"), chosen, backbones)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The mini generator's autoencoder: diffusers' AutoencoderKL at a small size, trained on scenes.
 
 64 x 64 x 3 pictures <-> 16 x 16 x 6 latents. Remade by `python -m brainram_lib world train-autoencoder`, then
-`train-decoder`: only the decoder is trained on, so that latents, and a generator that paints them, stay as they are.
+`train-decoder`: only the decoder is trained on, so that latents, and a generator that generates them, stay as they are.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ HELD_OUT = 300
 YCBCR = ((0.299, 0.587, 0.114), (-0.169, -0.331, 0.5), (0.5, -0.419, -0.081))
 CHROMA_WEIGHT, KL_WEIGHT = 2.0, 1e-6
 # Where the decoder is trained on: how much more a pixel of an object counts (objects are what people look for, but fill
-# a fifth of a picture), and the deviation of the noise on latents of unit variance (painted ones are never exact).
+# a fifth of a picture), and the deviation of the noise on latents of unit variance (generated ones are never exact).
 OBJECT_WEIGHT, LATENT_NOISE = 3.0, 0.05
 
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from brainram_lib.recipes.degrade import Faults, Spectrum, spoilt
+from brainram_lib.recipes.degrade import Faults, Spectrum, corrupted
 from brainram_lib.recipes.recall import Recall
 
 HELD_OUT = 300
@@ -46,12 +46,12 @@ class Phase:
     recognised: float = 0.0
 
 
-# First learn to paint. Then learn words, where the image tokens do not tell what they say: spoilt more often and more
-# strongly, these know where something stands rather than what. Then learn shapes: what a thing looks like of which
+# First learn to generate. Then learn words, where the image tokens do not tell what they say: corrupted more often and
+# more strongly, these know where something stands rather than what. Then learn shapes: what a thing looks like of which
 # only the name is known takes the most examples, and a step without image tokens costs two fifths less; scenes with one
 # object show it large, and no word of theirs can be meant for another. At the end, objects that can be recognised: to a
 # squared error a dog is nearly a brown patch.
-PAINT = Phase("paint", 0.23, 1.0, 0.12, 0.3, Faults(), Faults(), object_weight=1.0, clean_first=True)
+FIRST = Phase("first", 0.23, 1.0, 0.12, 0.3, Faults(), Faults(), object_weight=1.0, clean_first=True)
 WORDS = Phase(
     "words",
     0.35,
@@ -75,7 +75,7 @@ SHAPES = replace(
     batch=64,
 )
 OBJECTS = replace(SHAPES, name="objects", share=0.08, recognised=1.0)
-PHASES = PAINT, WORDS, SHAPES, OBJECTS
+PHASES = FIRST, WORDS, SHAPES, OBJECTS
 
 
 @dataclass(frozen=True)
@@ -127,15 +127,15 @@ def drawn_rows(material: Material, phase: Phase, text_share: float, random: torc
 
 
 def drawn_batch(material: Material, phase: Phase, progress: float, text_share: float, random: torch.Generator) -> Batch:
-    """Samples of one step: tokens spoilt as the phase says, a few of them null for classifier-free guidance."""
+    """Samples of one step: tokens corrupted as the phase says, a few of them null for classifier-free guidance."""
     drawn = drawn_rows(material, phase, text_share, random)
     rows = drawn.numpy()
     latents, covers, image, text = (
         torch.from_numpy(np.asarray(part[rows], dtype=np.float32))
         for part in (material.latents, material.covers, material.image_tokens, material.text_tokens)
     )
-    image = spoilt(image, material.spectra[0], random, eased(phase.image_faults, phase, progress))
-    text = spoilt(text, material.spectra[1], random, eased(phase.text_faults, phase, progress))
+    image = corrupted(image, material.spectra[0], random, eased(phase.image_faults, phase, progress))
+    text = corrupted(text, material.spectra[1], random, eased(phase.text_faults, phase, progress))
     if phase.recalled:
         image, text = material.recall.moved(image, text, drawn, random, phase.recalled)
     nulled = torch.rand(phase.batch, 1, 1, generator=random) < NULLED

@@ -1,7 +1,7 @@
 """Brain-like tokens for training the mini generator: clean tokens with a simulated estimate's faults.
 
 What is estimated from a brain is an expectation: it shrinks to the mean, the more the less a direction of the tokens
-can be known, and keeps an error of its own. A generator that never saw such tokens paints blobs from them. The faults
+can be known, and keeps an error of its own. A generator that never saw such tokens makes blobs of them. The faults
 are simulated on the models' own scenes: no brain, no stimulus is used.
 """
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Faults:
-    """How strongly tokens are spoilt; every range is drawn anew for every sample.
+    """How strongly tokens are corrupted; every range is drawn anew for every sample.
 
     Attributes:
         clean: share of samples that stay as they are.
@@ -48,7 +48,7 @@ class Spectrum:
         return cls(mean, directions, (inverse_roots.min() / inverse_roots).square())
 
 
-def spoilt(
+def corrupted(
     tokens: Float[Tensor, "batch tokens width"],
     spectrum: Spectrum,
     random: torch.Generator,

@@ -87,7 +87,7 @@ def latents_of(vae: AutoencoderKL, images: UInt8[np.ndarray, "n height width 3"]
 def noise_times(batch: int, random: torch.Generator, count: int = 1000) -> Int64[Tensor, " batch"]:
     """Diffusion times of one training step, t = count (1 - u^2) with u uniform: more of the noisy ones.
 
-    There the tokens decide what is painted; little noise is removed without them, and sampling spends few steps on it.
+    There the tokens decide; little noise is removed without them, and sampling spends few steps on it.
     """
     return (count * (1 - torch.rand(batch, generator=random).square())).long().clamp(max=count - 1)
 

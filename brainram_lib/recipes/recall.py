@@ -1,4 +1,4 @@
-"""Simulated retrieval for training the mini generator: spoilt tokens moved towards scenes that resemble them.
+"""Simulated retrieval for training the mini generator: corrupted tokens moved towards scenes that resemble them.
 
 What the Retrieval-Augmented Module hands to the generator is no longer an estimate that shrank to the mean of all
 scenes: it has moved some way to its neighbours. A generator that never saw such tokens gains nothing from them. Here

@@ -72,7 +72,7 @@ class Prior(nn.Module):
     ) -> Float[Tensor, "batch tokens width"]:
         """One sample p per stimulus by ancestral sampling over `steps` of the diffusion times.
 
-        The noise is drawn on the processor: the same samples, to rounding, on every device.
+        The noise is drawn on the CPU: the same samples, to rounding, on every device.
         One step gives the posterior mean; the more steps, the nearer a draw from the posterior, which lies further
         from the truth than its mean does.
         """

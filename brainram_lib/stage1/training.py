@@ -46,7 +46,7 @@ def stage1_loss(prior: Prior, batch: Examples, random: torch.Generator) -> tuple
     prediction beyond it, which sampling then adds up. Half of those estimates are of betas as they are (eq. 3), half
     of mixed betas (eq. 5).
 
-    The batch lies where the prior is; `random` is the processor's.
+    The batch lies where the prior is; `random` is the CPU's.
     """
     settings = prior.settings
     x0 = prior.whitening(batch.targets)

@@ -116,7 +116,7 @@ def _arrange(rng: np.random.Generator, categories: list[Category], horizon: floa
 
 
 def render(scene: Scene) -> UInt8[np.ndarray, "height width 3"]:
-    """Paint a scene: background, its decoration, the objects with soft shadows, then the light."""
+    """Draw a scene: background, its decoration, the objects with soft shadows, then the light."""
     rng = np.random.default_rng(scene.texture_seed)
     canvas = _background(scene, rng)
     for shown in scene.objects:
@@ -330,6 +330,6 @@ def _tinted(colour: Float[np.ndarray, "h w 3"], target: tuple[int, int, int]) ->
     """Repaint a sprite in one colour, keeping its drawing: mid tones take the colour, black and white stay."""
     luminance = colour @ np.array([0.299, 0.587, 0.114]) / 255
     chroma = (colour.max(-1) - colour.min(-1)) / 255
-    painted = np.array(target) * (0.35 + 0.9 * luminance)[..., None]
+    toned = np.array(target) * (0.35 + 0.9 * luminance)[..., None]
     strength = np.clip(0.25 + 1.6 * chroma, 0, 1) * np.clip(luminance * 5, 0, 1)
-    return colour * (1 - strength[..., None]) + np.clip(painted, 0, 255) * strength[..., None]
+    return colour * (1 - strength[..., None]) + np.clip(toned, 0, 255) * strength[..., None]

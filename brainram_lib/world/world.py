@@ -258,7 +258,7 @@ class SubjectWriter:
     @cached_property
     def pictures(self) -> UInt8[np.ndarray, "images height width 3"]:
         """The subject's pictures, in the order of `images`."""
-        rows = tqdm(self.images, desc=f"subject {self.subject}: paint the stimuli", unit="picture")
+        rows = tqdm(self.images, desc=f"subject {self.subject}: draw the stimuli", unit="picture")
         return np.stack([render(scene_for_nsd_id(self.settings, int(row))) for row in rows])
 
     def _write_stimuli(self) -> None:

@@ -28,11 +28,11 @@ much memory. **No score of a rehearsal means anything.** Shortened against the p
 
 {machine}.
 
-A step is a process; its memory is the most that it or its notebook's kernel held. A stage is a saved result. Processor
+A step is a process; its memory is the most that it or its notebook's kernel held. A stage is a saved result. CPU
 time adds all cores, and does not grow when other programs take turns. GPU memory of a step is the card's (nvidia-smi),
 of a stage torch's.
 """
-MEASURES = ("time", "processor time", "peak memory", "peak GPU memory")
+MEASURES = ("time", "CPU time", "peak memory", "peak GPU memory")
 FOLDERS = {
     "nsd": "NSD subject",
     "hub": "CLIP and Versatile Diffusion in the hub's cache, float16",
@@ -43,7 +43,7 @@ FOLDERS = {
 
 
 def machine() -> dict[str, Any]:
-    """Processor cores, memory, GPU and versions."""
+    """CPU cores, memory, GPU and versions."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
     return {
         "cores": len(os.sched_getaffinity(0)),
@@ -64,7 +64,7 @@ def _gpu_name() -> str | None:
 def write_report(root: Path, record: Mapping[str, Any]) -> Path:
     """Write `rehearsal.md` beside the record and return its path."""
     host = record["machine"]
-    words = f"Processor cores: {host['cores']}, {host['memory_gib']} GiB of memory, GPU: {host['gpu'] or 'none'}, "
+    words = f"CPU cores: {host['cores']}, {host['memory_gib']} GiB of memory, GPU: {host['gpu'] or 'none'}, "
     words += f"Python {host['python']}, torch {host['torch']}"
     parts = [PREAMBLE.format(sizes=record["sizes"], machine=words)]
     parts += ["## Steps\n", _table(("step", *MEASURES), map(_step_row, record["steps"]))]

@@ -179,7 +179,7 @@ def _measured(name: str, command: Sequence[str], variables: Mapping[str, str]) -
 
 
 def _children_worked() -> float:
-    """Processor time of the steps so far and of all that they started and waited for, s."""
+    """CPU time of the steps so far and of all that they started and waited for, s."""
     spent = os.times()
     return spent.children_user + spent.children_system
 
