@@ -1,7 +1,7 @@
 """The one training loop: Stage I, Stage II and every decoder that is trained.
 
 An interrupted training resumes to bit-identical weights on a CPU: each epoch draws its randomness from (seed, epoch),
-and a checkpoint holds weights, optimizer and history.
+and a checkpoint holds weights, optimizer and history. Several processes train as one (`core.parallel`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from brainram_lib.core import parallel
 from brainram_lib.core.checkpoints import Progress, Row, epoch_randomness, load_checkpoint, save_checkpoint
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -104,7 +105,8 @@ def train(task: Task, plan: Plan, folder: Path, seed: int, label: str) -> list[R
     progress = load_checkpoint(path, task.model, optimizer)
     saved = time.monotonic()
     total = plan.epochs * plan.steps
-    with tqdm(total=total, initial=progress.epoch * plan.steps, desc=label, unit="step") as bar:
+    start = progress.epoch * plan.steps
+    with tqdm(total=total, initial=start, desc=label, unit="step", disable=not parallel.first()) as bar:
         for epoch in range(progress.epoch, plan.epochs):
             with epoch_randomness(seed, epoch) as random:
                 row = _epoch(task, plan, optimizer, epoch, random, bar.update)
@@ -112,9 +114,10 @@ def train(task: Task, plan: Plan, folder: Path, seed: int, label: str) -> list[R
             row |= task.validate(epoch, epoch == plan.epochs - 1)
             progress = Progress(epoch + 1, [*progress.history, row])
             bar.set_postfix_str(task.said(row))
-            if time.monotonic() - saved >= CHECKPOINT_SECONDS:
+            if parallel.first() and time.monotonic() - saved >= CHECKPOINT_SECONDS:
                 save_checkpoint(path, task.model, optimizer, progress)
                 saved = time.monotonic()
+    parallel.wait()
     path.unlink(missing_ok=True)
     return progress.history
 
@@ -139,6 +142,7 @@ def _epoch(
         _require_finite(parts, epoch, optimizer)
         (loss / plan.accumulate if plan.accumulate > 1 else loss).backward()
         if number % plan.accumulate == 0 or number == len(batches):
+            parallel.average_gradients(task.model)
             if plan.clip is not None:
                 nn.utils.clip_grad_norm_(task.model.parameters(), plan.clip)
             optimizer.step()

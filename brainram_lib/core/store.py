@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -21,6 +22,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from brainram_lib.core import parallel
 from brainram_lib.core.files import StoreError, disk_full_named, write_json
 from brainram_lib.core.locks import held
 from brainram_lib.core.marks import fingerprint, keyed
@@ -41,6 +43,8 @@ class Stage:
     """
 
     VERSION: ClassVar[int] = 1
+    # whether processes that work together (`core.parallel`) make it together; only the first of them writes
+    together: ClassVar[bool] = False
 
     def make(self, folder: Path, store: Store) -> None:
         """Write the result's files into `folder`, which may hold what an interrupted run left there."""
@@ -135,6 +139,7 @@ class Store:
         self.root = Path(root)
         self.made: list[str] = []
         self._opened: dict[str, Result] = {}
+        self._alone = False
 
     def folder(self, stage: Stage) -> Path:
         """Where the result of a stage lies, or would lie."""
@@ -163,21 +168,42 @@ class Store:
             LockLost: another process took over, because this one stood still too long.
         """
         if stage.key not in self._opened:
-            self._opened[stage.key] = self.find(stage) or self._made(stage)
+            # what is there must be seen alike by processes that work together
+            there = self.find(stage) is not None if self._alone else parallel.agreed(self.find(stage) is not None)
+            found = self.find(stage) if there else None
+            self._opened[stage.key] = found or self._made(stage)
         return self._opened[stage.key]
 
     def _made(self, stage: Stage) -> Result:
         for needed in stage.inputs.values():
             self.result(needed)
+        if self._alone or parallel.count() == 1:
+            return self._made_here(stage)
+        if parallel.first():
+            result = self._made_here(stage)
+        elif parallel.agreed(None) and stage.together:
+            # the first process writes; a training is shared by all
+            stage.make(self._partial(stage), self)
+        parallel.wait()
+        return result if parallel.first() else self.find(stage)
+
+    def _partial(self, stage: Stage) -> Path:
+        return self.folder(stage).with_name(f".{stage.key}.partial")
+
+    def _made_here(self, stage: Stage) -> Result:
         final = self.folder(stage)
-        partial = final.with_name(f".{stage.key}.partial")
+        partial = self._partial(stage)
         with held(final.with_name(f".{stage.key}.lock"), stage.name) as lock:
-            if found := self.find(stage):
+            found = self.find(stage)
+            if found is None:
+                partial.mkdir(parents=True, exist_ok=True)
+            if not self._alone:
+                parallel.agreed(found is None)
+            if found is not None:
                 return found
-            partial.mkdir(parents=True, exist_ok=True)
             started, worked = time.time(), time.process_time()
             with disk_full_named(f"the results of '{stage.name}'"):
-                with peak_memory() as peak:
+                with peak_memory() as peak, self._working(stage):
                     stage.make(partial, self)
                 # what was measured is known behind its block
                 write_json(partial / RECORD, {**stage.described, **_circumstances(started, worked, peak)})
@@ -187,6 +213,15 @@ class Store:
             partial.replace(final)
             self.made.append(stage.name)
         return Result(final, json.loads((final / RECORD).read_text()))
+
+    @contextmanager
+    def _working(self, stage: Stage) -> Iterator[None]:
+        """While a stage is made by this process alone, the others are not asked about anything."""
+        before, self._alone = self._alone, self._alone or not stage.together
+        try:
+            yield
+        finally:
+            self._alone = before
 
     def records(self) -> Iterator[tuple[Path, dict[str, Any]]]:
         """Every finished result under the root: its folder and its record."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -113,6 +113,7 @@ class PriorTraining(Stage):
     settings: Stage1Settings
     validation: int
     seed: int
+    together: ClassVar[bool] = True
 
     @property
     def name(self) -> str:
@@ -120,6 +121,7 @@ class PriorTraining(Stage):
 
     def make(self, folder: Path, store: Store) -> None:
         """Train on the fitting images, watch the validation images."""
+        from brainram_lib.core import parallel
         from brainram_lib.core.rows import Rows
         from brainram_lib.stage1.training import Examples, train_prior
 
@@ -132,6 +134,8 @@ class PriorTraining(Stage):
         )
         label = f"Stage I, {self.targets.modality} prior"
         prior, history = train_prior(self.settings, fit, held, folder, self.seed, label)
+        if not parallel.first():
+            return
         prior.save(folder / "prior.safetensors")
         write_json(folder / "history.json", history)
 

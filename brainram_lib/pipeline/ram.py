@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -109,6 +109,7 @@ class FusionTraining(Stage):
     settings: Stage2Settings
     validation: int
     seed: int
+    together: ClassVar[bool] = True
 
     @property
     def modality(self) -> str:
@@ -123,6 +124,7 @@ class FusionTraining(Stage):
         """Train on the fitting images, watch the validation images."""
         import torch
 
+        from brainram_lib.core import parallel
         from brainram_lib.core.rows import Rows
         from brainram_lib.core.whitening import whitened_by
         from brainram_lib.stage2.training import RamExamples, train_fusion
@@ -137,6 +139,8 @@ class FusionTraining(Stage):
         )
         label, tokens = f"Stage II, {self.modality} {self.settings.fusion}", self.tokens(store)
         fusion, history = train_fusion(self.settings, fit, held, tokens, folder, self.seed, label)
+        if not parallel.first():
+            return
         write_weights(folder / "fusion.safetensors", fusion)
         write_json(folder / "history.json", history)
 

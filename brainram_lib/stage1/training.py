@@ -12,6 +12,7 @@ from torch import Tensor
 from brainram_lib.core.checkpoints import Row
 from brainram_lib.core.devices import accelerator, seeded
 from brainram_lib.core.loop import ONE_CYCLE, Plan, train
+from brainram_lib.core.parallel import sharded
 from brainram_lib.core.rows import Rows
 from brainram_lib.stage1.losses import flat_unit, info_nce, mixco
 from brainram_lib.stage1.prior import Prior
@@ -54,9 +55,10 @@ def stage1_loss(prior: Prior, batch: Examples, random: torch.Generator) -> tuple
     t, noise, partner, share, blind_noise = (drawn.to(x0.device) for drawn in _draws(settings, x0.shape, plain, random))
     mixed = _mixed(Examples(batch.betas, batch.linear, x0), partner, share)
     last = torch.full_like(t, settings.diffusion_steps - 1)
-    condition = torch.cat([prior.condition(batch.betas, batch.linear), prior.condition(mixed.betas, mixed.linear)])
+    seen = ((one.betas, one.linear) for one in (batch, mixed))
+    condition = torch.cat([sharded(prior.condition, *inputs) for inputs in seen])
     noisy = torch.cat([prior.noised(x0, t, noise), blind_noise])
-    estimates = prior.network(noisy, torch.cat([t, last]), condition)
+    estimates = sharded(prior.network, noisy, torch.cat([t, last]), condition)
     goal, blind, target = torch.cat([x0, mixed.targets]), flat_unit(estimates[len(x0) :]), flat_unit(x0)
     parts = {
         "info_nce": info_nce(blind[:plain], target, settings.temperature),

@@ -13,6 +13,7 @@ from torch import Tensor
 from brainram_lib.core.checkpoints import Row
 from brainram_lib.core.devices import accelerator, seeded
 from brainram_lib.core.loop import Plan, train
+from brainram_lib.core.parallel import sharded
 from brainram_lib.core.rows import Rows
 from brainram_lib.stage1.losses import flat_unit, info_nce
 from brainram_lib.stage2.fusions import build
@@ -46,7 +47,7 @@ def fusion_loss(
     fusion: Fusion, settings: Stage2Settings, p: Tensor, c: Tensor, targets: Tensor
 ) -> tuple[Float[Tensor, ""], Row]:
     """Eq. 12: gamma InfoNCE + (1 - gamma) MSE of the refined estimate p + q against the target."""
-    q, _ = fusion(p, c)
+    q = sharded(lambda *rows: fusion(*rows)[0], p, c)
     refined = p + q
     contrast = info_nce(flat_unit(refined), flat_unit(targets), settings.temperature)
     error = (refined - targets).square().mean()
