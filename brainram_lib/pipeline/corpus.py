@@ -97,7 +97,10 @@ class EmbeddedCorpus:
 
     def open(self, runs: Path) -> Corpus:
         """See `CorpusSource`."""
-        return _written(runs.absolute() / CORPORA / f"embedded-{self.key}", self)
+        root = runs.absolute() / CORPORA / f"embedded-{self.key}"
+        if not root.exists():
+            _written.cache_clear()
+        return _written(root, self)
 
 
 @cache

@@ -16,7 +16,7 @@ from brainram_lib.core.locks import held
 from brainram_lib.core.marks import content_mark, fingerprint
 from brainram_lib.nsd.layout import CAPTION_SPLITS, NsdLayout
 from brainram_lib.nsd.settings import DataSettings
-from brainram_lib.world.world import WorldSettings, make_world, read_settings, scene_for_nsd_id
+from brainram_lib.world.world import SETTINGS_FILE, WorldSettings, make_world, read_settings, scene_for_nsd_id
 
 BETAS, STIMULI, CAPTIONS = "betas", "stimuli", "captions"
 
@@ -112,7 +112,11 @@ class EmbeddedWorld:
         """See `Source`."""
         if self.root is not None:
             return NsdLayout(self.root)
-        return _written(runs.absolute() / self.name / "files" / fingerprint(self.settings), self.settings, subject)
+        root = runs.absolute() / self.name / "files" / fingerprint(self.settings)
+        if not (root / SETTINGS_FILE).exists():
+            # another process, or this one, may have removed it since
+            _written.cache_clear()
+        return _written(root, self.settings, subject)
 
     def mark(self, what: str, subject: int, data: DataSettings) -> str:
         """The settings of a world that is made; the content of one that is given."""
