@@ -11,6 +11,15 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from brainram_lib.view.gallery import PALETTE
 
 History = Sequence[Mapping[str, float]]
+# What the entries of a training's history are called in a legend.
+NAMES = {
+    "mse": "training",
+    "val_mse": "validation",
+    "val_mse_p": "validation, p alone",
+    "val_sample_mse": "validation, one sample",
+    "info_nce": "InfoNCE (eq. 3)",
+    "mixco": "MixCo (eq. 5)",
+}
 
 
 def loss_curves(
@@ -20,7 +29,7 @@ def loss_curves(
     log: bool = True,
     title: str | None = None,
 ) -> Figure:
-    """One panel per training: a line per key, the lowest validation value marked.
+    """One panel per training: a line per key; the lowest validation value is a dot, and stands in the legend.
 
     Args:
         histories: {title of the panel: one dictionary per epoch, with `step` and some of `keys`}.
@@ -46,7 +55,7 @@ def loss_curves(
 
 
 def _draw(axes: Axes, history: History, keys: Sequence[str], step: str, log: bool) -> None:
-    lowest, marked = float("inf"), 0
+    lowest = float("inf")
     for position, key in enumerate(keys):
         points = [(row.get(step, number), row[key]) for number, row in enumerate(history) if key in row]
         if not points:
@@ -55,22 +64,21 @@ def _draw(axes: Axes, history: History, keys: Sequence[str], step: str, log: boo
         lowest = min(lowest, *y)
         held_out = "val" in key
         style = {"linestyle": "--" if held_out else "-", "marker": "o" if len(points) == 1 else None}
-        axes.plot(x, y, color=PALETTE[position % len(PALETTE)], linewidth=1.8, label=key, **style)
+        label = NAMES.get(key, key)
         if held_out:
             best = min(range(len(y)), key=y.__getitem__)
             axes.plot(x[best], y[best], "o", color=PALETTE[position % len(PALETTE)], markersize=6)
-            # two of them are often alike: the second below its point
-            beside = (6, -12 if marked else 6)
-            axes.annotate(f"{y[best]:.4g}", (x[best], y[best]), beside, textcoords="offset points", fontsize=8)
-            marked += 1
+            # numbers beside the lines would strike each other through
+            label += f" (lowest {y[best]:.3g}, {step} {x[best]})"
+        axes.plot(x, y, color=PALETTE[position % len(PALETTE)], linewidth=1.8, label=label, **style)
     if log and lowest > 0:
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel(step, fontsize=9)
-    axes.set_ylabel("loss", fontsize=9)
+    axes.set_xlabel(f"{step}, counted from 0", fontsize=9)
+    axes.set_ylabel(f"loss{' (logarithmic axis)' if axes.get_yscale() == 'log' else ''}", fontsize=9)
     axes.grid(color="#e4e4e4", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)

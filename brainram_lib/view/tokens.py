@@ -25,20 +25,19 @@ def r2_plot(r2: Mapping[str, Float[np.ndarray, " tokens"]], title: str) -> Figur
 
 
 def weight_plot(weights: Mapping[str, Float[np.ndarray, "n samples sources tokens"]], title: str) -> Figure:
-    """Mean weight of p and of each neighbour (rows) for every token (columns), one panel a modality.
+    """Mean weight of p and of each neighbour (rows) for every token (columns), one panel a modality, one colour scale.
 
     Uniform weights would be 1 / (K + 1) everywhere; the colour scale is centred there and starts at 0.
     """
-    size = (6 * len(weights), 2.8)
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(1, len(weights), squeeze=False)
-    for panel, (modality, values) in zip(axes[0], weights.items(), strict=True):
-        mean = np.asarray(values, np.float64).mean((0, 1))
-        middle = 1 / len(mean)
-        norm = TwoSlopeNorm(middle, vmin=0, vmax=max(mean.max(), middle + 1e-6))
+    means = {modality: np.asarray(values, np.float64).mean((0, 1)) for modality, values in weights.items()}
+    middle = 1 / len(next(iter(means.values())))
+    norm = TwoSlopeNorm(middle, vmin=0, vmax=max(*(mean.max() for mean in means.values()), middle + 1e-6))
+    figure = Figure(figsize=(6 * len(weights), 2.8), layout="constrained")
+    axes = figure.subplots(1, len(weights), squeeze=False)[0]
+    for panel, (modality, mean) in zip(axes, means.items(), strict=True):
         drawn = panel.imshow(mean, cmap="PuOr_r", norm=norm, aspect="auto")
         names = ["p", *[f"neighbour {k + 1}" for k in range(len(mean) - 1)]]
         panel.set(title=f"{modality} tokens", xlabel="token", yticks=range(len(mean)), yticklabels=names)
-        figure.colorbar(drawn, ax=panel, label="mean weight")
+    figure.colorbar(drawn, ax=axes, label=f"mean weight\n(even split {middle:.2g})")
     figure.suptitle(title)
     return figure
