@@ -17,7 +17,7 @@ import pytest
 
 from brainram_lib.core import locks
 from brainram_lib.core.files import write_json
-from brainram_lib.core.locks import Holder, Lock, LockLost, held, read_holder
+from brainram_lib.core.locks import Holder, Lock, LockLost, NotWritableError, held, read_holder
 from brainram_lib.core.store import Stage, Store
 
 # A stage that says when it begins and waits to be told to end.
@@ -329,3 +329,16 @@ def test_without_hard_links_a_lock_is_still_one_holders(path, monkeypatch):
 
 def taken_within_other(path):
     return Lock(path, "test")._taken()
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    def refused(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("brainram_lib.core.locks.os.link", refused)
+    monkeypatch.setattr("pathlib.Path.write_text", refused)
+    with pytest.raises(
+        NotWritableError, match="the prior is not there yet, and the folder .* cannot be written.*--runs"
+    ):
+        with held(tmp_path / "x.lock", "the prior"):
+            pytest.fail("not held")

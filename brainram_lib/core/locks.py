@@ -7,6 +7,7 @@ read, when the file has not been touched for STALE seconds of this machine's own
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -30,6 +31,16 @@ LARGEST = 2**31 - 1
 
 class LockLost(RuntimeError):
     """Another process took this one's lock, because this machine stood still too long. Nothing was replaced."""
+
+
+class NotWritableError(PermissionError):
+    """Something would have to be made in a folder that cannot be written."""
+
+    def __init__(self, folder: Path, what: str) -> None:
+        super().__init__(
+            f"{what} is not there yet, and the folder '{folder}' cannot be written. Name another folder for results "
+            "with --runs (the parameter `runs` of a notebook), or ask its owner."
+        )
 
 
 @dataclass(frozen=True)
@@ -93,20 +104,30 @@ class Lock:
 
     def acquire(self) -> None:
         """Wait for the lock and take it."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            taken = self._taken()
+        except PermissionError as problem:
+            raise NotWritableError(self.path.parent, self.what) from problem
+        except OSError as problem:
+            if problem.errno == errno.EROFS:
+                raise NotWritableError(self.path.parent, self.what) from problem
+            raise
         watched, told, began = _Watch(), False, time.monotonic()
-        while not self._taken():
+        while not taken:
             holder = read_holder(self.path)
             stale = watched.stale(self.path)
             dead = holder is not None and holder.gone
             if dead or (stale and not (holder is not None and holder.alive)):
                 self._break(holder)
+                taken = self._taken()
                 continue
             if not told and time.monotonic() - began > PATIENCE:
                 told = True
                 who = holder or "a holder that its file does not name"
                 print(f"{self.what}: waiting for {who} ('{self.path}').", file=sys.stderr, flush=True)
             time.sleep(POLL)
+            taken = self._taken()
         threading.Thread(target=self._beat, daemon=True).start()
 
     def release(self) -> None:

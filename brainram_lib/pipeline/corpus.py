@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
-from brainram_lib.core.locks import held
+from brainram_lib.core.locks import NotWritableError, held
 from brainram_lib.core.marks import fingerprint
 from brainram_lib.core.modalities import MODALITIES
 from brainram_lib.core.store import Stage, Store
@@ -109,8 +109,13 @@ def _written(root: Path, source: EmbeddedCorpus) -> Corpus:
     from brainram_lib.world.corpus import make_mini_corpus
 
     encoder = source.encoder.load()
-    with held(root.with_name(f".{root.name}.lock"), "the embedded corpus"):
-        make_mini_corpus(root, encoder, source.pairs, foreign_share=source.foreign_share)
+    try:
+        with held(root.with_name(f".{root.name}.lock"), "the embedded corpus"):
+            make_mini_corpus(root, encoder, source.pairs, foreign_share=source.foreign_share)
+    except NotWritableError:
+        # somebody else's results can be read
+        if not root.exists():
+            raise
     return Corpus(root, encoder.image_size)
 
 

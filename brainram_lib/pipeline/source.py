@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
 
-from brainram_lib.core.locks import held
+from brainram_lib.core.locks import NotWritableError, held
 from brainram_lib.core.marks import content_mark, fingerprint
 from brainram_lib.nsd.layout import CAPTION_SPLITS, NsdLayout
 from brainram_lib.nsd.settings import DataSettings
@@ -133,5 +133,11 @@ class EmbeddedWorld:
 @cache
 def _written(root: Path, settings: WorldSettings, subject: int) -> NsdLayout:
     """The world's files for one subject, written by one process at a time."""
-    with held(root.with_name(f".{root.name}.lock"), "the embedded world"):
-        return make_world(root, settings, [subject])
+    try:
+        with held(root.with_name(f".{root.name}.lock"), "the embedded world"):
+            return make_world(root, settings, [subject])
+    except NotWritableError:
+        # somebody else's results can be read
+        if (root / SETTINGS_FILE).exists():
+            return NsdLayout(root)
+        raise
