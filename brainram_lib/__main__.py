@@ -171,6 +171,12 @@ def scores(chosen: Arguments) -> None:
         print("\n".join(table.markdown() if chosen.markdown else table.text() for table in tables), end="")
 
 
+def score(chosen: Arguments) -> None:
+    """Score a folder of reconstructions that others made, named by nsdId, with the same metrics and intervals."""
+    table = _workbench(chosen).submitted(chosen.folder)
+    print(table.markdown() if chosen.markdown else table.text(), end="")
+
+
 def doctor(chosen: Arguments) -> int:
     """Check the environment, or with `--profile paper` all that real NSD needs: GPU, disk, files, weights, corpus."""
     from brainram_lib.profiles import profile_of
@@ -256,6 +262,9 @@ def _parser() -> argparse.ArgumentParser:
     printed = _stage(commands, "scores", scores).add_mutually_exclusive_group()
     printed.add_argument("--json", action="store_true", help="print the records as JSON")
     printed.add_argument("--markdown", action="store_true", help="print the tables as markdown")
+    scored = _stage(commands, "score", score)
+    scored.add_argument("folder", type=Path, help="images called by their nsdId, or images.npy and nsd_ids.npy")
+    scored.add_argument("--markdown", action="store_true", help="print the table as markdown")
     drawn = _stage(commands, "figures", figures)
     drawn.add_argument("--out", type=Path, metavar="FOLDER", help="default: figures/")
     checked = _stage(commands, "doctor", doctor)

@@ -18,6 +18,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from brainram_lib.__main__ import main
 from brainram_lib.core.modalities import MODALITIES
@@ -545,3 +546,17 @@ def test_the_command_line_prints_the_records(records, runs, monkeypatch):
     with redirect_stdout(io.StringIO()) as printed:
         assert main(["scores", "--json"]) == 0
     assert json.loads(printed.getvalue()) == [asdict(one) for one in records]
+
+
+def test_reconstructions_that_others_made_are_matched_by_their_ids(workbench, tmp_path):
+    ids, stimuli = workbench.nsd_ids("test"), workbench.stimuli("test")
+    for number, pixels in list(zip(ids, stimuli, strict=True))[1:][::-1]:
+        Image.fromarray(pixels).save(tmp_path / f"nsd{number:05d}.png")
+    table = workbench.submitted(tmp_path)
+    assert table.sections[0].cells.loc[tmp_path.name, "PixCorr ↑"] == "1.000 [1.000, 1.000]"
+    assert table.sections[0].cells.loc[tmp_path.name, "Lite0 late ↑ %"] == "100.0"
+    assert EMBEDDED in table.title and "9 of 10 test images are scored" in table.text()
+    assert f"1 test images are missing: nsdId {ids[0]}" in table.text()
+    Image.fromarray(stimuli[0]).save(tmp_path / "nsd99999.png")
+    with pytest.raises(ValueError, match="1 images that are of no test image of this subject, the first nsdId 99999"):
+        workbench.submitted(tmp_path)

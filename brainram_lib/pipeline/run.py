@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from brainram_lib.core.marks import file_mark
+from brainram_lib.core.marks import content_mark, file_mark
 from brainram_lib.core.modalities import MODALITIES
 from brainram_lib.core.store import Stage
+from brainram_lib.evaluation.submitted import files_of
 from brainram_lib.pipeline.corpus import CorpusFolder, CorpusSource, EmbeddedCorpus, Readouts
 from brainram_lib.pipeline.data import Images, Subject, Targets, check_modality
 from brainram_lib.pipeline.pictures import Generated, NearestNeighbour, NearestTraining, Shuffled
@@ -27,6 +28,7 @@ from brainram_lib.pipeline.ram import (
 )
 from brainram_lib.pipeline.scores import PROBE, EstimateScores, ImageScores
 from brainram_lib.pipeline.source import BETAS, CAPTIONS, STIMULI, EmbeddedWorld, NsdFiles, Source
+from brainram_lib.pipeline.submitted import SubmittedScores
 from brainram_lib.pipeline.weights import EncoderWeights, GeneratorWeights
 from brainram_lib.profiles import Profile
 from brainram_lib.world.world import WorldSettings
@@ -167,6 +169,10 @@ class Run:
         probe = file_mark(PROBE) if self.source.simulated else None
         stimuli, metrics = self._mark(STIMULI), self.profile.metrics
         return ImageScores(made, self.images, stimuli, metrics, self.encoder, probe, label)
+
+    def submitted_scores(self, folder: Path) -> SubmittedScores:
+        stimuli, content = self._mark(STIMULI), content_mark(files_of(folder), folder)
+        return SubmittedScores(folder, content, self.images, stimuli, self.profile.metrics, self.encoder)
 
     def estimate_scores(self, tokens: Mapping[str, Stage], shuffled: int | None = None) -> EstimateScores:
         goals = [self.targets(modality) for modality in MODALITIES]

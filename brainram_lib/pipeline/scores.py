@@ -49,7 +49,7 @@ class ImageScores(Stage):
         """Every metric of the set and, where categories are known, whether one that is shown can be named."""
         from brainram_lib.evaluation.probe import Probe, label_matrix, named_by_chance
 
-        evaluator = _evaluator(store, self.images, self.mark, self.metrics, self.encoder)
+        evaluator = evaluator_of(store, self.images, self.mark, self.metrics, self.encoder)
         made = np.array(store.result(self.made).array(CHOSEN))
         values = evaluator.score(made, self.label)
         chance = {metric.name: metric.chance for metric in evaluator.metrics if metric.chance is not None}
@@ -65,8 +65,18 @@ class ImageScores(Stage):
 
 
 @lru_cache(maxsize=1)
-def _evaluator(store: Store, images: Images, mark: str, metrics: str, encoder: EncoderWeights) -> Evaluator:
-    """The stimuli's features, which all systems are compared with, once in a process; `mark` is of the stimuli."""
+def evaluator_of(
+    store: Store,
+    images: Images,
+    mark: str,
+    metrics: str,
+    encoder: EncoderWeights,
+    rows: tuple[int, ...] | None = None,
+) -> Evaluator:
+    """The stimuli's features, which all systems are compared with, once in a process.
+
+    `mark` is of the stimuli; `rows` are those of the test images that are compared, all if not given.
+    """
     from brainram_lib.evaluation import catalogue
     from brainram_lib.evaluation.backbones import load_network, one_layer
     from brainram_lib.evaluation.metrics import Evaluator
@@ -77,7 +87,8 @@ def _evaluator(store: Store, images: Images, mark: str, metrics: str, encoder: E
         name: one_layer(lambda seen: clip.pooled_images(seen).numpy()) if name == "clip" else load_network(name)
         for name in dict.fromkeys(metric.backbone for metric in chosen if metric.backbone)
     }
-    return Evaluator(images.stimuli(store, "test"), chosen, backbones)
+    stimuli = images.stimuli(store, "test")
+    return Evaluator(stimuli if rows is None else stimuli[list(rows)], chosen, backbones)
 
 
 @dataclass(frozen=True)

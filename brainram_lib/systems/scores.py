@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -70,6 +71,22 @@ def records_of(run: Run, values: Values, chances: dict[str, float]) -> list[Reco
     rows = [row for system, scores in values.items() for row in records.records_of(system, scores, **of)]
     counts = {metric: len(one) for scores in values.values() for metric, one in scores.items()}
     return rows + [records.known(CHANCE, name, chance, n=counts[name], **of) for name, chance in chances.items()]
+
+
+def submitted_table(run: Run, store: Store, folder: Path) -> ScoreTable:
+    """A folder of reconstructions that others made, beside chance."""
+    result = store.result(run.submitted_scores(folder))
+    values = {folder.name: {name: np.array(one) for name, one in result.json("values").items()}}
+    scores = records_of(run, values, result.json("chance"))
+    title = f"'{folder.name}', subject {run.subject}"
+    return score_table(
+        scores,
+        catalogue.metric_set(run.profile.metrics),
+        title,
+        embedded=run.source.simulated,
+        labels=labels(),
+        notes=result.json("said"),
+    )
 
 
 def leads_of(run: Run, values: Values, leader: str = LEADER, compared: Sequence[str] = COMPARED) -> list[Record]:

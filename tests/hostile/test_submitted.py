@@ -1,0 +1,96 @@
+"""Reconstructions that others made: matched by nsdId, never by order; what cannot be scored is named."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from brainram_lib.__main__ import main
+from brainram_lib.evaluation.submitted import SubmissionError, read_submission
+
+SHAPE = (9, 7, 3)
+
+
+def image(seed):
+    return np.random.default_rng(seed).integers(0, 255, SHAPE, np.uint8)
+
+
+def folder_of(path, **images):
+    path.mkdir(exist_ok=True)
+    for name, pixels in images.items():
+        Image.fromarray(pixels).save(path / f"{name}.png")
+    return path
+
+
+def arrays(path, made, ids):
+    path.mkdir()
+    np.save(path / "images.npy", made)
+    np.save(path / "nsd_ids.npy", ids)
+    return path
+
+
+@pytest.mark.parametrize("name", ["{}", "nsd{:05d}", "subj01_run3_{:06d}", "recon-{}"])
+def test_images_are_known_by_the_last_number_of_their_name(tmp_path, name):
+    folder = folder_of(tmp_path / "x", **{name.format(number): image(number) for number in (12, 3, 100)})
+    found = read_submission(folder)
+    assert found.ids.tolist() == [3, 12, 100] and found.left_out == {}
+    np.testing.assert_array_equal(found.images, [image(3), image(12), image(100)])
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float32, np.float64])
+def test_arrays_are_sorted_by_their_ids(tmp_path, kind):
+    made = np.stack([image(5), image(2)])
+    made = made if kind is np.uint8 else made.astype(kind) / 255
+    found = read_submission(arrays(tmp_path / "x", made, np.array([5, 2])))
+    assert found.ids.tolist() == [2, 5]
+    np.testing.assert_array_equal(found.images, [image(2), image(5)])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0.25])
+def test_images_that_hold_nothing_are_left_out_and_counted(tmp_path, value):
+    made = np.stack([image(5), image(2)]).astype(np.float32) / 255
+    made[0] = value
+    found = read_submission(arrays(tmp_path / "x", made, np.array([5, 2])))
+    assert found.ids.tolist() == [2] and found.left_out == {5: "constant, or not finite"}
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: path / "gone", "there is no folder"),
+        (lambda path: folder_of(path / "x"), "holds no image"),
+        (lambda path: folder_of(path / "x", cat=image(1)), "'cat.png' has no nsdId in its name"),
+        (lambda path: folder_of(path / "x", **{"7": image(1), "nsd007": image(2)}), "holds 2 images of nsdId 7"),
+        (lambda path: folder_of(path / "x", **{"7": image(1), "8": image(2)[:5]}), "images of several sizes"),
+        (lambda path: folder_of(path / "x", **{"7": image(1)[..., 0].astype(np.uint16)}), "is of mode I;16"),
+        (lambda path: arrays(path / "x", np.zeros((2, *SHAPE)) - 0.5, np.arange(2)), "Values from -0.5 to"),
+        (lambda path: arrays(path / "x", np.full((2, *SHAPE), 200.0), np.arange(2)), "floats in .0, 1.. Values from"),
+        (lambda path: arrays(path / "x", np.zeros((2, *SHAPE), np.int32), np.arange(2)), "int32 was provided"),
+        (lambda path: arrays(path / "x", np.zeros((2, *SHAPE)), np.arange(3)), "must be .n, height, width, 3. and"),
+        (lambda path: arrays(path / "x", np.zeros((2, 9, 7)), np.arange(2)), "must be .n, height, width, 3. and"),
+        (lambda path: arrays(path / "x", np.zeros((2, *SHAPE)), np.array([0.0, 1.0])), "whole numbers"),
+    ],
+)
+def test_what_cannot_be_scored_is_named(tmp_path, make, message):
+    with pytest.raises(SubmissionError, match=message):
+        read_submission(make(tmp_path))
+
+
+def test_a_broken_image_is_named(tmp_path):
+    folder = folder_of(tmp_path / "x", **{"7": image(1)})
+    (folder / "8.png").write_bytes(b"no image")
+    with pytest.raises(SubmissionError, match="8.png' cannot be read as an image"):
+        read_submission(folder)
+
+
+def test_ids_without_an_array_of_images_are_named(tmp_path):
+    (tmp_path / "x").mkdir()
+    np.save(tmp_path / "x" / "images.npy", np.zeros((2, *SHAPE)))
+    with pytest.raises(SubmissionError, match="images.npy needs nsd_ids.npy beside it"):
+        read_submission(tmp_path / "x")
+
+
+def test_the_command_names_a_folder_that_is_not_there(tmp_path, capsys):
+    assert main(["score", str(tmp_path / "gone"), "--runs", str(tmp_path)]) == 1
+    assert "there is no folder" in capsys.readouterr().err
