@@ -77,3 +77,11 @@ def test_what_a_living_process_makes_is_left(runs):
 def test_an_empty_folder_holds_nothing(tmp_path, capsys):
     assert main(["runs", "--runs", str(tmp_path)]) == 0
     assert "0 results" in capsys.readouterr().out
+
+
+def test_tokens_of_a_users_corpus_are_left_and_those_of_an_unused_embedded_one_are_not(runs):
+    names = ("embedded-aaa", "tokens-aaa-eee", "indices-aaa", "tokens-bbb-eee")
+    for name in names:
+        (runs / "corpora" / name).mkdir(parents=True)
+    main(["runs", "prune", "--runs", str(runs), "--yes"])
+    assert [name for name in names if (runs / "corpora" / name).exists()] == ["tokens-bbb-eee"]

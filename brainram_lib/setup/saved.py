@@ -26,7 +26,7 @@ class Entry:
     folder: Path
     stage: str
     key: str
-    settings: str
+    settings: dict[str, Any]
     size: int
     days: float
     inputs: tuple[str, ...]
@@ -46,14 +46,25 @@ def entries(root: Path) -> list[Entry]:
 def _entry(folder: Path, record: dict[str, Any]) -> Entry:
     made = (folder / "result.json").stat().st_mtime
     inputs = tuple(record.get("inputs", {}).values())
-    stage, settings = record.get("stage", "damaged"), _in_words(record.get("settings", {}))
+    stage, settings = record.get("stage", "damaged"), dict(_flat(record.get("settings", {})))
     return Entry(folder, stage, folder.name, settings, _size(folder), (time.time() - made) / DAY, inputs)
 
 
-def _in_words(settings: dict[str, Any], limit: int = 90) -> str:
-    """The settings of a stage, the nested ones by their path, cut to a line."""
-    words = ", ".join(f"{name} {value}" for name, value in _flat(settings))
+def _in_words(settings: dict[str, Any], differing: set[str], limit: int = 110) -> str:
+    """The settings of a stage on one line, first those in which saved results of the stage differ."""
+    order = sorted(settings, key=lambda name: (name not in differing, name))
+    words = ", ".join(f"{name.removeprefix('settings.')} {settings[name]}" for name in order)
     return words if len(words) <= limit else f"{words[: limit - 3]}..."
+
+
+def _differing(saved: list[Entry]) -> dict[str, set[str]]:
+    """{stage: settings that are not the same in all its results}."""
+    found: dict[str, set[str]] = {}
+    for stage in {one.stage for one in saved}:
+        every = [one.settings for one in saved if one.stage == stage]
+        names = {name for one in every for name in one}
+        found[stage] = {name for name in names if len({str(one.get(name)) for one in every}) > 1}
+    return found
 
 
 def _flat(settings: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
@@ -69,7 +80,7 @@ def _size(folder: Path) -> int:
 
 
 def unneeded(root: Path, older_than: float | None = None) -> list[Path]:
-    """Results that no score was made from, what interrupted runs left, and corpora that no result mentions.
+    """Results that no score was made from, what interrupted runs left, and embedded corpora that no result mentions.
 
     Args:
         root: of the results.
@@ -85,10 +96,16 @@ def unneeded(root: Path, older_than: float | None = None) -> list[Path]:
         if one.key not in needed:
             needed.add(one.key)
             stack += [by_key[key] for key in one.inputs if key in by_key]
-    mentioned = " ".join(json.dumps(record) for _, record in Store(root).records() if record)
-    corpora = [path for path in (root / "corpora").glob("*-*") if path.is_dir() and not (path / "readouts").exists()]
-    unused = [path for path in corpora if not any(part in mentioned for part in path.name.split("-")[1:2])]
-    return [*(one.folder for one in saved if one.key not in needed), *_leftovers(root), *unused]
+    mentioned = " ".join(json.dumps(record) for _, record in Store(root).records())
+    return [*(one.folder for one in saved if one.key not in needed), *_leftovers(root), *_corpora(root, mentioned)]
+
+
+def _corpora(root: Path, mentioned: str) -> Iterator[Path]:
+    """Embedded corpora that no result mentions, with their tokens. Tokens of a user's own corpus are left alone."""
+    for corpus in (root / "corpora").glob("embedded-*"):
+        key = corpus.name.removeprefix("embedded-")
+        if key not in mentioned:
+            yield from (path for path in (root / "corpora").glob(f"*-{key}*") if path.is_dir())
 
 
 def _leftovers(root: Path) -> Iterator[Path]:
@@ -103,10 +120,13 @@ def list_command(chosen: argparse.Namespace) -> None:
     """List what is saved: stage, settings, size, age, and what was made from it."""
     root = chosen.runs or default_runs()
     saved = entries(root)
+    differing = _differing(saved)
     for one in sorted(saved, key=lambda entry: (str(entry.folder.parent), entry.days)):
         used = f"used by {', '.join(one.used_by)}" if one.used_by else "used by nothing"
         place = one.folder.relative_to(root).as_posix()
-        print(f"{place}  {_bytes(one.size)}, {one.days:.1f} days  [{one.settings}]  {used}")
+        print(
+            f"{place}  {_bytes(one.size)}, {one.days:.1f} days  [{_in_words(one.settings, differing[one.stage])}]  {used}"
+        )
     print(f"{len(saved)} results in '{root}', {_bytes(sum(one.size for one in saved))}.")
 
 
