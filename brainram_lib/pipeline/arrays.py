@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from brainram_lib.attribution.gradients import Attribution
     from brainram_lib.core.checkpoints import Row
     from brainram_lib.encoders import ClipTokens
+    from brainram_lib.evaluation.choosing import Choosing
     from brainram_lib.generation.generator import Generator
     from brainram_lib.retrieval.corpus import Corpus
     from brainram_lib.retrieval.index import Neighbours
@@ -120,6 +121,12 @@ class RunArrays:
     def fusion_weights(self, modality: str) -> Float[np.ndarray, "n samples sources tokens"]:
         """The weights of p (row 0) and of each neighbour, for every token of the test stimuli."""
         return self.store.result(self.run.refined(modality)).array("weights")
+
+    def choosing(self, modality: str) -> Choosing:
+        """What the fusion's weights follow: the neighbours' rank, or how close each really is."""
+        from brainram_lib.evaluation.choosing import choosing
+
+        return choosing(self.fusion_weights(modality), self.run.fusion(modality).errors(self.store))
 
     def attribution(self, modality: str, token: int | None = None, neighbour: int | None = None) -> Attribution:
         """Which voxels drive the prior's estimates of the test images towards their targets.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+from jaxtyping import Float
 
 from brainram_lib.core.files import write_array, write_blocks, write_json
 from brainram_lib.core.modalities import MODALITIES
@@ -151,6 +152,21 @@ class FusionTraining(Stage):
     def tokens(self, store: Store) -> CorpusTokens:
         """See `Retrieved.tokens`."""
         return self.found.tokens(store, self.estimates.prior)
+
+    def errors(self, store: Store) -> Float[np.ndarray, "n samples neighbours"]:
+        """Mean squared error of each neighbour's tokens from the test targets, whitened: of the truth, for reports."""
+        import torch
+
+        from brainram_lib.core.rows import as_tensor
+        from brainram_lib.core.whitening import whitened_by
+
+        whitened = whitened_by(self.estimates.prior.load(store).whitening)
+        targets = store.result(self.estimates.prior.targets).array("test")
+        ids, tokens = torch.from_numpy(self.neighbours(store, "test").ids), self.tokens(store)
+        found = []
+        for row, target in zip(ids, targets, strict=True):
+            found.append((tokens(row) - whitened(as_tensor(target))).square().mean((-2, -1)).cpu().numpy())
+        return np.stack(found)
 
     def load(self, store: Store) -> Fusion:
         """The trained fusion, on a GPU where there is one."""

@@ -123,10 +123,9 @@ def list_command(chosen: argparse.Namespace) -> None:
     differing = _differing(saved)
     for one in sorted(saved, key=lambda entry: (str(entry.folder.parent), entry.days)):
         used = f"used by {', '.join(one.used_by)}" if one.used_by else "used by nothing"
+        words = _in_words(one.settings, differing[one.stage])
         place = one.folder.relative_to(root).as_posix()
-        print(
-            f"{place}  {_bytes(one.size)}, {one.days:.1f} days  [{_in_words(one.settings, differing[one.stage])}]  {used}"
-        )
+        print(f"{place}  {_bytes(one.size)}, {one.days:.1f} days  [{words}]  {used}")
     print(f"{len(saved)} results in '{root}', {_bytes(sum(one.size for one in saved))}.")
 
 
