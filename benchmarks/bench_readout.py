@@ -20,10 +20,11 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from brainram_lib.encoders import ClipTokens, PooledTextReadout, load_encoder
+from brainram_lib.encoders import ClipTokens, load_encoder
 from brainram_lib.pipeline.search import fit_readouts
 from brainram_lib.profiles import MINI
 from brainram_lib.recipes.material import captions_of_set
+from brainram_lib.retrieval.readouts import PooledTextReadout
 from brainram_lib.world.captions import web_caption
 from brainram_lib.world.corpus import CORPUS_SET
 from brainram_lib.world.scenes import scene_of

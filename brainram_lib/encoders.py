@@ -1,4 +1,4 @@
-"""CLIP's tokens in Versatile Diffusion's convention, and the pooled text embedding read out of text tokens.
+"""CLIP's tokens in Versatile Diffusion's convention.
 
 Image: last hidden state -> final layer norm -> projection, every token divided by the norm of token 0, which thereby
 becomes the normalised global image embedding. Text: final layer norm -> projection, divided by the norm of the
@@ -8,7 +8,7 @@ end-of-text token, averaged over an image's captions (BrainRAM 4.2). Shapes foll
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -19,14 +19,11 @@ from jaxtyping import Float, Int64, UInt8
 from open_clip.model import CLIP
 from open_clip.tokenizer import SimpleTokenizer
 from PIL import Image
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import CLIPTokenizer
 
 from brainram_lib.core.devices import accelerator
-from brainram_lib.core.files import write_whole
 from brainram_lib.core.published import PUBLISHED
 from brainram_lib.nsd.errors import shortened
 from brainram_lib.world import mini_clip
@@ -340,115 +337,3 @@ def _is_list(value: object) -> bool:
 
 def _told(value: object) -> str:
     return shortened(repr(value), 120)
-
-
-class TokenReadout:
-    """A linear map from all text tokens of an image to something said of it: y = (x - mean_x) W + mean_y.
-
-    x are the flattened tokens.
-    """
-
-    def __init__(self, weight: Float[Tensor, "inputs width"], offset: Float[Tensor, " width"]) -> None:
-        self.weight, self.offset = weight, offset
-
-    @classmethod
-    def fit(
-        cls,
-        tokens: Float[Tensor, "n tokens width"],
-        targets: Float[Tensor, "_ outputs"],
-        alphas: Sequence[float] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1),
-    ) -> TokenReadout:
-        """Ridge regression W = argmin |Y - X W|^2 + alpha s |W|^2, s the mean of X X^T's diagonal.
-
-        alpha is the one with the smallest squared error on every tenth caption, held out; then all are used.
-
-        Raises:
-            ValueError: tokens and targets differ in number, or there are fewer than 10.
-        """
-        if len(tokens) != len(targets) or len(tokens) < 10:
-            raise ValueError(
-                f"tokens and what is read out of them must be of the same 10 or more captions, got {len(tokens)} and "
-                f"{len(targets)}."
-            )
-        inputs, goals = tokens.flatten(1).float(), targets.float()
-        held_out = torch.arange(len(inputs)) % 10 == 0
-        errors = [
-            (rows - goals[held_out]).square().mean().item()
-            for rows in _ridge_path(inputs[~held_out], goals[~held_out], inputs[held_out], alphas)
-        ]
-        weight, offset = _ridge(inputs, goals, alphas[int(np.argmin(errors))])
-        return cls(weight, offset)
-
-    def __call__(
-        self, tokens: Float[Tensor, "n tokens width"] | Float[np.ndarray, "n tokens width"]
-    ) -> Float[Tensor, "n outputs"]:
-        """y for every set of tokens.
-
-        Raises:
-            ValueError: tokens of another shape than the readout was fitted on.
-        """
-        inputs = torch.as_tensor(tokens, dtype=torch.float32).flatten(1)
-        if inputs.shape[1] != len(self.weight):
-            raise ValueError(
-                f"the readout was fitted on tokens x width = {len(self.weight)} numbers, got {tuple(tokens.shape)}; "
-                "use the tokens of the encoder it was fitted with."
-            )
-        return inputs @ self.weight + self.offset
-
-    def save(self, path: Path) -> None:
-        """Write as safetensors, whole."""
-        with write_whole(path) as partial:
-            save_file({"weight": self.weight.contiguous(), "offset": self.offset.contiguous()}, partial)
-
-    @classmethod
-    def load(cls, path: Path) -> TokenReadout:
-        """Read what `save` wrote.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-        """
-        if not path.exists():
-            raise FileNotFoundError(f"no text readout at '{path}'. Fit one with {cls.__name__}.fit and save it.")
-        with safe_open(path, "pt") as stored:
-            return cls(stored.get_tensor("weight"), stored.get_tensor("offset"))
-
-
-class PooledTextReadout(TokenReadout):
-    """The readout of the pooled caption embedding.
-
-    Averaging captions loses the place of the end of text, so no single token is the query any more; the whole set
-    still determines it.
-    """
-
-    def __call__(
-        self, tokens: Float[Tensor, "n tokens width"] | Float[np.ndarray, "n tokens width"]
-    ) -> Float[Tensor, "n pooled"]:
-        """L2-normalised pooled embeddings.
-
-        Raises:
-            ValueError: tokens of another shape than the readout was fitted on.
-        """
-        return torch.nn.functional.normalize(super().__call__(tokens), dim=-1)
-
-
-def _gram(inputs: Tensor) -> tuple[Tensor, bool]:
-    """The smaller of X^T X and X X^T, and whether it is the second."""
-    dual = len(inputs) < inputs.shape[1]
-    return (inputs @ inputs.T if dual else inputs.T @ inputs), dual
-
-
-def _ridge(inputs: Tensor, targets: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
-    mean_x, mean_y = inputs.mean(0), targets.mean(0)
-    centred, goal = inputs - mean_x, targets - mean_y
-    gram, dual = _gram(centred)
-    gram.diagonal().add_(alpha * gram.diagonal().mean() + torch.finfo(gram.dtype).tiny)
-    factor = torch.linalg.cholesky(gram)
-    solved = torch.cholesky_solve(goal if dual else centred.T @ goal, factor)
-    weight = centred.T @ solved if dual else solved
-    return weight, mean_y - mean_x @ weight
-
-
-def _ridge_path(inputs: Tensor, targets: Tensor, held_out: Tensor, alphas: Sequence[float]) -> Iterator[Tensor]:
-    for alpha in tqdm(alphas, desc="readout, choosing alpha", leave=False):
-        weight, offset = _ridge(inputs, targets, alpha)
-        yield held_out @ weight + offset

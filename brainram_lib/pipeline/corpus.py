@@ -14,9 +14,9 @@ from brainram_lib.core.store import Stage, Store
 from brainram_lib.pipeline.weights import EncoderWeights
 
 if TYPE_CHECKING:
-    from brainram_lib.encoders import PooledTextReadout
     from brainram_lib.pipeline.search import WordReadout
     from brainram_lib.retrieval.corpus import Corpus
+    from brainram_lib.retrieval.readouts import PooledTextReadout
     from brainram_lib.retrieval.tokens import TokenCache
 
 CORPORA = "corpora"
@@ -156,7 +156,7 @@ class Readouts(Stage):
 
     def pooled(self, store: Store) -> PooledTextReadout:
         """Text tokens -> pooled text embedding."""
-        from brainram_lib.encoders import PooledTextReadout
+        from brainram_lib.retrieval.readouts import PooledTextReadout
 
         return PooledTextReadout.load(store.result(self).folder / "readout.safetensors")
 

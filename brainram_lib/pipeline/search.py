@@ -15,11 +15,12 @@ from torch import Tensor
 from brainram_lib.core.files import write_array, write_json
 from brainram_lib.core.rows import Rows
 from brainram_lib.core.whitening import TokenWhitening, whitened_by
-from brainram_lib.encoders import ClipTokens, PooledTextReadout, TokenReadout
+from brainram_lib.encoders import ClipTokens
 from brainram_lib.retrieval.corpus import Corpus
 from brainram_lib.retrieval.index import Neighbours, VectorIndex
 from brainram_lib.retrieval.neighbours import CombinedIndex, find_by_parts, find_neighbours, image_query, text_query
 from brainram_lib.retrieval.readable import FindExcept, find_readable
+from brainram_lib.retrieval.readouts import PooledTextReadout, TokenReadout
 from brainram_lib.retrieval.reranking import reranked
 from brainram_lib.retrieval.settings import RetrievalSettings
 from brainram_lib.retrieval.tokens import TokenCache

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from brainram_lib.encoders import PooledTextReadout, load_encoder
+from brainram_lib.encoders import load_encoder
+from brainram_lib.retrieval.readouts import PooledTextReadout
 from brainram_lib.world.captions import captions_of
 from brainram_lib.world.scenes import scene_of
 
