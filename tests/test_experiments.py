@@ -15,6 +15,7 @@ from brainram_lib.evaluation.tables import EMBEDDED
 from brainram_lib.experiments import claims, experiment, results, runner
 from brainram_lib.experiments.experiment import ExperimentError
 from brainram_lib.experiments.results import Results, RowRecord
+from brainram_lib.experiments.table import TableRun
 from brainram_lib.world import world
 from brainram_lib.world.world import WorldSettings
 
@@ -236,3 +237,15 @@ def test_jobs_at_once_make_what_they_share_once(written, tmp_path):
     assert len(list((tmp_path / "runs").rglob("ridge-image/*/result.json"))) == 1
     workbench = runner.Job(table.rows[0], 1, 0).workbench(table, places)
     assert runner.collect(table, places).records == found.records and workbench.store.made == []
+    shown_in_a_notebook(TableRun(str(path), str(profile), 1, 0, tmp_path / "runs", tmp_path / "nsd"))
+
+
+def shown_in_a_notebook(table):
+    """What notebooks 07 and 08 show of a table."""
+    assert list(table.rows().index) == ["ridge", "p"] and "embedded world" in table.title
+    scores, differences = table.tables()
+    assert "p over ridge" in differences.text() and EMBEDDED in scores.title
+    assert len(table.claims()) == 0 and "Of 0 comparisons" in table.verdict()
+    images = table.images(3)
+    assert list(images) == ["stimulus", "ridge", "p"] and {len(one) for one in images.values()} == {3}
+    assert table.committed() == []

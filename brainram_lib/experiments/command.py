@@ -12,6 +12,7 @@ from typing import Any
 from brainram_lib.core.store import default_runs
 from brainram_lib.experiments import experiment as files
 from brainram_lib.experiments.results import Results, tables, where
+from brainram_lib.profiles import profile_of
 
 Arguments = argparse.Namespace
 
@@ -31,7 +32,7 @@ def run_command(chosen: Arguments) -> None:
 def show_command(chosen: Arguments) -> None:
     """Print an experiment's saved records as tables, the paper's rows beside them."""
     experiment = files.load(files.find(chosen.experiment))
-    profile = chosen.profile or experiment.profile
+    profile = profile_of(chosen.profile or experiment.profile).name
     results = Results.read(where(experiment.name, profile, chosen.runs or default_runs(), chosen.results))
     if chosen.format == "json":
         print(json.dumps([asdict(one) for one in results.records], indent=1))
@@ -45,7 +46,7 @@ def list_command(chosen: Arguments) -> None:
     for path in files.listed():
         one = files.load(path)
         try:
-            results = Results.read(where(one.name, one.profile, chosen.runs or default_runs()))
+            results = Results.read(where(one.name, profile_of(one.profile).name, chosen.runs or default_runs()))
             state = f"{len(results.records)} records of {results.made[:10]}"
         except files.ExperimentError:
             state = "not run yet"

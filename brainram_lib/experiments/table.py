@@ -15,6 +15,7 @@ from brainram_lib.experiments import claims
 from brainram_lib.experiments.experiment import ExperimentError, find, load
 from brainram_lib.experiments.results import Results, tables, where
 from brainram_lib.experiments.runner import Job, Places, check, collect, profile_of_row
+from brainram_lib.profiles import profile_of
 from brainram_lib.workbench import Workbench
 
 
@@ -91,7 +92,7 @@ class TableRun:
         """The tables over subjects and seeds, from saved records; empty where none are there."""
         every = load(find(self.experiment.name))
         try:
-            file = where(every.name, self.experiment.profile, self.places.runs or default_runs())
+            file = where(every.name, profile_of(self.experiment.profile).name, self.places.runs or default_runs())
             return tables(every, Results.read(file))
         except ExperimentError:
             return []
