@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import pandas
 
-from brainram_lib.evaluation import catalogue
 from brainram_lib.evaluation.records import Record
 from brainram_lib.evaluation.reported import IN_BRAINRAM, reported_records
 from brainram_lib.experiments.experiment import Experiment, Row
-from brainram_lib.experiments.results import Results, over_runs
+from brainram_lib.experiments.results import Results, column, over_runs
 
 # The paper's metric -> the stand-in of the embedded world; the others keep their name.
 STAND_INS = {"alex2": "lite0_early", "alex5": "lite0_middle", "incep": "lite0_late"}
@@ -59,7 +58,7 @@ def _claim(row: Row, metric: str, printed: float, reference: float, measured: Re
     paper = printed - reference
     apart = measured.low > 0 or measured.high < 0
     verdict = OPEN if not apart or paper == 0 else HOLDS if (measured.value > 0) == (paper > 0) else OPPOSITE
-    return Claim(row.title, catalogue.metric(measured.metric).title, paper, measured, verdict)
+    return Claim(row.title, column(measured.metric).title, paper, measured, verdict)
 
 
 def claim_table(found: list[Claim]) -> pandas.DataFrame:

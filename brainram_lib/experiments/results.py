@@ -188,11 +188,12 @@ def _mean(group: Sequence[Record]) -> Record:
 
 def _columns(records: Sequence[Record]) -> list[Metric]:
     present = {one.metric for one in records}
-    columns: dict[str, Metric] = {}
-    for metric in COLUMNS:
-        if metric.name in present:
-            columns.setdefault(metric.name, metric)
-    return list(columns.values())
+    return [column(name) for name in dict.fromkeys(metric.name for metric in COLUMNS) if name in present]
+
+
+def column(name: str) -> Metric:
+    """The column of a metric; one whose network has a stand-in here carries the stand-in's title."""
+    return next(metric for metric in COLUMNS if metric.name == name)
 
 
 def _of(results: Results) -> str:
