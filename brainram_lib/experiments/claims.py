@@ -58,7 +58,7 @@ def _claim(row: Row, metric: str, printed: float, reference: float, measured: Re
     paper = printed - reference
     apart = measured.low > 0 or measured.high < 0
     verdict = OPEN if not apart or paper == 0 else HOLDS if (measured.value > 0) == (paper > 0) else OPPOSITE
-    return Claim(row.title, column(measured.metric).title, paper, measured, verdict)
+    return Claim(row.title, column(measured.metric, simulated).title, paper, measured, verdict)
 
 
 def claim_table(found: list[Claim]) -> pandas.DataFrame:

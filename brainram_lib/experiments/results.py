@@ -22,8 +22,8 @@ from brainram_lib.evaluation.tables import ScoreTable, lead_table, score_table
 from brainram_lib.experiments.experiment import Experiment, ExperimentError
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
-# Columns in the order of the tables; those that records lack are left out.
-COLUMNS = (*catalogue.MINI, *catalogue.PAPER[2:], catalogue.PROBE[0], *catalogue.ESTIMATES, *catalogue.IDENTIFICATION)
+# Columns behind those of the image metrics; those that records lack are left out.
+_BEHIND = (catalogue.PROBE[0], *catalogue.ESTIMATES, *catalogue.IDENTIFICATION)
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def tables(experiment: Experiment, results: Results) -> list[ScoreTable]:
     of = _of(results)
     shown = [one.as_record() for one in results.records if one.row in titles]
     title = f"{experiment.title}, {of}"
-    columns = _columns(shown)
+    columns = _columns(shown, results.simulated)
     made = [
         score_table(
             over_runs(shown),
@@ -186,14 +186,18 @@ def _mean(group: Sequence[Record]) -> Record:
     return Record(first.system, first.metric, mean, mean - half, mean + half, first.n, 0, 0)
 
 
-def _columns(records: Sequence[Record]) -> list[Metric]:
+def _columns(records: Sequence[Record], simulated: bool) -> list[Metric]:
     present = {one.metric for one in records}
-    return [column(name) for name in dict.fromkeys(metric.name for metric in COLUMNS) if name in present]
+    return [metric for metric in _known(simulated) if metric.name in present]
 
 
-def column(name: str) -> Metric:
-    """The column of a metric; one whose network has a stand-in here carries the stand-in's title."""
-    return next(metric for metric in COLUMNS if metric.name == name)
+def column(name: str, simulated: bool) -> Metric:
+    """The column of a metric; on the embedded world one whose network has a stand-in carries the stand-in's title."""
+    return next(metric for metric in _known(simulated) if metric.name == name)
+
+
+def _known(simulated: bool) -> tuple[Metric, ...]:
+    return (*(catalogue.MINI if simulated else catalogue.PAPER), *_BEHIND)
 
 
 def _of(results: Results) -> str:
