@@ -45,20 +45,21 @@ def claims(experiment: Experiment, results: Results) -> list[Claim]:
     reference = experiment.row(experiment.reference)
     found = []
     for row in experiment.rows:
+        if row.name == reference.name:
+            continue
         for metric in dict.fromkeys(name for system, name in printed if system == row.reported):
             measured = differences.get((row.name, metric)) or differences.get((row.name, STAND_INS.get(metric, metric)))
-            if row.name != reference.name and measured is not None and (reference.reported, metric) in printed:
-                found.append(
-                    _claim(row, metric, printed[row.reported, metric], printed[reference.reported, metric], measured)
-                )
+            known = printed.get((reference.reported, metric))
+            if measured is not None and known is not None:
+                title = column(measured.metric, results.simulated).title
+                found.append(_claim(row, title, printed[row.reported, metric] - known, measured))
     return found
 
 
-def _claim(row: Row, metric: str, printed: float, reference: float, measured: Record) -> Claim:
-    paper = printed - reference
+def _claim(row: Row, metric: str, paper: float, measured: Record) -> Claim:
     apart = measured.low > 0 or measured.high < 0
     verdict = OPEN if not apart or paper == 0 else HOLDS if (measured.value > 0) == (paper > 0) else OPPOSITE
-    return Claim(row.title, column(measured.metric, simulated).title, paper, measured, verdict)
+    return Claim(row.title, metric, paper, measured, verdict)
 
 
 def claim_table(found: list[Claim]) -> pandas.DataFrame:
