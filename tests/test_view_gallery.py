@@ -5,7 +5,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from brainram_lib.evaluation.catalogue import MINI, metric
 from brainram_lib.evaluation.records import Record
 from brainram_lib.systems.scores import labels as registered_labels
-from brainram_lib.view.curves import loss_curves
+from brainram_lib.view.curves import loss_curves, lowest_said
 from brainram_lib.view.gallery import gallery, score_plot
 
 
@@ -93,3 +93,10 @@ def test_loss_curves_fall_back_to_a_linear_axis_and_refuse_empty_histories():
     assert panel.get_yscale() == "linear"
     with pytest.raises(ValueError, match="history 'x' must hold one of train, validation. 0 rows"):
         loss_curves({"x": []})
+
+
+def test_a_training_that_was_best_before_its_end_says_so():
+    rows = {"image prior": [{"val_mse": 0.622}, {"val_mse": 0.628}], "image RAM": [{"val_mse": 0.6}, {"val_mse": 0.56}]}
+    first, second = lowest_said(rows).splitlines()
+    assert first == "image prior: the validation error is lowest after epoch 0, 0.622; 1 more epochs ended at 0.628."
+    assert second.endswith("lowest after epoch 1, 0.560; the last epoch was the best.")

@@ -54,6 +54,18 @@ def loss_curves(
     return figure
 
 
+def lowest_said(histories: Mapping[str, History], key: str = "val_mse") -> str:
+    """A sentence for each training: when its validation error was lowest, and what came after."""
+    lines = []
+    for name, history in histories.items():
+        values = [row[key] for row in history]
+        best = min(range(len(values)), key=values.__getitem__)
+        after = len(values) - 1 - best
+        end = f"{after} more epochs ended at {values[-1]:.3f}" if after else "the last epoch was the best"
+        lines.append(f"{name}: the validation error is lowest after epoch {best}, {values[best]:.3f}; {end}.")
+    return "\n".join(lines)
+
+
 def _draw(axes: Axes, history: History, keys: Sequence[str], step: str, log: bool) -> None:
     lowest = float("inf")
     for position, key in enumerate(keys):
