@@ -84,7 +84,7 @@ def test_loss_curves_mark_the_lowest_validation_value():
     (panel,) = loss_curves({"image prior": history}, title="Stage I").axes
     assert panel.get_yscale() == "log" and panel.get_title() == "image prior"
     said = [text.get_text() for text in panel.get_legend().get_texts()]
-    assert said == ["train", "validation (lowest 0.2, epoch 3)"]
+    assert said == ["train", "validation (lowest 0.200, epoch 3)"]
     assert [3] in [list(line.get_xdata()) for line in panel.lines]
 
 

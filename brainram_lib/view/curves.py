@@ -44,7 +44,7 @@ def loss_curves(
     for name, history in histories.items():
         if not any(key in row for row in history for key in keys):
             raise ValueError(f"history '{name}' must hold one of {', '.join(keys)}. {len(history)} rows were provided.")
-    figure = Figure(figsize=(4.6 * max(len(histories), 1), 3.2), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(4.6 * max(len(histories), 1), 3.8), layout="constrained", facecolor="white")
     panels = figure.subplots(1, max(len(histories), 1), squeeze=False)[0]
     for axes, (name, history) in zip(panels, histories.items(), strict=False):
         _draw(axes, history, keys, step, log)
@@ -81,7 +81,7 @@ def _draw(axes: Axes, history: History, keys: Sequence[str], step: str, log: boo
             best = min(range(len(y)), key=y.__getitem__)
             axes.plot(x[best], y[best], "o", color=PALETTE[position % len(PALETTE)], markersize=6)
             # numbers beside the lines would strike each other through
-            label += f" (lowest {y[best]:.3g}, {step} {x[best]})"
+            label += f" (lowest {y[best]:.3f}, {step} {x[best]})"
         axes.plot(x, y, color=PALETTE[position % len(PALETTE)], linewidth=1.8, label=label, **style)
     if log and lowest > 0:
         axes.set_yscale("log")
@@ -94,4 +94,4 @@ def _draw(axes: Axes, history: History, keys: Sequence[str], step: str, log: boo
     axes.grid(color="#e4e4e4", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2))

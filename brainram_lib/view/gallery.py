@@ -155,7 +155,7 @@ def _panel(axes: Axes, records: Sequence[Record], metric: Metric, systems: Seque
             continue
         row = systems.index(record.system)
         bound = record.system in labels.bounds
-        colour = "#777777" if bound else _colour(record.system, systems, labels)
+        colour = "#777777" if bound else _colour(record.system, systems)
         axes.plot([scale * record.low, scale * record.high], [row, row], color=colour, linewidth=2.2)
         axes.plot(
             scale * record.value, row, "o", color="white" if bound else colour, markeredgecolor=colour, markersize=6
@@ -174,10 +174,9 @@ def _panel(axes: Axes, records: Sequence[Record], metric: Metric, systems: Seque
     axes.margins(x=0.08)
 
 
-def _colour(system: str, systems: Sequence[str], labels: Labels) -> str:
-    """A known system keeps its colour from plot to plot."""
-    order = list(dict.fromkeys([*labels.titles, *systems]))
-    return PALETTE[order.index(system) % len(PALETTE)]
+def _colour(system: str, systems: Sequence[str]) -> str:
+    """One colour a row: there are more systems than colours that everybody can tell apart."""
+    return PALETTE[systems.index(system) % len(PALETTE)]
 
 
 def _line_legend() -> tuple[list, list[str]]:
