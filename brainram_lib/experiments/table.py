@@ -41,7 +41,8 @@ class TableRun:
         nsd_root: str | Path | None = None,
         corpus_root: str | Path | None = None,
     ) -> None:
-        self.experiment = load(find(name)).of([subject], [seed], profile=profile)
+        self._file = find(str(name))
+        self.experiment = load(self._file).of([subject], [seed], profile=profile)
         self.places = Places(*(None if place is None else Path(place) for place in (runs, nsd_root, corpus_root)))
         self.subject, self.seed = subject, seed
         check(self.experiment, self.places)
@@ -90,7 +91,7 @@ class TableRun:
 
     def committed(self) -> list[ScoreTable]:
         """The tables over subjects and seeds, from saved records; empty where none are there."""
-        every = load(find(self.experiment.name))
+        every = load(self._file)
         try:
             file = where(every.name, profile_of(self.experiment.profile).name, self.places.runs or default_runs())
             return tables(every, Results.read(file))
