@@ -28,8 +28,8 @@ SHARES = tuple(float(share) for share in np.linspace(0, 1, 21))
 
 
 @dataclass(frozen=True)
-class Mixed(Stage):
-    """(1 - w) p + w mean_k c_k for every sample of the test stimuli, (n, S, T, D); one w, by validation error.
+class OfNeighbours(Stage):
+    """What a plain alternative is given: that which a fusion is given.
 
     Attributes:
         estimates: p. found: its neighbours.
@@ -41,6 +41,11 @@ class Mixed(Stage):
     found: Retrieved
     pooled: bool
     validation: int
+
+
+@dataclass(frozen=True)
+class Mixed(OfNeighbours):
+    """(1 - w) p + w mean_k c_k for every sample of the test stimuli, (n, S, T, D); one w, by validation error."""
 
     @property
     def name(self) -> str:
@@ -67,21 +72,11 @@ class Mixed(Stage):
 
 
 @dataclass(frozen=True)
-class RidgeOnNeighbours(Stage):
+class RidgeOnNeighbours(OfNeighbours):
     """Ridge per token from [p, mean_k c_k], both means over the samples, to the target; alpha by validation r2.
 
     One estimate a stimulus, (n, T, D).
-
-    Attributes:
-        estimates: p. found: its neighbours.
-        pooled: whether the samples of a stimulus share them.
-        validation: training images that choose and are not fitted on.
     """
-
-    estimates: Estimates
-    found: Retrieved
-    pooled: bool
-    validation: int
 
     @property
     def name(self) -> str:
@@ -120,7 +115,7 @@ def _restored(restored: object, estimates: np.ndarray, name: str) -> Iterator[np
 
 
 def _whitened(
-    stage: Mixed | RidgeOnNeighbours, store: Store, split: str, rows: np.ndarray
+    stage: OfNeighbours, store: Store, split: str, rows: np.ndarray
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """(p, mean neighbour, target), whitened, CHUNK stimuli at a time: (m, S, T, D) twice, and (m, T, D)."""
     import torch
