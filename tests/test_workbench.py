@@ -435,13 +435,15 @@ sys.path.insert(0, sys.argv[3])
 from test_workbench import TINY, WORLD
 from brainram_lib.nsd.stimuli import read_stimuli
 from brainram_lib.workbench import Workbench
-wb = Workbench(TINY, subject=int(sys.argv[2]), runs=sys.argv[1], world=WORLD)
-wb.layout
-print(min(int(image.max()) for image in read_stimuli(wb.layout, range(40))))
+from brainram_lib.world.world import make_experiment
+subject = int(sys.argv[2])
+wb = Workbench(TINY, subject=subject, runs=sys.argv[1], world=WORLD)
+seen = make_experiment(WORLD).subject_images[subject - 1]
+print(min(int(image.max()) for image in read_stimuli(wb.layout, seen)))
 """
 
 
-def test_two_subjects_that_start_together_see_every_image(tmp_path, root):
+def test_two_subjects_that_start_together_each_see_all_their_images(tmp_path, root):
     tests = str(root / "tests")
     processes = [
         subprocess.Popen(
