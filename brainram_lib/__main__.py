@@ -105,6 +105,16 @@ def world_train(chosen: Arguments) -> None:
     train(chosen.work, scenes=chosen.scenes, budget=budget, seed=chosen.seed)
 
 
+def world_train_prior(chosen: Arguments) -> None:
+    """Train the network that the embedded world's priors of one modality begin with; interrupted, it goes on."""
+    from brainram_lib.recipes import prior
+    from brainram_lib.recipes.training import Budget
+
+    budget = Budget(chosen.steps, chosen.minutes, chosen.rate)
+    for modality in chosen.modality:
+        prior.train(modality, chosen.work, budget, chosen.seed, chosen.runs)
+
+
 def world_train_probe(chosen: Arguments) -> None:
     """Train the shipped category probe anew, after the generator."""
     from brainram_lib.recipes.probe import train_probe
@@ -158,7 +168,9 @@ def ram(chosen: Arguments) -> None:
 
 def reconstruct(chosen: Arguments) -> None:
     """Generate the test images of one system."""
-    print(f"{chosen.system} (n, height, width, 3) = {_workbench(chosen).reconstructions(chosen.system).shape}")
+    workbench = _workbench(chosen)
+    system = chosen.system or workbench.profile.method
+    print(f"{system} (n, height, width, 3) = {workbench.reconstructions(system).shape}")
 
 
 def scores(chosen: Arguments) -> None:
@@ -257,7 +269,7 @@ def _parser() -> argparse.ArgumentParser:
     _modality(_stage(commands, "prior", prior))
     _modality(_stage(commands, "ram", ram))
     _stage(commands, "reconstruct", reconstruct).add_argument(
-        "--system", default="brainram", choices=SystemNames(), metavar="SYSTEM", help="%(choices)s; default: brainram"
+        "--system", choices=SystemNames(), metavar="SYSTEM", help="%(choices)s; default: the profile's method"
     )
     printed = _stage(commands, "scores", scores).add_mutually_exclusive_group()
     printed.add_argument("--json", action="store_true", help="print the records as JSON")
@@ -310,6 +322,12 @@ def _add_world(parser: argparse.ArgumentParser) -> None:
     sprites.add_argument("--noto", type=Path, required=True, metavar="FONT", help="Noto Color Emoji")
     for model in RECIPES:
         _add_training(_command(commands, f"train-{model}", world_train), model)
+    start = _stage(commands, "train-prior", world_train_prior)
+    _modality(start)
+    start.add_argument("--work", type=Path, default=Path("runs/mini_models"), help="checkpoints")
+    start.add_argument("--steps", type=int, default=100_000, help="at most; default: 100000")
+    start.add_argument("--minutes", type=float, default=45.0, help="at most, each; default: 45")
+    start.add_argument("--rate", type=float, default=1e-3, help="peak learning rate; default: 0.001")
     probe = _command(commands, "train-probe", world_train_probe)
     probe.add_argument("--work", type=Path, default=Path("runs/mini_models"), help="rendered scenes")
     probe.add_argument("--scenes", type=int, default=10_000, help="default: 10000")

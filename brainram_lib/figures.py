@@ -52,9 +52,9 @@ def reconstructions(workbench: Workbench) -> Figure:
     """The first test images, unselected, under every system that has pictures."""
     names = {
         "ridge": "ridge",
-        "without RAM": "brainram-no-ram",
+        "without RAM": "brainram-plus-no-ram",
         "nearest neighbour": "nearest-neighbour",
-        "BrainRAM": "brainram",
+        "BrainRAM-plus": "brainram-plus",
         "true tokens": "ceiling",
     }
     rows = {"stimulus": workbench.stimuli("test")[:SHOWN]}

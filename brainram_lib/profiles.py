@@ -2,17 +2,21 @@
 
 `paper` holds the paper's numbers; where the paper is silent the comment says what was taken instead. `mini` is the
 embedded world. No code asks which profile it runs: it reads these numbers, and the source that the profile names.
+
+Two methods are told apart: 'brainram' is the paper's as printed, 'brainram-plus' has this workbench's additions
+(`additions`). A profile is of one of them, and `with_method` gives the same profile of the other.
 """
 
 from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from brainram_lib.additions import ADDITIONS, BRAINRAM, METHODS, PLUS
 from brainram_lib.core.settings import Settings, number
 from brainram_lib.generation.settings import GenerationSettings
 from brainram_lib.nsd.settings import DataSettings
@@ -54,6 +58,7 @@ class Profile(Settings):
     Attributes:
         source: where stimuli and betas come from, a name of `pipeline.run.SOURCES`.
         encoder: the CLIP. metrics: a set of `evaluation.catalogue`.
+        method: 'brainram', as printed, or 'brainram-plus'.
     """
 
     name: str
@@ -70,6 +75,7 @@ class Profile(Settings):
     sampling: SamplingSettings = SamplingSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     corpus: CorpusSettings = CorpusSettings()
+    method: str = number(BRAINRAM, one_of=METHODS)
 
 
 PAPER = Profile(
@@ -78,7 +84,8 @@ PAPER = Profile(
     subjects=(1, 2, 5, 7),  # 4.1
     data=DataSettings(sessions=37),  # 8,859 / 982 images, 4.2
     stage1=Stage1Settings(
-        projector=ProjectorSettings(hidden=1024, width=768, blocks=4, dropout=0.15, voxel_dropout=0.0),
+        # not given; hidden width and first dropout are MindEye's, of which the released code is a fork
+        projector=ProjectorSettings(hidden=4096, width=768, blocks=4, dropout=0.15, voxel_dropout=0.5),
         network=NetworkSettings(width=768, depth=3, heads=12),
         epochs=180,  # 4.2
         batch=32,  # 4.2
@@ -90,35 +97,24 @@ PAPER = Profile(
     source="nsd",
 )
 
-MINI = Profile(
+_MINI_AS_PRINTED = Profile(
     name="mini",
     title="embedded world (mini): not comparable with the paper's numbers",
     subjects=(1, 2, 5, 7),
     data=DataSettings(sessions=14),
     stage1=Stage1Settings(
-        projector=ProjectorSettings(hidden=256, width=64, blocks=2, dropout=0.3, voxel_dropout=0.3, linear_path=True),
+        projector=ProjectorSettings(hidden=256, width=64, blocks=2, dropout=0.15, voxel_dropout=0.5),
         network=NetworkSettings(width=128, depth=1, heads=4),
-        epochs=3,
-        batch=64,
-        gamma=0.5,
-        temperature=0.1,
-        peak_rate=1e-3,
-        global_token_weight=4.0,
-        validation_steps=2,
+        epochs=180,  # 4.2
+        batch=32,  # 4.2
+        validation_steps=10,
     ),
-    sampling=SamplingSettings(steps=2),
-    retrieval=RetrievalSettings(
-        text_weight=0.65, query_whitening=0.03, word_weight=0.8, candidates=16, token_weight=6.0
-    ),
-    stage2=Stage2Settings(
-        heads=4, fusion_hidden=32, epochs=8, batch=256, gamma=0.1, temperature=0.1, rate=1e-3, dropout=0.3
-    ),
+    stage2=Stage2Settings(heads=4, fusion_hidden=32, epochs=120, batch=256),  # 4.2
     generation=GenerationSettings(
         steps=5,
         guidance_scale=3.0,
         text_mix=0.8,
         batch=64,
-        neighbour_share=0.5,
         checkpoint="world/assets/mini_generator",
     ),
     encoder="mini",
@@ -127,7 +123,34 @@ MINI = Profile(
     corpus=CorpusSettings(pairs=24_000),
 )
 
-PROFILES = {profile.name: profile for profile in (MINI, PAPER)}
+
+def with_method(profile: Profile, method: str, without: Sequence[str] = ()) -> Profile:
+    """The same profile as printed ('brainram'), or with all additions but some ('brainram-plus').
+
+    A setting that is neither as printed nor as an addition has it was changed by the user, and stays.
+
+    Raises:
+        ValueError: another method, or an addition that there is not.
+    """
+    if method not in METHODS:
+        raise ValueError(f"'method' must be one of {', '.join(METHODS)}. '{method}' was provided.")
+    if unknown := sorted(set(without) - ADDITIONS.keys()):
+        raise ValueError(f"'without' must be of {', '.join(ADDITIONS)}. '{unknown[0]}' was provided.")
+    printed, changes = _PRINTED[profile.source], {"method": method}
+    for name, addition in ADDITIONS.items():
+        on = method == PLUS and name not in without
+        for path, added in addition.settings.items():
+            plain = _at(printed, path)
+            if _at(profile, path) == (plain if on else added):
+                changes[path] = added if on else plain
+    return changed(profile, **changes)
+
+
+def _at(profile: Profile, path: str) -> object:
+    value: Any = profile
+    for name in path.split("__"):
+        value = getattr(value, name)
+    return value
 
 
 def profile_of(name: str) -> Profile:
@@ -191,3 +214,9 @@ def _changed(settings: Any, changes: Mapping[tuple[str, ...], object]) -> Any:
             deeper.setdefault(first, {})[tuple(rest)] = value
     inner = {name: _changed(getattr(settings, name), below) for name, below in deeper.items()}
     return replace(settings, **made, **inner)
+
+
+_PRINTED = {profile.source: profile for profile in (_MINI_AS_PRINTED, PAPER)}
+# `mini` has the additions by default, `paper` is as printed
+MINI = with_method(_MINI_AS_PRINTED, PLUS)
+PROFILES = {profile.name: profile for profile in (MINI, PAPER)}

@@ -28,11 +28,12 @@ from brainram_lib.world.world import WorldSettings
 if TYPE_CHECKING:
     from brainram_lib.evaluation.records import Record
     from brainram_lib.evaluation.tables import ScoreTable
+    from brainram_lib.systems.system import System
     from brainram_lib.view.browser import BrowserData
 
 
 class Workbench(RunArrays):
-    """One subject's run and its saved results.
+    """One subject's run and its saved results. Where no system is named, it is the profile's method.
 
     Args:
         profile: 'mini', 'paper', a JSON or TOML file of changes to one of them, or a `Profile`.
@@ -75,10 +76,13 @@ class Workbench(RunArrays):
         found = {m: self.store.result(stage).array("test") for m, stage in stages(self.run).items()}
         return {m: tokens if tokens.ndim == 4 else tokens[:, None] for m, tokens in found.items()}
 
-    def guiding_neighbours(self, system: str = "brainram") -> Int[np.ndarray, "n samples"] | None:
+    def guiding_neighbours(self, system: str | None = None) -> Int[np.ndarray, "n samples"] | None:
         """The corpus items that guided each image of a system beside its estimate; None where none did."""
-        guide = getattr(system_of(system).images(self.run), "guide", None)
+        guide = getattr(self._system(system).images(self.run), "guide", None)
         return None if guide is None else np.array(self.store.result(guide).array("items"))
+
+    def _system(self, name: str | None) -> System:
+        return system_of(name or self.profile.method)
 
     def browser_data(self) -> BrowserData:
         """What the neighbour browser of notebook 04 shows."""
@@ -95,16 +99,16 @@ class Workbench(RunArrays):
 
     # --- images and scores
 
-    def reconstructions(self, system: str = "brainram") -> UInt8[np.ndarray, "n height width 3"]:
+    def reconstructions(self, system: str | None = None) -> UInt8[np.ndarray, "n height width 3"]:
         """The image of each test stimulus that a system shows; see `systems` for their names."""
-        made = system_of(system).images
+        made = self._system(system).images
         if made is None:
             raise ValueError(f"the system '{system}' has no images.")
         return np.array(self.store.result(made(self.run)).array(CHOSEN))
 
-    def samples(self, system: str = "brainram") -> UInt8[np.ndarray, "n draws height width 3"]:
+    def samples(self, system: str | None = None) -> UInt8[np.ndarray, "n draws height width 3"]:
         """All images of each test stimulus that a system generated, of which one is chosen."""
-        return np.array(self.store.result(system_of(system).images(self.run)).array("samples"))
+        return np.array(self.store.result(self._system(system).images(self.run)).array("samples"))
 
     def estimate_records(self, names: Sequence[str]) -> list[Record]:
         """Squared error, cosine and retrieval of some systems' tokens; nothing is generated for them."""
@@ -113,12 +117,12 @@ class Workbench(RunArrays):
 
     def records(self, names: Sequence[str] | None = None) -> list[Record]:
         """Scores of all systems, or of some."""
-        chosen = systems() if names is None else [system_of(name) for name in names]
+        chosen = systems(self.profile.method) if names is None else [system_of(name) for name in names]
         return records_of(self.run, *values_of(self.run, self.store, chosen))
 
     def leads(self) -> list[Record]:
         """How much BrainRAM scores above ridge and above itself without RAM, image by image."""
-        return leads_of(self.run, values_of(self.run, self.store, systems())[0])
+        return leads_of(self.run, values_of(self.run, self.store, systems(self.profile.method))[0])
 
     def score_tables(self, reported: bool = False) -> tuple[ScoreTable, ScoreTable, ScoreTable]:
         """Table 1, the lead image by image, and the token estimates; `reported` adds the papers' rows."""

@@ -128,7 +128,7 @@ def test_attributions_are_the_same_on_a_second_device(data, on_the_cpu, second_d
     prior, found = on_the_cpu[0], []
     try:
         for place in ("cpu", DEVICE):
-            decoder = PriorDecoder(prior.to(place), ridge, [0])
+            decoder = PriorDecoder(prior.to(place), ridge)
             found.append(integrated_gradients(decoder, score, seen, mean, steps=4, batch=4, tolerance=1.0))
     finally:
         prior.cpu()

@@ -35,8 +35,8 @@ def test_a_small_rehearsal_reaches_the_scores(tmp_path, monkeypatch):
     assert len(workbench.stimuli("test")) == len(workbench.captions("test")) == 2
     assert workbench.betas()["train"].shape == (16, 230)
     records = workbench.records()
-    assert {one.system for one in records} == {*(system.name for system in systems()), "chance"}
-    assert workbench.samples("brainram").shape == (2, 4, 64, 64, 3)
+    assert {one.system for one in records} == {*(system.name for system in systems("brainram")), "chance"}
+    assert workbench.samples().shape == (2, 4, 64, 64, 3)
     assert workbench.browser_data().modalities == MODALITIES
     report = write_report(tmp_path, {"sizes": "small", "machine": run.machine(), "steps": []}).read_text()
     assert "| generated | " in report and "samples uint8 (2, 4, 64, 64, 3)" in report

@@ -10,6 +10,7 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from brainram_lib.stage1 import network
+from brainram_lib.stage2.evidence import FEATURES
 from brainram_lib.stage2.fusions import FUSIONS, build
 from brainram_lib.stage2.ram import Ram
 from brainram_lib.stage2.settings import FUSION_NAMES, Stage2Settings
@@ -85,15 +86,21 @@ def cross_attention_reference(fusion, p, c):
     return q
 
 
-def ram_reference(fusion, p, c):
+def printed_divide(divide, p, source):
+    return attended_reference(divide.attention, p, source)
+
+
+def divide_with_difference(divide, p, source):
+    query, keys = (divide.norm(one + divide.position) for one in (p, source))
+    attended = attended_reference(divide.attention, query, keys)
+    mixed = [divide.mix(torch.cat([attended[t], p[t], source[t]])) for t in range(TOKENS)]
+    return [divide.last(torch.cat([mixed[t], source[t] - p[t]])) for t in range(TOKENS)]
+
+
+def ram_reference(fusion, p, c, divided=printed_divide):
     q = torch.zeros_like(p)
     for b in range(N):
-        u = []
-        for source in [p[b], *c[b]]:
-            query, keys = (fusion.divide.norm(one + fusion.divide.position) for one in (p[b], source))
-            attended = attended_reference(fusion.divide.attention, query, keys)
-            mixed = [fusion.divide.mix(torch.cat([attended[t], p[b, t], source[t]])) for t in range(TOKENS)]
-            u.append([fusion.divide.last(torch.cat([mixed[t], source[t] - p[b, t]])) for t in range(TOKENS)])
+        u = [divided(fusion.divide, p[b], source) for source in [p[b], *c[b]]]
         for t in range(TOKENS):
             mean = fusion.fuse.norm(sum(one[t] for one in u) / (K + 1))
             z = [torch.tanh(mean @ fusion.fuse.inner[k]) @ fusion.fuse.outer[k] for k in range(K + 1)]
@@ -102,12 +109,41 @@ def ram_reference(fusion, p, c):
     return q
 
 
+def difference_ram_reference(fusion, p, c):
+    return ram_reference(fusion, p, c, divide_with_difference)
+
+
+def choosing_ram_reference(fusion, p, c):
+    q = torch.zeros_like(p)
+    for b in range(N):
+        scores, us = [], []
+        for k in range(K + 1):
+            source, said = (p[b], torch.ones(FEATURES)) if k == 0 else (c[b, k - 1], EVIDENCE[b, k - 1])
+            seen = [torch.cat([p[b, t], source[t], p[b, t] * source[t]]) for t in range(TOKENS)]
+            h = torch.stack([fusion.enter(seen[t]) + fusion.position[t] + fusion.evidence(said) for t in range(TOKENS)])
+            h = fusion.norm(fusion.layers(h[None])[0])
+            scores.append([fusion.weigh(h[t])[0] + said @ fusion.speaks for t in range(TOKENS)])
+            us.append([fusion.out(h[t]) for t in range(TOKENS)])
+            for t in range(TOKENS):
+                if k == 0:
+                    scores[0][t] = scores[0][t] + fusion.own
+                else:
+                    us[k][t] = us[k][t] + p[b, t] @ fusion.from_p[t] - p[b, t] + source[t] @ fusion.from_neighbour[t]
+        for t in range(TOKENS):
+            weights = torch.stack([scores[k][t] for k in range(K + 1)]).softmax(0)
+            q[b, t] = sum(weights[k] * us[k][t] for k in range(K + 1))
+    return q
+
+
 REFERENCES = {
     "ram": ram_reference,
     "average": average_reference,
     "conv1x1": conv1x1_reference,
     "cross-attention": cross_attention_reference,
+    "difference-ram": difference_ram_reference,
+    "choosing-ram": choosing_ram_reference,
 }
+EVIDENCE = torch.rand(N, K, FEATURES, generator=torch.Generator().manual_seed(4))
 
 
 def test_the_settings_name_every_fusion():
@@ -116,7 +152,7 @@ def test_the_settings_name_every_fusion():
 
 
 def test_an_unknown_fusion_is_named_with_the_allowed_ones():
-    allowed = "'fusion' of Stage2Settings must be text, one of ram, average, conv1x1, cross-attention. 'sum' was"
+    allowed = "one of ram, average, conv1x1, cross-attention, difference-ram, choosing-ram. 'sum' was"
     with pytest.raises(ValueError, match=allowed):
         replace(SETTINGS, fusion="sum")
 
@@ -125,19 +161,19 @@ def test_an_unknown_fusion_is_named_with_the_allowed_ones():
 def test_a_fusion_equals_its_loop(name):
     fusion, (p, c) = fusion_of(name), inputs()
     with torch.no_grad():
-        torch.testing.assert_close(fusion(p, c)[0], REFERENCES[name](fusion, p, c), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(fusion(p, c, EVIDENCE)[0], REFERENCES[name](fusion, p, c), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_q_is_zero_before_training(name):
     p, c = inputs()
-    assert torch.equal(fusion_of(name, spread=0).train()(p, c)[0], torch.zeros_like(p))
+    assert torch.equal(fusion_of(name, spread=0).train()(p, c, EVIDENCE)[0], torch.zeros_like(p))
 
 
 @pytest.mark.parametrize("name", FUSIONS)
 def test_weights_that_are_returned_sum_to_one(name):
     p, c = inputs()
-    weights = fusion_of(name)(p, c)[1]
+    weights = fusion_of(name)(p, c, EVIDENCE)[1]
     assert (weights is None) == (name in ("conv1x1", "cross-attention"))
     if weights is not None:
         assert weights.shape == (N, K + 1, TOKENS)
@@ -166,7 +202,7 @@ def test_a_fusion_comes_back_from_its_file_and_has_a_device(name, tmp_path):
     fusion, again, (p, c) = fusion_of(name), fusion_of(name, spread=0), inputs()
     save_file(fusion.state_dict(), tmp_path / "fusion.safetensors")
     again.load_state_dict(load_file(tmp_path / "fusion.safetensors"))
-    assert torch.equal(fusion(p, c)[0], again(p, c)[0])
+    assert torch.equal(fusion(p, c, EVIDENCE)[0], again(p, c, EVIDENCE)[0])
     assert fusion.device == torch.device("cpu") and fusion.to("meta").device == torch.device("meta")
 
 
@@ -176,7 +212,7 @@ def test_every_weight_learns(name):
     optimizer = torch.optim.SGD(fusion.parameters(), lr=0.1)
     for _ in range(3):  # the zero-initialised layers pass gradients on from their second step
         optimizer.zero_grad()
-        (p + fusion(p, c)[0] - c[:, 0]).square().mean().backward()
+        (p + fusion(p, c, EVIDENCE)[0] - c[:, 0]).square().mean().backward()
         optimizer.step()
     assert not [key for key, weight in fusion.named_parameters() if weight.grad is None or not weight.grad.any()]
 

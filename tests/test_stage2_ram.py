@@ -1,11 +1,16 @@
 """The Retrieval-Augmented Module and its training."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from brainram_lib.stage2.ram import Fuse, Ram
+from brainram_lib.stage2.choosing import ChoosingRam
+from brainram_lib.stage2.evidence import Evidence
+from brainram_lib.stage2.linear import Products, plain_maps
+from brainram_lib.stage2.ram import DifferenceRam, Fuse, Ram
 from brainram_lib.stage2.settings import Stage2Settings
-from brainram_lib.stage2.training import RamExamples, refine, train_fusion
+from brainram_lib.stage2.training import FusionTask, RamExamples, plain_parts, refine, train_fusion
 
 N, S, K, TOKENS, WIDTH, CORPUS = 19, 2, 3, 5, 8, 11
 SETTINGS = Stage2Settings(heads=2, fusion_hidden=6, epochs=4, batch=7, temperature=0.1, rate=3e-3)
@@ -75,19 +80,98 @@ def test_training_brings_p_closer_to_the_target_and_resumes_bit_identical(tmp_pa
 def test_a_permutation_of_stimuli_permutes_the_refined_estimates():
     rows, tokens_of = data()
     ram = Ram(SETTINGS, K, TOKENS, WIDTH).eval()
-    torch.nn.init.normal_(ram.divide.last.weight)
-    refined, weights = refine(ram, rows.p, rows.neighbours, tokens_of)
+    torch.nn.init.normal_(ram.divide.attention.out.weight)
+    refined, weights = refine(ram, rows, tokens_of)
     order = torch.randperm(N)
-    again, weights_again = refine(ram, rows.p[order], rows.neighbours[order], tokens_of)
+    mixed = RamExamples(rows.p[order], rows.neighbours[order], rows.targets[order])
+    again, weights_again = refine(ram, mixed, tokens_of)
     torch.testing.assert_close(refined[order], again)
     torch.testing.assert_close(weights[order], weights_again)
 
 
 def test_a_share_of_the_way_to_the_neighbours_is_one_linear_map():
-    ram = Ram(SETTINGS, K, TOKENS, WIDTH).eval()
+    ram = DifferenceRam(SETTINGS, K, TOKENS, WIDTH).eval()
     with torch.no_grad():
         ram.divide.last.weight[:, -WIDTH:] = 0.4 * torch.eye(WIDTH)
         ram.fuse.outer.zero_()
     p, c = torch.randn(4, TOKENS, WIDTH), torch.randn(4, K, TOKENS, WIDTH)
     # p stands among the K + 1 sources, with difference zero
     torch.testing.assert_close(ram(p, c)[0], 0.4 * (c.sum(1) - K * p) / (K + 1))
+
+
+# --- a RAM that chooses
+
+
+def evidence_of(rows, tokens_of):
+    return Evidence({"image": rows.p, "text": rows.p}, {"image": tokens_of, "text": tokens_of})
+
+
+def test_evidence_is_the_cosine_of_each_neighbour_alone():
+    rows, tokens_of = data()
+    some, sample = torch.tensor([3, 0]), torch.tensor([1, 0])
+    ids = rows.neighbours[some, sample]
+    found = evidence_of(rows, tokens_of)(some, sample, ids)
+    for i, (row, s) in enumerate(zip(some, sample, strict=True)):
+        for k in range(K):
+            p, c = rows.p[row, s], tokens_of(ids[i, k])
+            whole, first = ((a @ b) / a.norm() / b.norm() for a, b in ((p.flatten(), c.flatten()), (p[0], c[0])))
+            torch.testing.assert_close(found[i, k], torch.stack([whole, whole, first]))
+
+
+def test_a_ram_that_chooses_learns_which_neighbour_is_the_right_one(tmp_path):
+    torch.manual_seed(0)
+    corpus, n = torch.randn(60, TOKENS, WIDTH), 300
+    right = torch.randint(60, (n,))
+    neighbours = torch.randint(60, (n, 1, K))
+    place = torch.randint(K, (n,))
+    neighbours[torch.arange(n), 0, place] = right
+    rows = RamExamples(corpus[right][:, None] + torch.randn(n, 1, TOKENS, WIDTH), neighbours, corpus[right])
+    tokens_of = lambda ids: corpus[ids]  # noqa: E731
+    rows = replace(rows, evidence=evidence_of(rows, tokens_of))
+    settings = replace(SETTINGS, fusion="choosing-ram", epochs=12, batch=50, width=16, gamma=0.0)
+    ram, history = train_fusion(settings, rows, rows, tokens_of, tmp_path, 0, "choosing")
+    plain = least_squares_error(rows, tokens_of)
+    assert history[-1]["val_mse"] < 0.7 * plain
+    _, weights = refine(ram, rows, tokens_of)
+    assert (weights[:, 0, 1:].mean(-1).argmax(1) == place).float().mean() > 0.8
+
+
+def least_squares_error(rows, tokens_of):
+    """Of the plain estimate from p and the mean neighbour, by numpy, token by token."""
+    total = 0.0
+    for token in range(TOKENS):
+        x = torch.cat([rows.p[:, 0, token], tokens_of(rows.neighbours[:, 0])[:, :, token].mean(1)], -1).double()
+        y = rows.targets[:, token].double()
+        total += float((x @ torch.linalg.lstsq(x, y).solution - y).square().mean()) / TOKENS
+    return total
+
+
+def test_plain_maps_are_a_ridge_at_the_best_of_its_penalties():
+    rows, tokens_of = data(40)
+    maps = plain_maps(plain_parts(rows, tokens_of), plain_parts(rows, tokens_of))
+    x = torch.cat([rows.p[:, 0, 2], tokens_of(rows.neighbours[:, 0])[:, :, 2].mean(1)], -1).double()
+    expected = torch.linalg.solve(x.T @ x + 10 * torch.eye(2 * WIDTH), x.T @ rows.targets[:, 2].double())
+    torch.testing.assert_close(maps[2], expected.float())
+    products = Products(plain_parts(rows, tokens_of))
+    errors = [
+        (torch.cat([p, m], -1)[:, t] @ maps[t] - y[:, t]).square().mean()
+        for p, m, y in plain_parts(rows, tokens_of)
+        for t in range(TOKENS)
+    ]
+    assert products.error(maps.double()) == pytest.approx(torch.stack(errors).mean().item(), rel=1e-4)
+
+
+def test_random_neighbours_take_the_place_of_some():
+    rows, tokens_of = data(200)
+    settings = replace(SETTINGS, random_share=0.25)
+    task = FusionTask(Ram(settings, K, TOKENS, WIDTH), settings, rows, rows, tokens_of)
+    ids = torch.full((4000, K), 99)
+    changed = task._some_random(ids, torch.Generator().manual_seed(0)) != 99
+    assert changed.float().mean().item() == pytest.approx(1 - 0.75 * 0.9, abs=0.02)
+    assert changed.all(1).float().mean().item() == pytest.approx(0.1 + 0.9 * 0.25**K, abs=0.02)
+
+
+def test_a_ram_that_chooses_needs_evidence():
+    ram = ChoosingRam(SETTINGS, K, TOKENS, WIDTH)
+    with pytest.raises(ValueError, match="weighs its neighbours by evidence, and none was handed in"):
+        ram(torch.zeros(2, TOKENS, WIDTH), torch.zeros(2, K, TOKENS, WIDTH))

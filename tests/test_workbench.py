@@ -31,7 +31,7 @@ from brainram_lib.profiles import MINI, changed
 from brainram_lib.retrieval.corpus import Corpus
 from brainram_lib.retrieval.tokens import TokenCache
 from brainram_lib.systems import system, system_of, systems
-from brainram_lib.systems.scores import COMPARED, image_metrics, labels, stages_of
+from brainram_lib.systems.scores import image_metrics, labels, stages_of
 from brainram_lib.view.gallery import score_plot
 from brainram_lib.workbench import Workbench
 from brainram_lib.world.world import WorldSettings
@@ -80,7 +80,7 @@ def records(finished):
 
 def make_all(workbench):
     """All that the tables need, without their intervals; returns what had to be made."""
-    for one in systems():
+    for one in systems("brainram-plus"):
         for stage in stages_of(workbench.run, one):
             workbench.store.result(stage)
     return workbench.store.made
@@ -113,9 +113,12 @@ def test_every_stage_has_the_shapes_of_the_method(workbench):
 
 def test_records_hold_every_system_and_metric(records):
     assert all(isinstance(one, Record) for one in records)
-    assert list(dict.fromkeys(one.system for one in records)) == [*(one.name for one in systems()), "chance"]
+    assert list(dict.fromkeys(one.system for one in records)) == [
+        *(one.name for one in systems("brainram-plus")),
+        "chance",
+    ]
     needed = {"pixcorr", "ssim", "lite0_early", "lite0_middle", "lite0_late", "clip", "probe_category"}
-    assert {one.metric for one in records if one.system == "brainram"} == needed | {
+    assert {one.metric for one in records if one.system == "brainram-plus"} == needed | {
         *("image_mse", "image_cosine", "text_mse", "text_cosine"),
         *("image_retrieval", "brain_retrieval", "global_two_way"),
     }
@@ -134,7 +137,7 @@ def test_some_systems_and_estimates_alone_can_be_asked_for(finished):
 def test_leads_are_differences_of_the_scores(finished, records):
     means = {(one.system, one.metric): one.value for one in records}
     leads = {(one.system, one.metric): one for one in finished.leads()}
-    assert {system for system, _ in leads} == {f"brainram over {other}" for other in COMPARED}
+    assert {system for system, _ in leads} == {f"brainram-plus over {other}" for other in ("ridge", "brainram-plus-no-ram")}
     for (name, metric), lead in leads.items():
         first, other = name.split(" over ")
         assert lead.value == pytest.approx(means[first, metric] - means[other, metric])
@@ -153,7 +156,7 @@ def test_the_ceilings_estimates_are_perfect_and_shuffled_ones_are_not(records):
     rows = {(one.system, one.metric): one.value for one in records}
     assert rows["ceiling", "image_mse"] == 0 and rows["ceiling", "text_cosine"] == pytest.approx(1)
     assert rows["ceiling", "image_retrieval"] == 1
-    assert rows["shuffled", "image_mse"] > rows["brainram", "image_mse"]
+    assert rows["shuffled", "image_mse"] > rows["brainram-plus", "image_mse"]
 
 
 def test_a_second_workbench_makes_nothing_again(records, runs):
@@ -195,21 +198,21 @@ def test_a_broken_picture_of_the_corpus_does_not_stop_the_search(workbench, tmp_
 
 
 def test_only_brainram_is_guided_by_a_neighbour_for_each_sample(finished, runs):
-    found, items = finished.neighbours("image", "test"), finished.guiding_neighbours("brainram")
+    found, items = finished.neighbours("image", "test"), finished.guiding_neighbours("brainram-plus")
     assert (items[:, 0] != items[:, 1]).all()
     assert all(set(own) <= set(ids.ravel()) for own, ids in zip(items, found.ids, strict=True))
-    for other in ("brainram-no-ram", "ridge", "ceiling"):
+    for other in ("brainram-plus-no-ram", "ridge", "ceiling"):
         assert finished.guiding_neighbours(other) is None
     alone = again(runs, generation__neighbour_share=0.0)
-    assert alone.guiding_neighbours("brainram") is None
+    assert alone.guiding_neighbours("brainram-plus") is None
     np.testing.assert_array_equal(alone.samples("ridge"), finished.samples("ridge"))
     assert alone.store.made == [], "the share of a neighbour is nothing to systems without one"
-    assert not np.array_equal(alone.samples("brainram"), finished.samples("brainram"))
+    assert not np.array_equal(alone.samples("brainram-plus"), finished.samples("brainram-plus"))
 
 
 def test_ridge_chooses_among_as_many_images_and_the_ceiling_never(finished):
     ridge = finished.samples("ridge")
-    assert ridge.shape == finished.samples("brainram").shape and not np.array_equal(ridge[:, 0], ridge[:, 1])
+    assert ridge.shape == finished.samples("brainram-plus").shape and not np.array_equal(ridge[:, 0], ridge[:, 1])
     made = finished.encoder.image_tokens(ridge.reshape(-1, *ridge.shape[2:])).unflatten(0, ridge.shape[:2])
     agreed = agreement(made, torch.from_numpy(np.array(finished.ridge("image"))))
     np.testing.assert_array_equal(finished.reconstructions("ridge"), ridge[np.arange(len(ridge)), agreed.argmax(1)])

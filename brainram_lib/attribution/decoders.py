@@ -5,7 +5,7 @@ Any callable of that kind will do, as long as a row's tokens depend on no other 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -33,26 +33,25 @@ class RidgeDecoder(nn.Module):
 
 
 class PriorDecoder(nn.Module):
-    """A trained prior's estimate from pure noise, as a function of the betas alone.
+    """The mean of a trained prior's samples, as a function of the betas alone.
 
-        tokens(S) = mean over seeds of f(eps_seed, t_last, Phi_proj(S, ridge(S)))
+        tokens(S) = D(blind, Phi_proj(S, ridge(S)))
 
-    It is the part of a sample that the brain decides: later steps only draw from what is left open. With a single
-    seed it equals `prior.sample(..., steps=1)` of one row. Where the profile has a linear path, the ridge estimate is
-    computed here from the same betas, so that a voxel's influence through the ridge counts too. For test images this
-    is what the pipeline does; training images had five cross-fitted ridges in the place of the one. Betas may come from
-    any device: estimates are computed where the prior is, and returned where the betas were.
+    It is the part of a sample that the betas decide; the rest is drawn. It equals `prior.predict`. Where the profile
+    has a linear path, the ridge estimate is computed here from the same betas, so that a voxel's influence through the
+    ridge counts too. For test images this is what the pipeline does; training images had five cross-fitted ridges in
+    the place of the one. Betas may come from any device: estimates are computed where the prior is, and returned where
+    the betas were.
 
     Args:
         prior: trained; it is put into evaluation mode.
         ridge: that of the linear path; None exactly where the profile has none.
-        seeds: of the noise, the same for every row.
 
     Raises:
-        ValueError: a linear path without a ridge, a ridge without a linear path, or no seed.
+        ValueError: a linear path without a ridge, or a ridge without a linear path.
     """
 
-    def __init__(self, prior: Prior, ridge: Ridge | None, seeds: Sequence[int] = (0,)) -> None:
+    def __init__(self, prior: Prior, ridge: Ridge | None) -> None:
         super().__init__()
         linear_path = prior.settings.projector.linear_path
         if linear_path == (ridge is None):
@@ -61,19 +60,12 @@ class PriorDecoder(nn.Module):
                 f"{'is missing' if ridge is None else 'was handed in'}. Hand in the ridge exactly when linear_path is "
                 "set: the voxels it listens to would be left out, or invented."
             )
-        if not seeds:
-            raise ValueError("'seeds' must name one or more seeds of the noise. None was provided.")
         self.prior = prior.eval()
         self.linear = None if ridge is None else RidgeDecoder(ridge)
-        shape = (1, *prior.whitening.mean.shape)
-        drawn = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-        self.register_buffer("noise", torch.stack(drawn))
         self.to(prior.device)
 
     def forward(self, betas: Float[Tensor, "n voxels"]) -> Float[Tensor, "n tokens width"]:
         """The estimate, in CLIP's own units."""
-        here = betas.to(self.noise.device)
+        here = betas.to(self.prior.device)
         condition = self.prior.condition(here, None if self.linear is None else self.linear(here))
-        last = torch.full((len(here),), self.prior.settings.diffusion_steps - 1, device=here.device)
-        estimates = [self.prior.network(noise.expand_as(condition), last, condition) for noise in self.noise]
-        return self.prior.whitening.restored(torch.stack(estimates).mean(0)).to(betas.device)
+        return self.prior.whitening.restored(self.prior.mean(condition)).to(betas.device)

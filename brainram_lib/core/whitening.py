@@ -64,6 +64,17 @@ class TokenWhitening(nn.Module):
         self.matrix.copy_(vectors @ torch.diag(inverse_root) @ vectors.T / variance.sqrt())
         return self
 
+    @torch.no_grad()
+    def scale(self, tokens: Float[Tensor, "n tokens width"] | Rows) -> TokenWhitening:
+        """Divide by one number instead, the root mean square of all features; nothing is taken away."""
+        square = sum(part.square().sum() for part in self._parts(tokens, "scale of tokens"))
+        root = (square / (len(tokens) * self.mean.numel())).sqrt()
+        if not torch.isfinite(root) or root == 0:
+            raise ValueError(f"tokens are scaled by their root mean square, which is {float(root)}. Check the tokens.")
+        self.mean.zero_()
+        self.matrix.copy_(torch.eye(len(self.matrix)) / root)
+        return self
+
     def _parts(self, tokens: Float[Tensor, "n tokens width"] | Rows, label: str) -> Iterator[Tensor]:
         """Chunks in double precision, where the whitening is."""
         for start in tqdm(range(0, len(tokens), CHUNK), desc=label, unit="chunk", delay=2):

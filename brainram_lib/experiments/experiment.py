@@ -27,7 +27,7 @@ from typing import Any
 
 FOLDER = Path(__file__).resolve().parents[2] / "experiments"
 _KEYS = {"name", "title", "paper_table", "profile", "subjects", "seeds", "reference", "changes", "notes", "row"}
-_ROW_KEYS = {"name", "title", "system", "reported", "changes", "what", "bound"}
+_ROW_KEYS = {"name", "title", "system", "reported", "method", "without", "changes", "what", "bound"}
 
 
 class ExperimentError(ValueError):
@@ -42,6 +42,8 @@ class Row:
         name: as records call it. title: as the table prints it.
         system: a registered system.
         changes: to the profile, `stage2__fusion = "average"`; those of the experiment are in them.
+        method: 'brainram' or 'brainram-plus', what the profile becomes before the changes; None: what it is.
+        without: additions of 'brainram-plus' that this row lacks (`brainram_lib.additions`).
         reported: the paper's row that stands beside it, as `reported.csv` calls it, or None.
         what: what this row has or lacks, in plain words.
         bound: it does not compete for the best value.
@@ -54,6 +56,8 @@ class Row:
     reported: str | None = None
     what: str = ""
     bound: bool = False
+    method: str | None = None
+    without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -167,7 +171,8 @@ def _row(said: Mapping[str, Any], common: Mapping[str, Any], path: Path) -> Row:
     name, system = (_typed(said, key, str, where) for key in ("name", "system"))
     changes = {**common, **_typed(said, "changes", dict, where, {})}
     title, what = _typed(said, "title", str, where, name), _typed(said, "what", str, where, "")
-    return Row(name, title, system, changes, said.get("reported"), what, _typed(said, "bound", bool, where, False))
+    bound, without = _typed(said, "bound", bool, where, False), tuple(_typed(said, "without", list, where, []))
+    return Row(name, title, system, changes, said.get("reported"), what, bound, said.get("method"), without)
 
 
 def _only(said: Mapping[str, Any], known: set[str], where: str) -> None:

@@ -20,7 +20,7 @@ from brainram_lib.evaluation import records
 from brainram_lib.evaluation.records import Values
 from brainram_lib.experiments.experiment import Experiment, ExperimentError, Row
 from brainram_lib.experiments.results import Results, RowRecord
-from brainram_lib.profiles import Profile, changed, profile_of
+from brainram_lib.profiles import Profile, changed, profile_of, with_method
 from brainram_lib.systems import system_of
 from brainram_lib.systems.scores import stages_of, values_of
 from brainram_lib.workbench import Workbench
@@ -69,7 +69,10 @@ def profile_of_row(experiment: Experiment, row: Row) -> Profile:
         ExperimentError: names the row and the setting.
     """
     try:
-        return changed(profile_of(experiment.profile), **row.changes)
+        profile = profile_of(experiment.profile)
+        if row.method is not None or row.without:
+            profile = with_method(profile, row.method or profile.method, row.without)
+        return changed(profile, **row.changes)
     except ValueError as problem:
         raise ExperimentError(f"{_named(experiment, row)}: {problem}") from problem
 
@@ -86,7 +89,8 @@ def check(experiment: Experiment, places: Places) -> None:
         if keys in known:
             raise ExperimentError(f"{_named(experiment, row)} gives the same numbers as row '{known[keys]}'.")
         own = {name: value for name, value in row.changes.items() if experiment.changes.get(name, row) != value}
-        if own and keys == _keys(experiment, replace(row, changes=experiment.changes), places):
+        own |= {f"without {name}": True for name in row.without}
+        if own and keys == _keys(experiment, replace(row, changes=experiment.changes, without=()), places):
             said = ", ".join(f"{name} = {value!r}" for name, value in own.items())
             raise ExperimentError(
                 f"{_named(experiment, row)}: its changes ({said}) have no effect on the system '{row.system}'. Remove "

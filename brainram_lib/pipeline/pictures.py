@@ -38,6 +38,7 @@ class Generated(Stage):
         weights: of the generator. encoder: of the choice.
         settings: of the generator; the neighbours' share counts only where there is a guide.
         draws: images of each stimulus.
+        seed: of the noise.
         label: of the progress bar.
     """
 
@@ -48,6 +49,7 @@ class Generated(Stage):
     encoder: EncoderWeights
     settings: GenerationSettings
     draws: int
+    seed: int
     label: str = field(default="generate", metadata={"keyed": False})
 
     def make(self, folder: Path, store: Store) -> None:
@@ -62,7 +64,7 @@ class Generated(Stage):
         tokens = [finite(one.numpy(), self.label)[:, turns].reshape(-1, *one.shape[2:]) for one in (image, text)]
         generator = generator_of(self.settings, self.weights, self.encoder)
         try:
-            made = generator.generate(*tokens, self.label, neighbours=self._guiding(store))
+            made = generator.generate(*tokens, self.label, neighbours=self._guiding(store), seed=self.seed)
         except NotFiniteError as problem:
             stimulus, sample = divmod(problem.row, self.draws)
             raise ValueError(f"'{self.label}', stimulus {stimulus}, sample {sample}: {problem}") from problem

@@ -12,10 +12,14 @@ from jaxtyping import Float
 
 from brainram_lib.core.files import write_array, write_blocks, write_json
 from brainram_lib.core.store import Stage, Store
+from brainram_lib.pipeline.corpus import CorpusSource, corpus_tokens, readable_tokens
 from brainram_lib.pipeline.data import SPLITS, Images, Targets, finite, validation_rows
-from brainram_lib.stage1.settings import SamplingSettings, Stage1Settings
+from brainram_lib.pipeline.weights import PriorWeights
+from brainram_lib.stage1.settings import DRAW, SamplingSettings, Stage1Settings
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from brainram_lib.core.ridge import Ridge
     from brainram_lib.core.rows import Rows
     from brainram_lib.stage1.prior import Prior
@@ -103,6 +107,8 @@ class PriorTraining(Stage):
     Attributes:
         targets: the tokens to reach.
         linear: ridge estimates of the training images, where the projector has a linear path.
+        corpus: whose items are trained on too, where the settings say so.
+        start: networks that were trained on a corpus before.
         settings: networks and training.
         validation: training images that are watched and not trained on.
         seed: of weights, batches and noise.
@@ -110,10 +116,13 @@ class PriorTraining(Stage):
 
     targets: Targets
     linear: CrossFitted | None
+    corpus: CorpusSource | None
+    start: PriorWeights | None
     settings: Stage1Settings
     validation: int
     seed: int
     together: ClassVar[bool] = True
+    VERSION: ClassVar[int] = 2
 
     @property
     def name(self) -> str:
@@ -132,12 +141,24 @@ class PriorTraining(Stage):
             Examples(Rows(betas, rows), None if linear is None else Rows(linear, rows), Rows(targets, rows))
             for rows in validation_rows(len(targets), self.validation)
         )
-        label = f"Stage I, {self.targets.modality} prior"
-        prior, history = train_prior(self.settings, fit, held, folder, self.seed, label)
+        modality = self.targets.modality
+        start = None if self.start is None else self.start.file(modality)
+        items, label = self._items(store), f"Stage I, {modality} prior"
+        prior, history = train_prior(self.settings, fit, held, folder, self.seed, label, items, start)
         if not parallel.first():
             return
         prior.save(folder / "prior.safetensors")
         write_json(folder / "history.json", history)
+
+    def _items(self, store: Store) -> Tensor | None:
+        """Tokens of the corpus's first items, in half precision."""
+        import torch
+
+        if self.corpus is None:
+            return None
+        cache = corpus_tokens(self.corpus, self.targets.encoder, store)
+        first = np.arange(min(self.settings.free_items, len(cache.corpus)))
+        return readable_tokens(cache, first, self.targets.modality, torch.float16)
 
     def load(self, store: Store) -> Prior:
         """The trained prior, on a GPU where there is one."""
@@ -152,11 +173,12 @@ class PriorTraining(Stage):
 
 @dataclass(frozen=True)
 class Estimates(Stage):
-    """S samples p of a prior for every stimulus of both splits, (n, S, T, D), kept as float16."""
+    """S samples p of a prior for every stimulus of both splits, (n, S, T, D), kept as float16; or their mean, S = 1."""
 
     prior: PriorTraining
     sampling: SamplingSettings
     seed: int
+    VERSION: ClassVar[int] = 2
 
     @property
     def name(self) -> str:
@@ -168,7 +190,9 @@ class Estimates(Stage):
 
         prior, betas = self.prior.load(store), self.prior.targets.images.betas(store)
         linear = self._linear(store)
-        seeds = range(self.seed * 1000, self.seed * 1000 + self.sampling.samples)
+        seeds = None
+        if self.sampling.kind == DRAW:
+            seeds = range(self.seed * 1000, self.seed * 1000 + self.sampling.samples)
         for split in SPLITS:
             known = Rows(linear[split]) if linear else None
             blocks = sampled(prior, Rows(betas[split]), known, seeds, self.sampling.steps, f"{self.name}, {split}")
@@ -182,20 +206,21 @@ class Estimates(Stage):
 
 
 def sampled(
-    prior: Prior, betas: Rows, linear: Rows | None, seeds: range, steps: int, label: str
+    prior: Prior, betas: Rows, linear: Rows | None, seeds: range | None, steps: int, label: str
 ) -> Iterator[Float[np.ndarray, "rows samples tokens width"]]:
-    """One sample of the prior for every seed, SAMPLE_CHUNK stimuli at a time, float16."""
+    """One sample of the prior for every seed, SAMPLE_CHUNK stimuli at a time; without seeds the mean."""
     import torch
     from tqdm.auto import tqdm
 
     starts = range(0, len(betas), SAMPLE_CHUNK)
-    with tqdm(total=len(starts) * len(seeds), desc=label, unit="batch") as bar:
+    with tqdm(total=len(starts) * len(seeds or [0]), desc=label, unit="batch") as bar:
         for start in starts:
             rows = slice(start, start + SAMPLE_CHUNK)
             inputs = betas[rows], None if linear is None else linear[rows]
             samples = []
-            for seed in seeds:
-                samples.append(prior.sample(*inputs, seed + start, steps).half())
+            for seed in seeds or [None]:
+                one = prior.predict(*inputs) if seed is None else prior.sample(*inputs, seed + start, steps)
+                samples.append(one.half())
                 bar.update()
             yield finite(torch.stack(samples, 1).numpy(), label, start)
 
@@ -207,14 +232,13 @@ class Attributions(Stage):
     Attributes:
         prior: whose estimates.
         ridge: of the linear path, where the projector has one.
-        seed: of the noise that the prior starts from.
         token: one token alone; None for all.
     """
 
     prior: PriorTraining
     ridge: RidgeFit | None
-    seed: int
     token: int | None = None
+    VERSION: ClassVar[int] = 2
 
     @property
     def name(self) -> str:
@@ -228,18 +252,16 @@ class Attributions(Stage):
         targets = store.result(self.prior.targets)
         mean = as_tensor(targets.array("train")).mean(0)
         score = TokenAgreement.of(as_tensor(targets.array("test")), mean, self.token)
-        write_attributions(folder, store, self.prior, self.ridge, self.seed, score)
+        write_attributions(folder, store, self.prior, self.ridge, score)
 
 
-def write_attributions(
-    folder: Path, store: Store, prior: PriorTraining, ridge: RidgeFit | None, seed: int, score: object
-) -> None:
+def write_attributions(folder: Path, store: Store, prior: PriorTraining, ridge: RidgeFit | None, score: object) -> None:
     """Integrated gradients of a score of the test images' estimates, from the mean training pattern."""
     from brainram_lib.attribution.decoders import PriorDecoder
     from brainram_lib.attribution.gradients import integrated_gradients
     from brainram_lib.core.rows import as_tensor
 
-    decoder = PriorDecoder(prior.load(store), None if ridge is None else ridge.load(store), [seed])
+    decoder = PriorDecoder(prior.load(store), None if ridge is None else ridge.load(store))
     betas = prior.targets.images.betas(store)
     baseline = as_tensor(betas["train"]).mean(0)
     found = integrated_gradients(decoder, score, as_tensor(betas["test"]), baseline, batch=prior.settings.batch)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from brainram_lib.core.files import write_array, write_blocks, write_json
 from brainram_lib.core.modalities import MODALITIES
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from brainram_lib.pipeline.tokens import CorpusTokens
     from brainram_lib.retrieval.index import Neighbours
     from brainram_lib.stage2.fusions import Fusion
+    from brainram_lib.stage2.training import RamExamples
 
 BOTH = "both"
 
@@ -100,6 +101,7 @@ class FusionTraining(Stage):
 
     Attributes:
         estimates: p. found: its neighbours.
+        beside: the other modality's p, where the fusion asks what speaks for a neighbour; else None.
         settings: which fusion, its size and training.
         validation: training images that are watched and not trained on.
         seed: of weights and batches.
@@ -107,10 +109,12 @@ class FusionTraining(Stage):
 
     estimates: Estimates
     found: Retrieved
+    beside: Estimates | None
     settings: Stage2Settings
     validation: int
     seed: int
     together: ClassVar[bool] = True
+    VERSION: ClassVar[int] = 2
 
     @property
     def modality(self) -> str:
@@ -123,27 +127,38 @@ class FusionTraining(Stage):
 
     def make(self, folder: Path, store: Store) -> None:
         """Train on the fitting images, watch the validation images."""
-        import torch
-
         from brainram_lib.core import parallel
-        from brainram_lib.core.rows import Rows
-        from brainram_lib.core.whitening import whitened_by
-        from brainram_lib.stage2.training import RamExamples, train_fusion
+        from brainram_lib.stage2.training import train_fusion
 
-        targets = store.result(self.estimates.prior.targets).array("train")
-        estimates, ids = store.result(self.estimates).array("train"), self.neighbours(store, "train").ids
-        whitening = self.estimates.prior.load(store).whitening
-        whitened = whitened_by(whitening)
-        fit, held = (
-            RamExamples(Rows(estimates, rows, whitened), torch.from_numpy(ids[rows]), Rows(targets, rows, whitened))
-            for rows in validation_rows(len(targets), self.validation)
-        )
+        count = len(store.result(self.estimates).array("train"))
+        fit, held = (self.examples(store, "train", rows) for rows in validation_rows(count, self.validation))
         label, tokens = f"Stage II, {self.modality} {self.settings.fusion}", self.tokens(store)
         fusion, history = train_fusion(self.settings, fit, held, tokens, folder, self.seed, label)
         if not parallel.first():
             return
         write_weights(folder / "fusion.safetensors", fusion)
         write_json(folder / "history.json", history)
+
+    def examples(self, store: Store, split: str, rows: Int[np.ndarray, " n"] | None = None) -> RamExamples:
+        """What the fusion is given of a split, or of some of its stimuli."""
+        import torch
+
+        from brainram_lib.core.rows import Rows
+        from brainram_lib.core.whitening import whitened_by
+        from brainram_lib.stage2.evidence import Evidence
+        from brainram_lib.stage2.training import RamExamples
+
+        def whitened(stage: Stage, prior: PriorTraining) -> Rows:
+            return Rows(store.result(stage).array(split), rows, whitened_by(prior.load(store).whitening))
+
+        asking = [self.estimates] if self.beside is None else [self.estimates, self.beside]
+        p = {one.prior.targets.modality: whitened(one, one.prior) for one in asking}
+        evidence = None
+        if self.beside is not None:
+            evidence = Evidence(p, {one.prior.targets.modality: self.found.tokens(store, one.prior) for one in asking})
+        ids = torch.from_numpy(self.neighbours(store, split).ids[slice(None) if rows is None else rows])
+        targets = whitened(self.estimates.prior.targets, self.estimates.prior)
+        return RamExamples(p[self.modality], ids, targets, evidence)
 
     def neighbours(self, store: Store, split: str) -> Neighbours:
         """Of each sample, or pooled over the samples of a stimulus."""
@@ -204,25 +219,20 @@ class Refined(Stage):
 
     def make(self, folder: Path, store: Store) -> None:
         """A chunk of stimuli at a time."""
-        import torch
-
-        from brainram_lib.core.rows import Rows
-        from brainram_lib.core.whitening import whitened_by
         from brainram_lib.stage2.training import refined_blocks
 
         training = self.fusion
         whitening = training.estimates.prior.load(store).whitening
-        p = Rows(store.result(training.estimates).array("test"), mapped=whitened_by(whitening))
-        ids = torch.from_numpy(training.neighbours(store, "test").ids)
+        examples = training.examples(store, "test")
         weights: list[np.ndarray] = []
 
         def blocks() -> Iterator[np.ndarray]:
-            for refined, weight in refined_blocks(training.load(store), p, ids, training.tokens(store)):
+            for refined, weight in refined_blocks(training.load(store), examples, training.tokens(store)):
                 if weight is not None:
                     weights.append(weight.cpu().numpy())
                 yield finite(whitening.restored(refined).half().cpu().numpy(), self.name)
 
-        write_blocks(folder / "test.npy", len(ids), blocks())
+        write_blocks(folder / "test.npy", len(examples), blocks())
         if weights:
             write_array(folder / "weights.npy", np.concatenate(weights))
 
@@ -274,9 +284,9 @@ class NeighbourAttributions(Stage):
 
     prior: PriorTraining
     ridge: RidgeFit | None
-    seed: int
     found: Retrieved
     rank: int
+    VERSION: ClassVar[int] = 2
 
     @property
     def name(self) -> str:
@@ -292,4 +302,4 @@ class NeighbourAttributions(Stage):
         query = global_token if modality == "image" else self.found.readouts.pooled(store)
         embeddings = self.found.corpus.open(store.root).embedding_rows(modality, items)
         score = NeighbourSimilarity(as_tensor(embeddings), query)
-        write_attributions(folder, store, self.prior, self.ridge, self.seed, score)
+        write_attributions(folder, store, self.prior, self.ridge, score)

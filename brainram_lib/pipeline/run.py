@@ -29,8 +29,9 @@ from brainram_lib.pipeline.ram import (
 from brainram_lib.pipeline.scores import PROBE, EstimateScores, ImageScores
 from brainram_lib.pipeline.source import BETAS, CAPTIONS, STIMULI, EmbeddedWorld, NsdFiles, Source
 from brainram_lib.pipeline.submitted import SubmittedScores
-from brainram_lib.pipeline.weights import EncoderWeights, GeneratorWeights
-from brainram_lib.profiles import Profile
+from brainram_lib.pipeline.weights import EncoderWeights, GeneratorWeights, PriorWeights
+from brainram_lib.profiles import Profile, with_method
+from brainram_lib.stage2.settings import EVIDENCE_FUSIONS
 from brainram_lib.world.world import WorldSettings
 
 SOURCES = ("embedded-world", "nsd")
@@ -53,6 +54,12 @@ class Run:
     source: Source
     corpus_root: Path | None = None
     _marks: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    def of_method(self, method: str) -> Run:
+        """The same run of 'brainram', as printed, or of 'brainram-plus'; this one if it is that already."""
+        if method == self.profile.method:
+            return self
+        return replace(self, profile=with_method(self.profile, method))
 
     # --- data
 
@@ -101,17 +108,20 @@ class Run:
     def prior(self, modality: str) -> PriorTraining:
         settings = self.profile.stage1
         linear = CrossFitted(self.ridge(modality)) if settings.projector.linear_path else None
-        return PriorTraining(self.targets(modality), linear, settings, self.profile.split.validation, self.seed)
+        corpus = self.corpus if settings.free_share else None
+        start = PriorWeights(settings.start) if settings.start else None
+        validation = self.profile.split.validation
+        return PriorTraining(self.targets(modality), linear, corpus, start, settings, validation, self.seed)
 
     def estimates(self, modality: str) -> Estimates:
         return Estimates(self.prior(modality), self.profile.sampling, self.seed)
 
     def attributions(self, modality: str, token: int | None = None) -> Attributions:
-        return Attributions(self.prior(modality), self._linear_ridge(modality), self.seed, token)
+        return Attributions(self.prior(modality), self._linear_ridge(modality), token)
 
     def neighbour_attributions(self, modality: str, rank: int) -> NeighbourAttributions:
         ridge, found = self._linear_ridge(modality), self.neighbours(modality)
-        return NeighbourAttributions(self.prior(modality), ridge, self.seed, found, rank)
+        return NeighbourAttributions(self.prior(modality), ridge, found, rank)
 
     def _linear_ridge(self, modality: str) -> RidgeFit | None:
         return self.ridge(modality) if self.profile.stage1.projector.linear_path else None
@@ -134,7 +144,10 @@ class Run:
 
     def fusion(self, modality: str) -> FusionTraining:
         estimates, found = self.estimates(modality), self.neighbours(modality)
-        return FusionTraining(estimates, found, self.profile.stage2, self.profile.split.validation, self.seed)
+        settings = self.profile.stage2
+        other = MODALITIES[1 - MODALITIES.index(modality)]
+        beside = self.estimates(other) if settings.fusion in EVIDENCE_FUSIONS else None
+        return FusionTraining(estimates, found, beside, settings, self.profile.split.validation, self.seed)
 
     def refined(self, modality: str) -> Refined:
         return Refined(self.fusion(modality))
@@ -149,7 +162,8 @@ class Run:
         guide = self.guide(tokens["image"], draws) if guided and settings.neighbour_share else None
         if guide is None:
             settings = replace(settings, neighbour_share=0.0)
-        return Generated(tokens["image"], tokens["text"], guide, self.generator, self.encoder, settings, draws, label)
+        how = self.generator, self.encoder, settings, draws, self.seed, label
+        return Generated(tokens["image"], tokens["text"], guide, *how)
 
     def guide(self, image: Stage, draws: int) -> GuidingNeighbours:
         return GuidingNeighbours(image, self.neighbours("image"), self.prior("image"), draws)

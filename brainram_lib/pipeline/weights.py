@@ -73,6 +73,37 @@ class GeneratorWeights:
         return _generator(self.folder)
 
 
+@dataclass(frozen=True)
+class PriorWeights:
+    """Networks of priors that were trained on a corpus, `image.safetensors` and `text.safetensors` in one folder."""
+
+    start: str
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies, inside this package or where the path says.
+
+        Raises:
+            FileNotFoundError: in neither place.
+        """
+        for folder in (PACKAGE / self.start, Path(self.start)):
+            if (folder / "image.safetensors").is_file():
+                return folder
+        raise FileNotFoundError(
+            f"no prior's networks are at '{self.start}': 'stage1.start' names a folder with image.safetensors and "
+            "text.safetensors. Leave it empty to train without."
+        )
+
+    @property
+    def key(self) -> str:
+        """The mark of the files."""
+        return _folder_mark(self.folder)
+
+    def file(self, modality: str) -> Path:
+        """Of one modality."""
+        return self.folder / f"{modality}.safetensors"
+
+
 def _folder_mark(folder: Path) -> str:
     return content_mark((path for path in folder.rglob("*") if path.is_file()), folder)
 

@@ -1,15 +1,18 @@
-"""The prior's network f(x_t, t, condition): an attention U-Net over tokens with cross-attention (paper, eq. 2)."""
+"""The prior's network: the paper's attention U-Net over tokens (eq. 2), and this workbench's transformer."""
 
 from __future__ import annotations
 
 import math
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
 from brainram_lib.stage1.settings import NetworkSettings
+
+# Of the residual branches before training: open, so that x_t reaches the last layer from the first step on.
+GATE = 0.3
 
 
 class Attention(nn.Module):
@@ -33,42 +36,45 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Self-attention, cross-attention to the condition, MLP; each scaled and shifted by the diffusion time."""
+    """Self-attention, cross-attention to the condition unless `crossed` is false, MLP.
 
-    def __init__(self, width: int, heads: int) -> None:
+    Each is scaled, shifted and gated by the diffusion time: x + gate * part(norm(x) * (1 + scale) + shift).
+    """
+
+    def __init__(self, width: int, heads: int, crossed: bool = True) -> None:
         super().__init__()
-        self.norms = nn.ModuleList(nn.LayerNorm(width, elementwise_affine=False) for _ in range(3))
-        self.time = nn.Linear(width, 9 * width)
         self.self_attention = Attention(width, heads)
-        self.cross_attention = Attention(width, heads)
+        self.cross_attention = Attention(width, heads) if crossed else None
         self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
-        # Gates start at zero: every block begins as the identity.
+        parts = 3 if crossed else 2
+        self.norms = nn.ModuleList(nn.LayerNorm(width, elementwise_affine=False) for _ in range(parts))
+        self.time = nn.Linear(width, 3 * parts * width)
         nn.init.zeros_(self.time.weight)
-        nn.init.zeros_(self.time.bias)
+        with torch.no_grad():
+            self.time.bias.copy_(torch.cat([torch.zeros(2 * parts * width), torch.full((parts * width,), GATE)]))
 
     def forward(
         self,
         x: Float[Tensor, "batch tokens width"],
         time: Float[Tensor, "batch width"],
-        condition: Float[Tensor, "batch tokens width"],
+        condition: Float[Tensor, "batch tokens width"] | None = None,
     ) -> Float[Tensor, "batch tokens width"]:
-        """One refinement of the tokens."""
-        shift, scale, gate = (part.chunk(3, dim=-1) for part in self.time(time)[:, None].chunk(3, dim=-1))
-        parts = (
-            lambda y: self.self_attention(y, y),
-            lambda y: self.cross_attention(y, condition),
-            self.mlp,
-        )
+        """One refinement of the tokens; the condition is for the cross-attention."""
+        count = len(self.norms)
+        shift, scale, gate = (part.chunk(count, dim=-1) for part in self.time(time)[:, None].chunk(3, dim=-1))
+        parts = [lambda y: self.self_attention(y, y), self.mlp]
+        if self.cross_attention is not None:
+            parts.insert(1, lambda y: self.cross_attention(y, condition))
         for i, part in enumerate(parts):
             x = x + gate[i] * part(self.norms[i](x) * (1 + scale[i]) + shift[i])
         return x
 
 
 class TokenUNet(nn.Module):
-    """x_0 from x_t: blocks down, blocks up, each up block joined with its partner's output on the way down.
+    """f(x_t, t, condition) of eq. 2: the condition enters through cross-attention alone, as its keys and values.
 
-    The tokens are a sequence, not an image: nothing is subsampled, the U is in the skips. The prediction is the
-    condition plus what the blocks add, which is zero at the start.
+    Blocks down, blocks up, each up block joined with its partner's output on the way down. The tokens are a sequence,
+    not an image: nothing is subsampled, the U is in the skips. The paper gives no sizes.
     """
 
     def __init__(self, settings: NetworkSettings, tokens: int, width: int) -> None:
@@ -77,25 +83,23 @@ class TokenUNet(nn.Module):
         self.enter = nn.Linear(width, inner)
         self.condition_enter = nn.Linear(width, inner)
         self.position = nn.Parameter(torch.randn(tokens, inner) * 0.02)
-        self.time = nn.Sequential(nn.Linear(inner, inner), nn.SiLU(), nn.Linear(inner, inner), nn.SiLU())
+        self.time = _time_layers(inner)
         self.down = nn.ModuleList(Block(inner, settings.heads) for _ in range(settings.depth))
         self.middle = Block(inner, settings.heads)
         self.join = nn.ModuleList(nn.Linear(2 * inner, inner) for _ in range(settings.depth))
         self.up = nn.ModuleList(Block(inner, settings.heads) for _ in range(settings.depth))
         self.leave = nn.Linear(inner, width)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
 
     def forward(
         self,
         noisy: Float[Tensor, "batch tokens width"],
-        t: Int64[Tensor, " batch"],
+        t: Float[Tensor, " batch"],
         condition: Float[Tensor, "batch tokens width"],
     ) -> Float[Tensor, "batch tokens width"]:
         """Predict x_0 from x_t (`noisy`), the diffusion time and the condition."""
         time = self.time(time_codes(t, self.position.shape[1]))
         source = self.condition_enter(condition) + self.position
-        x = self.enter(noisy) + source
+        x = self.enter(noisy) + self.position
         skips = []
         for block in self.down:
             x = block(x, time, source)
@@ -103,10 +107,50 @@ class TokenUNet(nn.Module):
         x = self.middle(x, time, source)
         for join, block in zip(self.join, self.up, strict=True):
             x = block(join(torch.cat([x, skips.pop()], dim=-1)), time, source)
-        return condition + self.leave(x)
+        return self.leave(x)
 
 
-def time_codes(t: Int64[Tensor, " batch"], width: int) -> Float[Tensor, "batch width"]:
+class TokenTransformer(nn.Module):
+    """A transformer over tokens that reads the condition beside the noisy token at the same place.
+
+    What is noisy and what it is likely to be stand side by side, so a layer need not find the partner of a token
+    first. The last layer starts at zero. This workbench's; `brainram-plus` has it.
+    """
+
+    def __init__(self, settings: NetworkSettings, tokens: int, width: int) -> None:
+        super().__init__()
+        inner = settings.width
+        self.enter = nn.Linear(2 * width, inner)
+        self.position = nn.Parameter(torch.randn(tokens, inner) * 0.02)
+        self.time = _time_layers(inner)
+        self.blocks = nn.ModuleList(Block(inner, settings.heads, crossed=False) for _ in range(settings.depth))
+        self.norm = nn.LayerNorm(inner)
+        self.leave = nn.Linear(inner, width)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(
+        self,
+        noisy: Float[Tensor, "batch tokens width"],
+        t: Float[Tensor, " batch"],
+        condition: Float[Tensor, "batch tokens width"],
+    ) -> Float[Tensor, "batch tokens width"]:
+        """What the process asks for, from the noisy tokens, the diffusion time and the condition."""
+        time = self.time(time_codes(t, self.position.shape[1]))
+        x = self.enter(torch.cat([noisy, condition], dim=-1)) + self.position
+        for block in self.blocks:
+            x = block(x, time)
+        return self.leave(self.norm(x))
+
+
+NETWORKS: dict[str, type[nn.Module]] = {"unet": TokenUNet, "transformer": TokenTransformer}
+
+
+def _time_layers(width: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+
+
+def time_codes(t: Float[Tensor, " batch"], width: int) -> Float[Tensor, "batch width"]:
     """Sine-cosine codes of the diffusion time, (batch, width)."""
     rates = torch.exp(torch.arange(width // 2, device=t.device) * (-math.log(10_000) / (width // 2)))
     angles = t[:, None].float() * rates

@@ -1,19 +1,19 @@
-"""The diffusion prior: projector and network together, on whitened tokens (paper, section 3.2, eq. 1)."""
+"""The diffusion prior: projector, network and process together (paper, section 3.2)."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import torch
-from diffusers import DDIMScheduler
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from brainram_lib.core.whitening import TokenWhitening
-from brainram_lib.stage1.network import TokenUNet
+from brainram_lib.stage1.network import NETWORKS
+from brainram_lib.stage1.process import Cosine, Process, Residual
 from brainram_lib.stage1.projector import Projector
-from brainram_lib.stage1.settings import Stage1Settings
+from brainram_lib.stage1.settings import COSINE, HEAD, Stage1Settings
 
 # Rows that go through the network at a time where nothing is learned, so that their activations fit on a device.
 CHUNK = 64
@@ -22,45 +22,54 @@ CHUNK = 64
 class Prior(nn.Module):
     """betas -> samples p of one modality's tokens (batch, tokens, width).
 
-    The network works on whitened tokens, fitted on the training targets: the forward process (eq. 1) adds the same
-    noise to every direction, and where CLIP's tokens vary little, which is where they tell objects apart, it would
-    drown them. `sample` and `predict` take brains from any device, compute where the prior is, and return tokens in
-    CLIP's own units where the brains were.
+    Inside, tokens are scaled by one number or whitened (`whitening`). Whitened, eq. 1 adds the same noise to every
+    direction; otherwise it drowns those in which CLIP's tokens vary little, which is where they tell objects apart.
+    `sample` and `predict` take betas from any device, compute where the prior is, and return tokens in CLIP's own units
+    where the betas were.
+
+    Attributes:
+        head: tokens that the contrastive losses compare, where they do not compare the estimates themselves.
     """
 
     def __init__(self, settings: Stage1Settings, voxels: int, tokens: int, width: int) -> None:
         super().__init__()
         self.settings = settings
         self.projector = Projector(settings.projector, voxels, tokens, width)
-        self.network = TokenUNet(settings.network, tokens, width)
+        self.network = NETWORKS[settings.network.kind](settings.network, tokens, width)
         self.whitening = TokenWhitening(tokens, width)
-        self.schedule = DDIMScheduler(
-            settings.diffusion_steps,
-            beta_schedule="squaredcos_cap_v2",
-            prediction_type="sample",
-            clip_sample=False,
-            timestep_spacing="trailing",
+        self.process: Process = (
+            Cosine(settings.diffusion_steps) if settings.process == COSINE else Residual(tokens, width)
         )
+        self.head = nn.Linear(width, width) if settings.contrast == HEAD else None
+        if self.head is not None:
+            nn.init.eye_(self.head.weight)
+            nn.init.zeros_(self.head.bias)
 
     @property
     def device(self) -> torch.device:
         """Where the prior is."""
         return self.whitening.mean.device
 
-    def noised(
-        self,
-        x0: Float[Tensor, "batch tokens width"],
-        t: Int64[Tensor, " batch"],
-        noise: Float[Tensor, "batch tokens width"],
-    ) -> Float[Tensor, "batch tokens width"]:
-        """Eq. 1: x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) eps."""
-        return self.schedule.add_noise(x0, noise, t)
-
     def condition(
         self, betas: Float[Tensor, "batch voxels"], linear: Float[Tensor, "batch tokens width"] | None
     ) -> Float[Tensor, "batch tokens width"]:
         """Phi_proj(S), from betas and, where the profile has a linear path, the ridge estimate in CLIP's units."""
         return self.projector(betas, None if linear is None else self.whitening(linear))
+
+    def denoised(
+        self,
+        x: Float[Tensor, "batch tokens width"],
+        level: Float[Tensor, " batch"],
+        condition: Float[Tensor, "batch tokens width"],
+    ) -> Float[Tensor, "batch tokens width"]:
+        """The expectation of x_0 at a level of noise (eq. 2)."""
+        return self.process.denoised(self.network, x, level, condition)
+
+    def mean(self, condition: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens width"]:
+        """The expectation of all samples: x_0 where x holds nothing but noise, at the noise's own mean."""
+        level = torch.full((len(condition),), self.process.blind, device=condition.device)
+        nothing = torch.zeros_like(condition)
+        return self.denoised(self.process.noised(nothing, level, nothing, condition), level, condition)
 
     @torch.no_grad()
     def sample(
@@ -70,11 +79,9 @@ class Prior(nn.Module):
         seed: int,
         steps: int,
     ) -> Float[Tensor, "batch tokens width"]:
-        """One sample p per stimulus by ancestral sampling over `steps` of the diffusion times.
+        """One sample p per stimulus, by `steps` steps of the process.
 
         The noise is drawn on the CPU: the same samples, to rounding, on every device.
-        One step gives the posterior mean; the more steps, the nearer a draw from the posterior, which lies further
-        from the truth than its mean does.
         """
         condition = self._conditions(betas, linear)
         random = torch.Generator().manual_seed(seed)
@@ -82,26 +89,19 @@ class Prior(nn.Module):
         def noise() -> Tensor:
             return torch.randn(condition.shape, generator=random).to(self.device)
 
-        x = noise()
-        # the scheduler reads single numbers from its table, and `noised` may have left that on a GPU
-        self.schedule.alphas_cumprod = self.schedule.alphas_cumprod.cpu()
-        self.schedule.set_timesteps(steps)
-        for t in self.schedule.timesteps:
-            x0 = self._denoised(x, int(t), condition)
-            x = self.schedule.step(x0, t, x, eta=1.0, variance_noise=noise()).prev_sample
+        x = self.process.sample(self._denoised, condition, noise, steps)
         return self.whitening.restored(x).to(betas.device)
 
     @torch.no_grad()
     def predict(
         self, betas: Float[Tensor, "batch voxels"], linear: Float[Tensor, "batch tokens width"] | None
     ) -> Float[Tensor, "batch tokens width"]:
-        """The posterior mean: x_0 predicted at the last diffusion time, where x_t holds nothing but noise."""
-        condition = self._conditions(betas, linear)
-        estimate = self._denoised(torch.zeros_like(condition), self.settings.diffusion_steps - 1, condition)
-        return self.whitening.restored(estimate).to(betas.device)
+        """The mean of all samples (`mean`)."""
+        means = torch.cat([self.mean(part) for part in self._conditions(betas, linear).split(CHUNK)])
+        return self.whitening.restored(means).to(betas.device)
 
     def _conditions(self, betas: Tensor, linear: Tensor | None) -> Float[Tensor, "batch tokens width"]:
-        """`condition` of brains from any device, CHUNK rows at a time."""
+        """`condition` of betas from any device, CHUNK rows at a time."""
         parts = []
         for start in range(0, len(betas), CHUNK):
             rows = slice(start, start + CHUNK)
@@ -109,10 +109,9 @@ class Prior(nn.Module):
             parts.append(self.condition(betas[rows].to(self.device), known))
         return torch.cat(parts)
 
-    def _denoised(self, x: Tensor, t: int, condition: Tensor) -> Float[Tensor, "batch tokens width"]:
-        """The network's x_0 at one diffusion time, CHUNK rows at a time."""
-        parts = zip(x.split(CHUNK), condition.split(CHUNK), strict=True)
-        return torch.cat([self.network(part, torch.full((len(part),), t, device=x.device), c) for part, c in parts])
+    def _denoised(self, x: Tensor, level: Tensor, condition: Tensor) -> Float[Tensor, "batch tokens width"]:
+        parts = zip(x.split(CHUNK), level.split(CHUNK), condition.split(CHUNK), strict=True)
+        return torch.cat([self.denoised(*part) for part in parts])
 
     def save(self, path: Path) -> None:
         """Write the weights as safetensors."""

@@ -6,6 +6,11 @@ from dataclasses import dataclass
 
 from brainram_lib.core.settings import Settings, number
 
+SCALED, WHITENED = "scaled", "whitened"
+COSINE, RESIDUAL = "cosine", "residual"
+ESTIMATES, HEAD, NOTHING = "estimates", "head", "nothing"
+DRAW, MEAN = "draw", "mean"
+
 
 @dataclass(frozen=True)
 class ProjectorSettings(Settings):
@@ -22,16 +27,30 @@ class ProjectorSettings(Settings):
 
 @dataclass(frozen=True)
 class NetworkSettings(Settings):
-    """f of eq. 2. The paper gives no sizes."""
+    """f of eq. 2. The paper gives no sizes.
+
+    Attributes:
+        kind: 'unet', the paper's, asks the condition by cross-attention; 'transformer' reads it beside each token.
+    """
 
     width: int = number(low=1)
     depth: int = number(low=0)
     heads: int = number(low=1)
+    kind: str = number("unet", one_of=("unet", "transformer"))
 
 
 @dataclass(frozen=True)
 class Stage1Settings(Settings):
-    """Networks and training of one prior (section 3.2, 4.2)."""
+    """Networks and training of one prior (section 3.2, 4.2). Defaults are as printed, or as the comment says.
+
+    Attributes:
+        units: of the tokens inside: 'scaled' divides all by one number, 'whitened' lets every direction count alike.
+        process: 'cosine' is eq. 1; 'residual' diffuses what the condition misses (`stage1.process`).
+        contrast: what eq. 3 and 5 compare: the prior's 'estimates', a 'head' behind the projector, or 'nothing'.
+        free_share: of a batch, rows of the corpus, whose condition is simulated; they need no betas.
+        free_items: how many of the corpus's first items are drawn from.
+        start: folder of networks that were trained on the corpus before, inside this package or elsewhere; '' for none.
+    """
 
     projector: ProjectorSettings
     network: NetworkSettings
@@ -43,17 +62,30 @@ class Stage1Settings(Settings):
     mixco_alpha: float = number(0.15, above=0)  # Beta(alpha, alpha), not given; MindEye's
     peak_rate: float = number(2.5e-4, above=0)  # 4.2
     weight_decay: float = number(1e-2, low=0)  # AdamW's default (4.2)
-    diffusion_steps: int = number(100, low=1)  # not given; the authors' code
-    global_token_weight: float = number(1.0, low=0)  # weight of token 0 in the squared error, as one of T
+    diffusion_steps: int = number(100, low=1)  # T of eq. 1, not given; the authors' code
+    units: str = number(SCALED, one_of=(SCALED, WHITENED))
+    process: str = number(COSINE, one_of=(COSINE, RESIDUAL))
+    contrast: str = number(ESTIMATES, one_of=(ESTIMATES, HEAD, NOTHING))
+    free_share: float = number(0.0, low=0, high=0.9)
+    free_items: int = number(4_000, low=1)
+    start: str = ""
     whitening_floor: float = number(0.01, above=0)  # of C + floor * identity, in shares of the mean variance
-    validation_steps: int = number(10, low=1)  # diffusion times of the sample that the history reports
+    validation_steps: int = number(10, low=1)  # steps of the sample that the history reports
     accumulate: int = number(1, low=1)
     precision: str = number("float32", one_of=("float32", "bf16"))
 
 
 @dataclass(frozen=True)
 class SamplingSettings(Settings):
-    """How a trained prior is sampled."""
+    """What p is.
 
-    samples: int = number(4, low=1)  # S, 4.2
+    Attributes:
+        samples: S (4.2).
+        steps: of one draw; not given: all diffusion times.
+        kind: 'draw', as printed, or the 'mean' of all draws, which one evaluation gives. A draw lies further from the
+            truth by the posterior's whole variance.
+    """
+
+    samples: int = number(4, low=1)  # 4.2
     steps: int = number(100, low=1)  # not given: all diffusion times
+    kind: str = number(DRAW, one_of=(DRAW, MEAN))

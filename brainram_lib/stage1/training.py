@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
+from safetensors.torch import load_file
 from torch import Tensor
 
 from brainram_lib.core.checkpoints import Row
@@ -14,9 +15,12 @@ from brainram_lib.core.devices import accelerator, seeded
 from brainram_lib.core.loop import ONE_CYCLE, Plan, train
 from brainram_lib.core.parallel import sharded
 from brainram_lib.core.rows import Rows
+from brainram_lib.core.whitening import whitened_by
+from brainram_lib.stage1.free import FreeRows, residual_square
 from brainram_lib.stage1.losses import flat_unit, info_nce, mixco
 from brainram_lib.stage1.prior import Prior
-from brainram_lib.stage1.settings import Stage1Settings
+from brainram_lib.stage1.process import Residual
+from brainram_lib.stage1.settings import NOTHING, WHITENED, Stage1Settings
 
 
 @dataclass(frozen=True)
@@ -39,58 +43,57 @@ class Examples:
         return Examples(*(None if part is None else part[rows].to(device) for part in parts))
 
 
-def stage1_loss(prior: Prior, batch: Examples, random: torch.Generator) -> tuple[Float[Tensor, ""], Row]:
+def stage1_loss(
+    prior: Prior, batch: Examples, random: torch.Generator, free: FreeRows | None = None
+) -> tuple[Float[Tensor, ""], Row]:
     """Eq. 6: gamma InfoNCE + (1 - gamma) MSE + beta MixCo. Returns the loss and its parts.
 
-    The squared error is taken at every diffusion time. The contrastive terms are taken of estimates from pure noise,
-    where the betas alone speak: at other times x_t shows the target, and a contrastive term would only push the
-    prediction beyond it, which sampling then adds up. Half of those estimates are of betas as they are (eq. 3), half
-    of mixed betas (eq. 5).
+    p is the prior's x_0 at the drawn level of noise; p* (eq. 5) that of mixed betas, from the mixed target's noise.
+    With a head, p and p* are what the head makes of the condition, and the estimates bear the squared error alone; its
+    gradient and theirs meet in the projector. With `free` rows, the squared error is taken of them too.
 
     The batch lies where the prior is; `random` is the CPU's.
     """
     settings = prior.settings
     x0 = prior.whitening(batch.targets)
-    plain = len(x0) // 2
-    t, noise, partner, share, blind_noise = (drawn.to(x0.device) for drawn in _draws(settings, x0.shape, plain, random))
-    mixed = _mixed(Examples(batch.betas, batch.linear, x0), partner, share)
-    last = torch.full_like(t, settings.diffusion_steps - 1)
-    seen = ((one.betas, one.linear) for one in (batch, mixed))
-    condition = torch.cat([sharded(prior.condition, *inputs) for inputs in seen])
-    noisy = torch.cat([prior.noised(x0, t, noise), blind_noise])
-    estimates = sharded(prior.network, noisy, torch.cat([t, last]), condition)
-    goal, blind, target = torch.cat([x0, mixed.targets]), flat_unit(estimates[len(x0) :]), flat_unit(x0)
-    parts = {
-        "info_nce": info_nce(blind[:plain], target, settings.temperature),
-        "mse": weighted_mse(estimates, goal, settings.global_token_weight),
-        "mixco": mixco(blind, target, partner, share, settings.temperature, slice(plain, None)),
-    }
-    loss = settings.gamma * parts["info_nce"] + (1 - settings.gamma) * parts["mse"] + settings.beta * parts["mixco"]
+    condition = sharded(prior.condition, batch.betas, batch.linear)
+    estimates, errors = _denoised(prior, x0, condition, random)
+    parts = {}
+    if free is not None:
+        count = round(len(x0) * settings.free_share / (1 - settings.free_share))
+        errors = torch.cat([errors, _denoised(prior, *free.draw(count, random), random)[1]])
+    parts["mse"] = errors.mean()
+    loss = (1 - settings.gamma) * parts["mse"]
+    if settings.contrast != NOTHING:
+        compared = estimates if prior.head is None else prior.head(condition)
+        parts |= _contrast(prior, batch, x0, compared, random)
+        loss = loss + settings.gamma * parts["info_nce"] + settings.beta * parts["mixco"]
     return loss, {"loss": loss.item()} | {name: part.item() for name, part in parts.items()}
 
 
-def weighted_mse(
-    estimate: Float[Tensor, "batch tokens width"], target: Float[Tensor, "batch tokens width"], global_weight: float
-) -> Float[Tensor, ""]:
-    """Mean squared error in which token 0, the global embedding, counts `global_weight` times."""
-    per_token = (estimate - target).square().mean((0, 2))
-    weight = torch.ones_like(per_token)
-    weight[0] = global_weight
-    return (per_token * weight).sum() / weight.sum()
+def _denoised(prior: Prior, x0: Tensor, condition: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Estimates of x_0 at drawn levels of noise, and their squared errors as the process weighs them."""
+    level = prior.process.levels(len(x0), random).to(x0.device)
+    noise = torch.randn(x0.shape, generator=random).to(x0.device)
+    estimates = sharded(prior.denoised, prior.process.noised(x0, level, noise, condition), level, condition)
+    return estimates, prior.process.errors(estimates, x0, level)
 
 
-def _draws(settings: Stage1Settings, shape: torch.Size, plain: int, random: torch.Generator) -> tuple[Tensor, ...]:
-    """All that is random in one step: times, noise, MixCo's partners and shares, and the noise of blind estimates.
-
-    The first `plain` rows are not mixed.
-    """
-    count = shape[0]
-    t = torch.randint(settings.diffusion_steps, (count,), generator=random)
-    noise = torch.randn(shape, generator=random)
-    partner = torch.randperm(count, generator=random)
-    share = _beta_draws(settings.mixco_alpha, count, random)
-    share[:plain] = 1
-    return t, noise, partner, share, torch.randn(shape, generator=random)
+def _contrast(
+    prior: Prior, batch: Examples, x0: Tensor, compared: Tensor, random: torch.Generator
+) -> dict[str, Tensor]:
+    """Eq. 3 over the whole batch, and eq. 4 and 5 over the whole batch of mixed betas."""
+    settings = prior.settings
+    partner = torch.randperm(len(x0), generator=random)
+    share = _beta_draws(settings.mixco_alpha, len(x0), random).to(x0.device)
+    mixed = _mixed(Examples(batch.betas, batch.linear, x0), partner.to(x0.device), share)
+    condition = sharded(prior.condition, mixed.betas, mixed.linear)
+    of_mixed = _denoised(prior, mixed.targets, condition, random)[0] if prior.head is None else prior.head(condition)
+    target = flat_unit(x0)
+    return {
+        "info_nce": info_nce(flat_unit(compared), target, settings.temperature),
+        "mixco": mixco(flat_unit(of_mixed), target, partner.to(x0.device), share, settings.temperature),
+    }
 
 
 def _beta_draws(alpha: float, count: int, random: torch.Generator) -> Float[Tensor, " count"]:
@@ -131,8 +134,8 @@ def _top1(estimates: Tensor, targets: Tensor) -> float:
 class PriorTask:
     """The training of one prior, for `core.loop.train`: batches of training images, eq. 6, what the history says."""
 
-    def __init__(self, prior: Prior, training: Examples, validation: Examples) -> None:
-        self.model, self.training, self.validation = prior, training, validation
+    def __init__(self, prior: Prior, training: Examples, validation: Examples, free: FreeRows | None = None) -> None:
+        self.model, self.training, self.validation, self.free = prior, training, validation, free
         settings = prior.settings
         self.steps = len(training) // settings.batch
         # sampling 300 images is as long as many steps: some ten times in a training are enough
@@ -149,7 +152,7 @@ class PriorTask:
 
     def loss(self, batch: Tensor, random: torch.Generator) -> tuple[Float[Tensor, ""], Row]:
         """Eq. 6."""
-        return stage1_loss(self.model, self.training.on(self.model.device, batch), random)
+        return stage1_loss(self.model, self.training.on(self.model.device, batch), random, self.free)
 
     def validate(self, epoch: int, last: bool) -> Row:
         """Of the posterior mean after every epoch, of a sample after some and the last."""
@@ -161,9 +164,20 @@ class PriorTask:
 
 
 def train_prior(
-    settings: Stage1Settings, training: Examples, validation: Examples, folder: Path, seed: int, label: str
+    settings: Stage1Settings,
+    training: Examples,
+    validation: Examples,
+    folder: Path,
+    seed: int,
+    label: str,
+    items: Tensor | Rows | None = None,
+    start: Path | None = None,
 ) -> tuple[Prior, list[Row]]:
     """Train one prior, on a GPU where there is one.
+
+    Args:
+        items: tokens of the corpus, where the batches hold rows without betas.
+        start: a file of network and whitening that were trained on the corpus before.
 
     Returns:
         The prior in evaluation mode, where it was trained, and the history: one row of losses an epoch.
@@ -171,8 +185,9 @@ def train_prior(
     with seeded(seed):
         prior = Prior(settings, training.betas.shape[1], *training.targets.shape[1:])
     prior.to(accelerator())
-    prior.whitening.fit(training.targets, settings.whitening_floor)
-    task = PriorTask(prior, training, validation)
+    prepare(prior, training, start)
+    free = None if items is None else FreeRows(items, training.linear, training.targets, whitened_by(prior.whitening))
+    task = PriorTask(prior, training, validation, free)
     plan = Plan(
         settings.epochs,
         task.steps,
@@ -185,3 +200,45 @@ def train_prior(
     )
     history = train(task, plan, folder, seed, label)
     return prior.eval(), history
+
+
+def prepare(prior: Prior, training: Examples, start: Path | None) -> None:
+    """Measure, on training images alone, what the prior needs before its first step: units, and the residuals' spread.
+
+    Raises:
+        ValueError: the residual process without linear estimates, or a start that fits another network.
+    """
+    settings = prior.settings
+    if start is not None:
+        begin_with(prior, start)
+    elif settings.units == WHITENED:
+        prior.whitening.fit(training.targets, settings.whitening_floor)
+    else:
+        prior.whitening.scale(training.targets)
+    if isinstance(prior.process, Residual):
+        if training.linear is None:
+            raise ValueError(
+                "'stage1.process' = 'residual' needs 'stage1.projector.linear_path' = true: it diffuses what a linear "
+                "estimate misses."
+            )
+        inside = whitened_by(prior.whitening)
+        prior.process.fit(residual_square(training.linear, training.targets, inside))
+
+
+def begin_with(prior: Prior, path: Path) -> None:
+    """Network and whitening from a file.
+
+    Raises:
+        ValueError: it does not fit; says which setting to look at.
+    """
+    weights = {name: weight.float() for name, weight in load_file(path).items()}
+    try:
+        missing, spare = prior.load_state_dict(weights, strict=False)
+    except RuntimeError as problem:
+        missing, spare = [], [str(problem)[:300]]
+    absent = [name for name in missing if name.startswith(("network.", "whitening."))]
+    if absent or spare:
+        raise ValueError(
+            f"the start '{path}' does not fit this prior ({', '.join([*absent, *spare])[:300]}). Change "
+            "'stage1.network' to the sizes that it was trained with, or leave 'stage1.start' empty."
+        )

@@ -13,8 +13,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from brainram_lib.stage1.network import Attention
+from brainram_lib.stage2.choosing import ChoosingRam
 from brainram_lib.stage2.interface import Fusion, with_p, zeroed
-from brainram_lib.stage2.ram import Ram
+from brainram_lib.stage2.ram import DifferenceRam, Ram
 from brainram_lib.stage2.settings import Stage2Settings
 
 
@@ -109,6 +110,8 @@ FUSIONS: dict[str, type[Fusion]] = {
     "average": Average,
     "conv1x1": Conv1x1,
     "cross-attention": CrossAttention,
+    "difference-ram": DifferenceRam,
+    "choosing-ram": ChoosingRam,
 }
 
 

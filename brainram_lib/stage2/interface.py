@@ -17,11 +17,13 @@ class Fusion(nn.Module, ABC):
     (settings, neighbours, tokens, width) and defines `residual`.
 
     Attributes:
-        trained: whether it has weights to train. If so, q = 0 before training.
+        trained: whether it has weights to train.
+        needs_evidence: whether `residual` wants to know what speaks for each neighbour (`stage2.evidence`).
         neighbours: K.
     """
 
     trained: ClassVar[bool] = True
+    needs_evidence: ClassVar[bool] = False
 
     def __init__(self, neighbours: int) -> None:
         super().__init__()
@@ -35,7 +37,10 @@ class Fusion(nn.Module, ABC):
         return self.place.device
 
     def forward(
-        self, p: Float[Tensor, "batch tokens width"], c: Float[Tensor, "batch neighbours tokens width"]
+        self,
+        p: Float[Tensor, "batch tokens width"],
+        c: Float[Tensor, "batch neighbours tokens width"],
+        evidence: Float[Tensor, "batch neighbours features"] | None = None,
     ) -> tuple[Float[Tensor, "batch tokens width"], Float[Tensor, "batch sources tokens"] | None]:
         """The residual q, and the weights of p (row 0) and of each neighbour for every token.
 
@@ -50,13 +55,15 @@ class Fusion(nn.Module, ABC):
                 f"{tuple(c.shape)} was provided. Retrieve {self.neighbours} neighbours, or build the fusion for "
                 "another K."
             )
-        return self.residual(p, c)
+        if self.needs_evidence and evidence is None:
+            raise ValueError(f"{type(self).__name__} weighs its neighbours by evidence, and none was handed in.")
+        return self.residual(p, c, evidence) if self.needs_evidence else self.residual(p, c)
 
     @abstractmethod
     def residual(
         self, p: Float[Tensor, "batch tokens width"], c: Float[Tensor, "batch neighbours tokens width"]
     ) -> tuple[Float[Tensor, "batch tokens width"], Float[Tensor, "batch sources tokens"] | None]:
-        """q and the weights, from inputs whose shapes `forward` has checked."""
+        """q and the weights, from inputs that `forward` has checked; evidence comes third where it is needed."""
 
 
 def with_p(

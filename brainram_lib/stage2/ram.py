@@ -12,12 +12,30 @@ from brainram_lib.stage2.settings import Stage2Settings
 
 
 class Divide(nn.Module):
-    """Eq. 7: one attention module for p itself and for every neighbour; query from p, key and value from the source.
+    """Eq. 7: one attention module for p itself and for every neighbour, and nothing beside it.
 
-    Behind the attention the module sees p and the source as they are, and its last linear layer their difference:
-    q is a residual, and the plainest good one is a share of the way from p to the neighbours. From normalised tokens
-    alone, whose lengths are lost, that had to be learned, and 3,000 images did not suffice. The last layer is
+    u_k = softmax(Q K^T / sqrt(d)) V for each head, with Q from p and K, V from source k. The last linear layer is
     zero-initialised, so that q = 0 before training.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.attention = Attention(width, heads)
+        zeroed(self.attention.out)
+
+    def forward(
+        self, p: Float[Tensor, "batch tokens width"], sources: Float[Tensor, "batch sources tokens width"]
+    ) -> Float[Tensor, "batch sources tokens width"]:
+        """u for every source."""
+        count = sources.shape[1]
+        return self.attention(p.repeat_interleave(count, 0), sources.flatten(0, 1)).unflatten(0, (-1, count))
+
+
+class DivideWithDifference(nn.Module):
+    """Eq. 7 with p, the source and their difference behind the attention (this workbench's).
+
+    q is a residual, and the plainest good one is a share of the way from p to the neighbours. From attended tokens
+    alone that has to be learned. The last layer is zero-initialised.
     """
 
     def __init__(self, tokens: int, width: int, heads: int, dropout: float) -> None:
@@ -67,7 +85,7 @@ class Ram(Fusion):
 
     def __init__(self, settings: Stage2Settings, neighbours: int, tokens: int, width: int) -> None:
         super().__init__(neighbours)
-        self.divide = Divide(tokens, width, settings.heads, settings.dropout)
+        self.divide: nn.Module = Divide(width, settings.heads)
         self.fuse = Fuse(neighbours + 1, width, settings.fusion_hidden)
 
     def residual(
@@ -75,3 +93,11 @@ class Ram(Fusion):
     ) -> tuple[Float[Tensor, "batch tokens width"], Float[Tensor, "batch sources tokens"]]:
         """The residual q and the weights of p (row 0) and of each neighbour, for every token."""
         return self.fuse(self.divide(p, with_p(p, c)))
+
+
+class DifferenceRam(Ram):
+    """The RAM with the difference of p and each source behind the attention of eq. 7 (this workbench's)."""
+
+    def __init__(self, settings: Stage2Settings, neighbours: int, tokens: int, width: int) -> None:
+        super().__init__(settings, neighbours, tokens, width)
+        self.divide = DivideWithDifference(tokens, width, settings.heads, settings.dropout)

@@ -16,27 +16,38 @@ from brainram_lib.core.loop import Plan, train
 from brainram_lib.core.parallel import sharded
 from brainram_lib.core.rows import Rows
 from brainram_lib.stage1.losses import flat_unit, info_nce
+from brainram_lib.stage2.choosing import ChoosingRam
+from brainram_lib.stage2.evidence import Evidence
 from brainram_lib.stage2.fusions import build
 from brainram_lib.stage2.interface import Fusion
+from brainram_lib.stage2.linear import Part, plain_maps
 from brainram_lib.stage2.settings import Stage2Settings
 
 # Stimuli that are refined at a time, so that their neighbours' tokens fit on a device.
 CHUNK = 128
+# Of a batch, the share of stimuli whose neighbours are all random, where some are.
+ALL_RANDOM = 0.1
 
 
 @dataclass(frozen=True)
 class RamExamples:
     """Prior samples, their neighbours (rows of the corpus) and the tokens to reach, in whitened units.
 
-    Samples and targets are tensors, or rows that are read and whitened when a batch wants them.
+    Samples and targets are tensors, or rows that are read and whitened when a batch wants them. `evidence`: what speaks
+    for any neighbours of these samples, where a fusion asks for it.
     """
 
     p: Float[Tensor, "n samples tokens width"] | Rows
     neighbours: Int64[Tensor, "n samples k"]
     targets: Float[Tensor, "n tokens width"] | Rows
+    evidence: Evidence | None = None
 
     def __len__(self) -> int:
         return len(self.p)
+
+    def evidence_for(self, rows: Tensor, sample: Tensor, neighbours: Tensor) -> Tensor | None:
+        """Of one sample of some stimuli; None where nobody asks."""
+        return None if self.evidence is None else self.evidence(rows, sample, neighbours)
 
 
 # Rows of the corpus -> their tokens, whitened, with the shape of the rows in front; on any device.
@@ -44,10 +55,10 @@ TokensOf = Callable[[Tensor], Tensor]
 
 
 def fusion_loss(
-    fusion: Fusion, settings: Stage2Settings, p: Tensor, c: Tensor, targets: Tensor
+    fusion: Fusion, settings: Stage2Settings, p: Tensor, c: Tensor, evidence: Tensor | None, targets: Tensor
 ) -> tuple[Float[Tensor, ""], Row]:
     """Eq. 12: gamma InfoNCE + (1 - gamma) MSE of the refined estimate p + q against the target."""
-    q = sharded(lambda *rows: fusion(*rows)[0], p, c)
+    q = sharded(lambda *rows: fusion(*rows)[0], p, c, evidence)
     refined = p + q
     contrast = info_nce(flat_unit(refined), flat_unit(targets), settings.temperature)
     error = (refined - targets).square().mean()
@@ -56,43 +67,45 @@ def fusion_loss(
 
 
 def refined_blocks(
-    fusion: Fusion,
-    p: Float[Tensor, "n samples tokens width"] | Rows,
-    neighbours: Int64[Tensor, "n samples k"],
-    tokens_of: TokensOf,
+    fusion: Fusion, examples: RamExamples, tokens_of: TokensOf
 ) -> Iterator[tuple[Float[Tensor, "rows samples tokens width"], Float[Tensor, "rows samples sources tokens"] | None]]:
     """p + q and the weights of every sample, CHUNK stimuli at a time, where the fusion is."""
-    for start in range(0, len(neighbours), CHUNK):
-        rows = slice(start, start + CHUNK)
+    for rows in torch.arange(len(examples)).split(CHUNK):
         with torch.no_grad():
-            yield _refined(fusion, p[rows].to(fusion.device), neighbours[rows], tokens_of)
+            yield _refined(fusion, examples, rows, tokens_of)
 
 
-def _refined(fusion: Fusion, p: Tensor, neighbours: Tensor, tokens_of: TokensOf) -> tuple[Tensor, Tensor | None]:
+def _refined(fusion: Fusion, examples: RamExamples, rows: Tensor, tokens_of: TokensOf) -> tuple[Tensor, Tensor | None]:
     """One sample index at a time to bound memory."""
     refined, weights = [], []
-    for sample in range(p.shape[1]):
-        q, weight = fusion(p[:, sample], tokens_of(neighbours[:, sample]).to(fusion.device))
-        refined.append(p[:, sample] + q)
+    for sample in range(examples.p.shape[1]):
+        which = torch.full_like(rows, sample)
+        q, weight, p = _fused(fusion, examples, rows, which, examples.neighbours[rows, which], tokens_of)
+        refined.append(p + q)
         weights.append(weight)
     return torch.stack(refined, 1), None if weights[0] is None else torch.stack(weights, 1)
 
 
+def _fused(
+    fusion: Fusion, examples: RamExamples, rows: Tensor, which: Tensor, ids: Tensor, tokens_of: TokensOf
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    p = examples.p[rows, which].to(fusion.device)
+    evidence = examples.evidence_for(rows, which, ids)
+    return *fusion(p, tokens_of(ids).to(fusion.device), None if evidence is None else evidence.to(fusion.device)), p
+
+
 def refine(
-    fusion: Fusion,
-    p: Float[Tensor, "n samples tokens width"] | Rows,
-    neighbours: Int64[Tensor, "n samples k"],
-    tokens_of: TokensOf,
+    fusion: Fusion, examples: RamExamples, tokens_of: TokensOf
 ) -> tuple[Float[Tensor, "n samples tokens width"], Float[Tensor, "n samples sources tokens"] | None]:
     """p + q and the weights of every sample, where the fusion is."""
-    refined, weights = zip(*refined_blocks(fusion, p, neighbours, tokens_of), strict=True)
+    refined, weights = zip(*refined_blocks(fusion, examples, tokens_of), strict=True)
     return torch.cat(refined), None if weights[0] is None else torch.cat(weights)
 
 
 @torch.no_grad()
 def validation_row(fusion: Fusion, examples: RamExamples, tokens_of: TokensOf) -> Row:
     """Mean squared error before and after the fusion on validation images, and top-1 retrieval after it."""
-    refined, _ = refine(fusion, examples.p, examples.neighbours, tokens_of)
+    refined, _ = refine(fusion, examples, tokens_of)
     p, targets = (part[:].to(fusion.device) for part in (examples.p, examples.targets))
     similarity = flat_unit(refined[:, 0]) @ flat_unit(targets).T
     own = torch.arange(len(similarity), device=similarity.device)
@@ -105,7 +118,7 @@ def validation_row(fusion: Fusion, examples: RamExamples, tokens_of: TokensOf) -
 
 class FusionTask:
     """The training of one fusion, for `core.loop.train`: every epoch shows each stimulus once, through one of its S
-    prior samples drawn anew."""
+    prior samples drawn anew, some of its neighbours replaced by random ones where the settings say so."""
 
     def __init__(
         self,
@@ -118,6 +131,8 @@ class FusionTask:
         self.model, self.settings, self.tokens_of = fusion, settings, tokens_of
         self.training, self.validation = training, validation
         self.steps = -(-len(training) // settings.batch)
+        # random neighbours are those of other stimuli
+        self._pool = torch.unique(training.neighbours)
 
     def batches(self, random: torch.Generator) -> list[tuple[Tensor, Tensor]]:
         """(rows, which of their samples)."""
@@ -129,8 +144,20 @@ class FusionTask:
         """Eq. 12."""
         rows, which = batch
         examples = self.training
-        parts = examples.p[rows, which], self.tokens_of(examples.neighbours[rows, which]), examples.targets[rows]
-        return fusion_loss(self.model, self.settings, *(part.to(self.model.device) for part in parts))
+        ids = examples.neighbours[rows, which]
+        if self.settings.random_share:
+            ids = self._some_random(ids, random)
+        evidence = examples.evidence_for(rows, which, ids)
+        parts = examples.p[rows, which], self.tokens_of(ids), evidence, examples.targets[rows]
+        given = (None if part is None else part.to(self.model.device) for part in parts)
+        return fusion_loss(self.model, self.settings, *given)
+
+    def _some_random(self, ids: Tensor, random: torch.Generator) -> Tensor:
+        """Each neighbour at random with the share; a tenth of the stimuli have none of their own."""
+        others = self._pool[torch.randint(len(self._pool), ids.shape, generator=random)]
+        swapped = torch.rand(ids.shape, generator=random) < self.settings.random_share
+        swapped |= torch.rand(len(ids), 1, generator=random) < ALL_RANDOM
+        return torch.where(swapped, others, ids)
 
     def validate(self, epoch: int, last: bool) -> Row:
         """Before and after the fusion."""
@@ -160,14 +187,28 @@ def train_fusion(
     fusion.to(accelerator())
     if not fusion.trained:
         return fusion.eval(), [validation_row(fusion.eval(), validation, tokens_of)]
+    if isinstance(fusion, ChoosingRam):
+        fusion.begin(plain_maps(plain_parts(training, tokens_of), plain_parts(validation, tokens_of)))
     task = FusionTask(fusion, settings, training, validation, tokens_of)
     plan = Plan(
         settings.epochs,
         task.steps,
         settings.rate,
         settings.weight_decay,
+        schedule=settings.schedule,
         accumulate=settings.accumulate,
         precision=settings.precision,
     )
     history = train(task, plan, folder, seed, label)
     return fusion.eval(), history
+
+
+def plain_parts(examples: RamExamples, tokens_of: TokensOf) -> Iterator[Part]:
+    """(p, mean neighbour, target) of the first sample, CHUNK stimuli at a time."""
+    for rows in torch.arange(len(examples)).split(CHUNK):
+        first = torch.zeros_like(rows)
+        yield (
+            examples.p[rows, first],
+            tokens_of(examples.neighbours[rows, first]).mean(1),
+            examples.targets[rows],
+        )

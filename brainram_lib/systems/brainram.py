@@ -1,7 +1,11 @@
-"""BrainRAM: both stages, and the same without Stage II (Table 3)."""
+"""The two methods, told apart by name: BrainRAM as printed, and BrainRAM-plus with this workbench's additions.
+
+Each also without Stage II (Table 3). On any profile `brainram` is as printed and `brainram-plus` has the additions.
+"""
 
 from __future__ import annotations
 
+from brainram_lib.additions import BRAINRAM, PLUS
 from brainram_lib.core.modalities import MODALITIES
 from brainram_lib.core.store import Stage
 from brainram_lib.pipeline.run import Run
@@ -20,18 +24,39 @@ def estimates(run: Run) -> Tokens:
 
 def images(run: Run) -> Stage:
     """Guided by p + q and, where the profile says so, by a neighbour."""
-    return run.generated(refined(run), guided=True, label="generate, brainram")
+    return run.generated(refined(run), guided=True, label=f"generate, {run.profile.method}")
 
 
-register(System("brainram", "BrainRAM", "section 3", DECODER, 10, refined, images))
-register(
-    System(
-        "brainram-no-ram",
-        "BrainRAM without RAM",
-        "section 4.5, Table 3",
-        DECODER,
-        20,
-        estimates,
-        lambda run: run.generated(estimates(run), label="generate, brainram-no-ram"),
+def stage1_images(run: Run) -> Stage:
+    """Guided by p alone."""
+    return run.generated(estimates(run), label=f"generate, {run.profile.method}-no-ram")
+
+
+for order, method, title, source in (
+    (8, BRAINRAM, "BrainRAM as printed", "section 3"),
+    (10, PLUS, "BrainRAM-plus", "section 3 and this workbench's additions"),
+):
+    register(
+        System(
+            method,
+            title,
+            source,
+            DECODER,
+            order,
+            lambda run, method=method: refined(run.of_method(method)),
+            lambda run, method=method: images(run.of_method(method)),
+            method=method,
+        )
     )
-)
+    register(
+        System(
+            f"{method}-no-ram",
+            f"{title}, without RAM",
+            "section 4.5, Table 3",
+            DECODER,
+            order + 10,
+            lambda run, method=method: estimates(run.of_method(method)),
+            lambda run, method=method: stage1_images(run.of_method(method)),
+            method=method,
+        )
+    )

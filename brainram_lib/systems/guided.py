@@ -1,4 +1,4 @@
-"""The same decoders with the neighbour guidance that BrainRAM has on `mini`: a lead is claimed over a system's like."""
+"""The same decoders with the neighbour guidance that BrainRAM-plus has: a lead is claimed over a system's like."""
 
 from __future__ import annotations
 
@@ -6,8 +6,14 @@ from brainram_lib.systems import brainram, plain, ridge
 from brainram_lib.systems.system import DECODER, System, register
 
 for order, name, title, tokens in (
-    (21, "brainram-no-ram-guided", "BrainRAM without RAM, guided by a neighbour", brainram.estimates),
+    (21, "brainram-plus-no-ram-guided", "BrainRAM-plus, without RAM, guided by a neighbour", brainram.estimates),
     (26, "convex-mix-guided", "Convex mix, guided by a neighbour", plain.mixed),
+    (
+        27,
+        "ridge-on-neighbours-guided",
+        "Ridge on p and its neighbours, guided by a neighbour",
+        plain.ridge_on_neighbours,
+    ),
     (31, "ridge-guided", "Ridge, guided by a neighbour", ridge.tokens),
 ):
     register(

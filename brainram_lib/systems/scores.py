@@ -17,13 +17,10 @@ from brainram_lib.pipeline.run import Run
 from brainram_lib.pipeline.scores import EstimateScores, ImageScores
 from brainram_lib.systems.system import BOUND, System, systems
 
-# The system whose lead is shown, and those that it is compared with image by image.
-LEADER, COMPARED = "brainram", ("ridge", "brainram-no-ram")
-
 
 def labels() -> Labels:
     """Titles and order of all systems."""
-    every = systems(every=True)
+    every = systems()
     titles = {system.name: system.title for system in every} | {CHANCE: "Chance"}
     return Labels(titles, frozenset({system.name for system in every if system.kind == BOUND} | {CHANCE}))
 
@@ -89,10 +86,10 @@ def submitted_table(run: Run, store: Store, folder: Path) -> ScoreTable:
     )
 
 
-def leads_of(run: Run, values: Values, leader: str = LEADER, compared: Sequence[str] = COMPARED) -> list[Record]:
-    """How much the leader scores above others, image by image."""
-    of = {"subject": run.subject, "seed": run.seed}
-    return [row for other in compared for row in records.leads(leader, other, values, **of)]
+def leads_of(run: Run, values: Values) -> list[Record]:
+    """How much the profile's method scores above ridge and above itself without RAM, image by image."""
+    of, method = {"subject": run.subject, "seed": run.seed}, run.profile.method
+    return [row for other in ("ridge", f"{method}-no-ram") for row in records.leads(method, other, values, **of)]
 
 
 def score_tables(
@@ -104,6 +101,6 @@ def score_tables(
     images, estimates = image_metrics(run), catalogue.ESTIMATES + catalogue.IDENTIFICATION
     return (
         score_table(scores, images, f"Table 1, {of}", paper_table="1" if reported else None, **how),
-        lead_table(leads, images, f"Lead of BrainRAM, {of}", **how),
+        lead_table(leads, images, f"Lead of {run.profile.method}, {of}", **how),
         score_table(scores, estimates, f"Token estimates, {of}", **how),
     )

@@ -26,6 +26,7 @@ class System:
         images: the stage of its images, whose `chosen.npy` has one for each stimulus; None without.
         shuffled: whether its tokens are handed to the wrong brains before they are scored.
         listed: whether it stands in every table; the others where a row or a command names them.
+        method: of which of the two methods it is; None for those that are of neither.
     """
 
     name: str
@@ -37,6 +38,7 @@ class System:
     images: Callable[[Run], Stage] | None = None
     shuffled: bool = False
     listed: bool = True
+    method: str | None = None
 
 
 _REGISTRY: dict[str, System] = {}
@@ -56,9 +58,11 @@ def register(system: System) -> System:
     return system
 
 
-def systems(every: bool = False) -> tuple[System, ...]:
-    """Those that stand in every table, or `every` one, in the order of the tables."""
-    chosen = [system for system in _REGISTRY.values() if system.listed or every]
+def systems(method: str | None = None) -> tuple[System, ...]:
+    """Every system in the order of the tables, or those that stand in every table of a profile of one method."""
+    chosen = [
+        system for system in _REGISTRY.values() if method is None or (system.listed and system.method in (None, method))
+    ]
     return tuple(sorted(chosen, key=lambda system: system.order))
 
 
@@ -69,7 +73,5 @@ def system_of(name: str) -> System:
         ValueError: there is none.
     """
     if name not in _REGISTRY:
-        raise ValueError(
-            f"'system' must be one of {', '.join(one.name for one in systems(every=True))}. '{name}' was provided."
-        )
+        raise ValueError(f"'system' must be one of {', '.join(one.name for one in systems())}. '{name}' was provided.")
     return _REGISTRY[name]

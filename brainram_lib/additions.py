@@ -1,0 +1,103 @@
+"""What `brainram-plus` adds to the paper's method: each addition a name, a reason, and the settings that it changes.
+
+`profiles.with_method` switches them on and off; an experiment's row leaves one out to show what it is worth. How much,
+on the embedded world, stands in docs/results.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+BRAINRAM, PLUS = "brainram", "brainram-plus"
+METHODS = (BRAINRAM, PLUS)
+
+
+@dataclass(frozen=True)
+class Addition:
+    """One addition.
+
+    Attributes:
+        reason: why, in a sentence.
+        settings: path of a setting -> its value with the addition; as printed it has the profile's.
+    """
+
+    reason: str
+    settings: Mapping[str, object]
+
+
+ADDITIONS: dict[str, Addition] = {
+    "whitening": Addition(
+        "CLIP's tokens vary mostly with place and light; what tells one object from another lies in directions of a "
+        "tenth of that spread, where plain squared errors hardly look and eq. 1 drowns it",
+        {"stage1__units": "whitened"},
+    ),
+    "residual-prior": Addition(
+        "the prior diffuses what a ridge estimate misses, preconditioned after Karras et al. (2022): it is the ridge "
+        "where there is only noise and x where there is little, and learns the rest",
+        {
+            "stage1__process": "residual",
+            "stage1__projector__linear_path": True,
+            "stage1__network__kind": "transformer",
+            "stage1__network__width": 192,
+            "stage1__network__depth": 4,
+            "stage1__network__heads": 6,
+            "stage1__projector__dropout": 0.3,
+            "stage1__projector__voxel_dropout": 0.3,
+            "stage1__epochs": 1,
+            "stage1__batch": 16,
+            "stage1__peak_rate": 3e-4,
+        },
+    ),
+    "free-rows": Addition(
+        "images and captions of the corpus need no betas to teach a prior what token sets look like: three quarters of "
+        "a batch are such rows with simulated conditions, and the network begins with what it learned from them before",
+        {"stage1__free_share": 0.75, "stage1__start": "world/assets/mini_prior"},
+    ),
+    "contrast-on-a-head": Addition(
+        "a contrastive term on the estimates themselves pushes them beyond the truth; on a head behind the projector "
+        "it shapes the condition and leaves the estimates to the squared error",
+        {
+            "stage1__contrast": "head",
+            "stage1__temperature": 0.1,
+            "stage1__gamma": 0.1,
+            "stage1__beta": 0.05,
+        },
+    ),
+    "mean-estimate": Addition(
+        "a draw of the prior lies further from the truth than the mean of all draws by the posterior's whole variance, "
+        "and Stage II, retrieval and generator want the mean",
+        {"sampling__kind": "mean", "sampling__steps": 18},
+    ),
+    "choosing-ram": Addition(
+        "F_i of eq. 9 sees the mean of all u and can weigh a neighbour's rank only; here every neighbour is seen, with "
+        "what speaks for it, and some are random in training, so that weights learn trust",
+        {
+            "stage2__fusion": "choosing-ram",
+            "stage2__epochs": 8,
+            "stage2__batch": 64,
+            "stage2__gamma": 0.1,
+            "stage2__temperature": 0.1,
+            "stage2__rate": 1e-3,
+            "stage2__schedule": "one-cycle",
+            "stage2__dropout": 0.1,
+            "stage2__random_share": 0.25,
+        },
+    ),
+    "joint-search": Addition(
+        "the text estimate says more about the objects, the image estimate more about the place: both ask together",
+        {"retrieval__text_weight": 0.65, "retrieval__query_whitening": 0.03},
+    ),
+    "words": Addition(
+        "the words read out of the text estimate say most plainly which objects were seen",
+        {"retrieval__word_weight": 0.8},
+    ),
+    "choice-by-tokens": Addition(
+        "of 16 items the four whose image tokens resemble the estimate's: they say where things stand",
+        {"retrieval__candidates": 16, "retrieval__token_weight": 6.0},
+    ),
+    "neighbour-guidance": Addition(
+        "p + q is an expectation, and what is only likely is generated as a blur; a neighbour is one coherent image",
+        {"generation__neighbour_share": 0.5},
+    ),
+}
