@@ -140,11 +140,11 @@ class SmallRun:
         self.targets = given_targets(self.images, self.tokens)
         self.ridge = GivenRidge(self.targets, VALIDATION, {"test": self.linear["test"]})
         self.crossed = GivenCrossFitted(self.ridge, arrays={"train": self.linear["train"]})
-        self.prior = PriorTraining(self.targets, self.crossed, PROFILE.stage1, VALIDATION, seed)
+        self.prior = PriorTraining(self.targets, self.crossed, None, None, PROFILE.stage1, VALIDATION, seed)
         self.estimates = Estimates(self.prior, PROFILE.sampling, seed)
         self.found = given_neighbours(self.estimates, self.ids)
         settings = replace(PROFILE.stage2, fusion=fusion, **stage2)
-        self.fusion = SmallFusion(self.estimates, self.found, settings, VALIDATION, seed, self.corpus)
+        self.fusion = SmallFusion(self.estimates, self.found, None, settings, VALIDATION, seed, self.corpus)
         self.refined = Refined(self.fusion)
 
     @property

@@ -17,6 +17,7 @@ PROFILE = replace(
         retrieval__neighbours=K,
         sampling__samples=SAMPLES,
         sampling__steps=3,
+        sampling__kind="draw",
     ),
     stage1=Stage1Settings(
         projector=ProjectorSettings(hidden=9, width=8, blocks=1, dropout=0.1, voxel_dropout=0.1, linear_path=True),

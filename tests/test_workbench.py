@@ -43,6 +43,7 @@ CHANGES = {
     "stage1__batch": 8,
     "sampling__samples": 2,
     "sampling__steps": 2,
+    "sampling__kind": "draw",
     "stage2__epochs": 1,
     "stage2__batch": 8,
     "retrieval__neighbours": 3,
@@ -147,7 +148,7 @@ def test_the_tables_say_what_they_cannot_be_compared_with_and_keep_small_errors_
     images, lead, estimates = finished.score_tables()
     assert all(EMBEDDED in table.title for table in (images, lead, estimates))
     assert "| Ridge |" in images.markdown() and "| MindEye |" in finished.score_tables(reported=True)[0].markdown()
-    assert "MindEye" not in images.markdown() and "| BrainRAM over Ridge |" in lead.markdown()
+    assert "MindEye" not in images.markdown() and "| BrainRAM-plus over Ridge |" in lead.markdown()
     errors = estimates.sections[0].cells["Image tokens MSE ↓"]
     assert len(errors["Ridge"].split()[0]) == len(".00221") and errors["True tokens (ceiling)"] == ".00000"
 
