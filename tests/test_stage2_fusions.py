@@ -174,7 +174,7 @@ def test_q_is_zero_before_training(name):
 def test_weights_that_are_returned_sum_to_one(name):
     p, c = inputs()
     weights = fusion_of(name)(p, c, EVIDENCE)[1]
-    assert (weights is None) == (name in ("conv1x1", "cross-attention"))
+    assert (weights is not None) == FUSIONS[name].weighs == (name not in ("conv1x1", "cross-attention"))
     if weights is not None:
         assert weights.shape == (N, K + 1, TOKENS)
         torch.testing.assert_close(weights.sum(1), torch.ones(N, TOKENS))

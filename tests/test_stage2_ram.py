@@ -10,7 +10,15 @@ from brainram_lib.stage2.evidence import Evidence
 from brainram_lib.stage2.linear import Products, plain_maps
 from brainram_lib.stage2.ram import DifferenceRam, Fuse, Ram
 from brainram_lib.stage2.settings import Stage2Settings
-from brainram_lib.stage2.training import FusionTask, RamExamples, plain_parts, refine, train_fusion
+from brainram_lib.stage2.training import (
+    CLOSENESS,
+    FusionTask,
+    RamExamples,
+    closeness_loss,
+    plain_parts,
+    refine,
+    train_fusion,
+)
 
 N, S, K, TOKENS, WIDTH, CORPUS = 19, 2, 3, 5, 8, 11
 SETTINGS = Stage2Settings(heads=2, fusion_hidden=6, epochs=4, batch=7, temperature=0.1, rate=3e-3)
@@ -175,3 +183,14 @@ def test_a_ram_that_chooses_needs_evidence():
     ram = ChoosingRam(SETTINGS, K, TOKENS, WIDTH)
     with pytest.raises(ValueError, match="weighs its neighbours by evidence, and none was handed in"):
         ram(torch.zeros(2, TOKENS, WIDTH), torch.zeros(2, K, TOKENS, WIDTH))
+
+
+def test_weights_that_follow_closeness_cost_nothing_more_than_equal_ones():
+    torch.manual_seed(0)
+    targets, c = torch.randn(6, TOKENS, WIDTH), torch.randn(6, K, TOKENS, WIDTH)
+    errors = (c - targets[:, None]).square().mean((2, 3))
+    right = (-errors / CLOSENESS).softmax(1)[..., None].expand(-1, -1, TOKENS)
+    own = torch.full((6, 1, TOKENS), 0.3)
+    followed = closeness_loss(torch.cat([own, 0.7 * right.clamp(min=1e-12)], 1), c, targets)
+    equal = closeness_loss(torch.full((6, K + 1, TOKENS), 1 / (K + 1)), c, targets)
+    assert abs(followed.item()) < 1e-4 < equal.item()

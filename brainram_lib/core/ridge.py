@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from safetensors.numpy import load_file, save_file
 from sklearn.linear_model import Ridge as ScikitRidge
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from brainram_lib.core.files import write_whole
@@ -197,3 +199,11 @@ def _check(
         )
     if not alphas or min(alphas) <= 0:
         raise ValueError(f"'alphas' must be one or more positive numbers. {tuple(alphas)} was provided.")
+
+
+def penalised_solution(
+    xx: Float[Tensor, "tokens rows rows"], xy: Float[Tensor, "tokens rows width"], penalty: float
+) -> Float[Tensor, "tokens rows width"]:
+    """(X^T X + penalty I)^-1 X^T Y of every token, from the products; by Cholesky, as the sum is positive definite."""
+    identity = torch.eye(xx.shape[-1], dtype=xx.dtype, device=xx.device)
+    return torch.cholesky_solve(xy, torch.linalg.cholesky(xx + penalty * identity))

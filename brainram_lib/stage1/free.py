@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from brainram_lib.core.ridge import penalised_solution
 from brainram_lib.core.rows import Rows
 
 CHUNK = 256
@@ -77,6 +78,5 @@ def _fitted(linear: Tensor | Rows, targets: Tensor | Rows, inside: Callable[[Ten
         known, goal = inside(linear[rows]).double().cpu(), inside(targets[rows]).double().cpu()
         products[0] += torch.einsum("ntd,nte->tde", goal, goal)
         products[1] += torch.einsum("ntd,nte->tde", goal, known)
-    penalty = PENALTY * torch.eye(width, dtype=torch.float64)
     device = inside(linear[:1]).device
-    return torch.linalg.solve(products[0] + penalty, products[1]).float().to(device)
+    return penalised_solution(products[0], products[1], PENALTY).float().to(device)

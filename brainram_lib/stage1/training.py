@@ -234,7 +234,7 @@ def begin_with(prior: Prior, path: Path) -> None:
     try:
         missing, spare = prior.load_state_dict(weights, strict=False)
     except RuntimeError as problem:
-        missing, spare = [], [' '.join(str(problem).split())[:300]]
+        missing, spare = [], [" ".join(str(problem).split())[:300]]
     absent = [name for name in missing if name.startswith(("network.", "whitening."))]
     if absent or spare:
         raise ValueError(

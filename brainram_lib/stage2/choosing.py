@@ -28,9 +28,9 @@ class ChoosingRam(Fusion):
 
     In eq. 9 F_i sees only the mean of U, so a weight can know a neighbour's rank but never the neighbour. Here a weight
     knows how well the neighbour agrees with both modalities' estimates (`stage2.evidence`) and with the rest of p.
-    A and B are the least-squares maps of every token from p and the mean neighbour to the target; O and v start at 0.
-    Before training q is a share of that plain estimate. With w_0 = 1 nothing but O h_0 is added to p: a module that
-    trusts no neighbour leaves p as it is.
+    A and B are the least-squares maps of every token from p and the mean neighbour to the target, and are not trained
+    further; O and v start at 0. Before training q is a share of that plain estimate. With w_0 = 1 nothing but O h_0 is
+    added to p: a module that trusts no neighbour leaves p as it is.
 
     Source: this workbench's, after section 3.3, whose symbols it keeps.
     """
@@ -48,8 +48,9 @@ class ChoosingRam(Fusion):
         self.weigh, self.out = zeroed(nn.Linear(inner, 1)), zeroed(nn.Linear(inner, width))
         self.speaks = nn.Parameter(torch.zeros(FEATURES))
         self.own = nn.Parameter(torch.tensor(OWN))
-        self.from_p = nn.Parameter(torch.eye(width).repeat(tokens, 1, 1))
-        self.from_neighbour = nn.Parameter(torch.zeros(tokens, width, width))
+        self.dropout = nn.Dropout(settings.dropout)
+        self.register_buffer("from_p", torch.eye(width).repeat(tokens, 1, 1))
+        self.register_buffer("from_neighbour", torch.zeros(tokens, width, width))
 
     @torch.no_grad()
     def begin(self, maps: Float[Tensor, "tokens two_widths width"]) -> None:
@@ -69,16 +70,17 @@ class ChoosingRam(Fusion):
         # p agrees with itself
         speaking = functional.pad(evidence, (0, 0, 1, 0), value=1.0)
         same = p[:, None].expand_as(sources)
-        seen = self.enter(torch.cat([same, sources, same * sources], -1)) + self.position
+        seen = self.enter(self.dropout(torch.cat([same, sources, same * sources], -1))) + self.position
         seen = (seen + self.evidence(speaking)[:, :, None]).flatten(0, 1)
         h = self.norm(self.layers(seen)).unflatten(0, (len(p), -1))
         score = self.weigh(h)[..., 0] + (speaking @ self.speaks)[..., None]
         score = torch.cat([score[:, :1] + self.own, score[:, 1:]], 1)
         weights = score.softmax(1)
-        moved = torch.einsum("btd,tde->bte", p, self.from_p)[:, None] - p[:, None]
-        moved = moved + torch.einsum("bktd,tde->bkte", c, self.from_neighbour)
-        u = self.out(h) + functional.pad(moved, (0, 0, 0, 0, 1, 0))
-        return (weights[..., None] * u).sum(1), weights
+        # A and B are linear: they see the weighted neighbours, not each
+        chosen = (weights[:, 1:, :, None] * c).sum(1)
+        from_p = torch.einsum("btd,tde->bte", p, self.from_p) - p
+        plain = (1 - weights[:, 0])[..., None] * from_p + torch.einsum("btd,tde->bte", chosen, self.from_neighbour)
+        return plain + self.out((weights[..., None] * h).sum(1)), weights
 
 
 class _Layer(nn.Module):

@@ -55,6 +55,8 @@ class Conv1x1(Fusion):
     shared by all features, is a special case of W.
     """
 
+    weighs: ClassVar[bool] = False
+
     def __init__(self, settings: Stage2Settings, neighbours: int, tokens: int, width: int) -> None:
         super().__init__(neighbours)
         self.merge = zeroed(nn.Linear((neighbours + 1) * width, width))
@@ -84,6 +86,8 @@ class CrossAttention(Fusion):
     Source: Table 4, 'the prior output serves as query, and other retrieved embeddings serve as keys and values'. The
     equation is not printed.
     """
+
+    weighs: ClassVar[bool] = False
 
     def __init__(self, settings: Stage2Settings, neighbours: int, tokens: int, width: int) -> None:
         super().__init__(neighbours)

@@ -18,11 +18,13 @@ class Fusion(nn.Module, ABC):
 
     Attributes:
         trained: whether it has weights to train.
+        weighs: whether it returns weights.
         needs_evidence: whether `residual` wants to know what speaks for each neighbour (`stage2.evidence`).
         neighbours: K.
     """
 
     trained: ClassVar[bool] = True
+    weighs: ClassVar[bool] = True
     needs_evidence: ClassVar[bool] = False
 
     def __init__(self, neighbours: int) -> None:

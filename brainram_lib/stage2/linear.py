@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from brainram_lib.core.ridge import penalised_solution
+
 PENALTIES = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
 # (p, mean neighbour, target), each (rows, tokens, width)
 Part = tuple[Tensor, Tensor, Tensor]
@@ -30,7 +32,7 @@ class Products:
 
     def maps(self, penalty: float) -> Float[Tensor, "tokens two_widths width"]:
         """M_t = (X^T X + penalty I)^-1 X^T Y."""
-        return torch.linalg.solve(self.xx + penalty * torch.eye(self.xx.shape[1]).to(self.xx), self.xy)
+        return penalised_solution(self.xx, self.xy, penalty)
 
     def error(self, maps: Float[Tensor, "tokens two_widths width"]) -> float:
         """The mean squared error of X M, without going through the examples again."""

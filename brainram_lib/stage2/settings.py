@@ -19,6 +19,8 @@ class Stage2Settings(Settings):
     Attributes:
         width: inside a fusion that has layers of its own.
         random_share: of the neighbours in training, how many are random ones. 0 as printed.
+        closeness: weight of the loss that holds the weights against how close each neighbour of a *training* image is
+            to its target. 0 as printed.
     """
 
     heads: int = number(low=1)
@@ -35,5 +37,6 @@ class Stage2Settings(Settings):
     dropout: float = number(0.0, low=0, high=0.95)  # not given
     width: int = number(64, low=1)
     random_share: float = number(0.0, low=0, high=1)
+    closeness: float = number(0.0, low=0)
     accumulate: int = number(1, low=1)
     precision: str = number("float32", one_of=("float32", "bf16"))

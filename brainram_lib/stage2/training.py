@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+from torch.nn import functional
 
 from brainram_lib.core.checkpoints import Row
 from brainram_lib.core.devices import accelerator, seeded
@@ -26,6 +27,8 @@ from brainram_lib.stage2.settings import Stage2Settings
 
 # Stimuli that are refined at a time, so that their neighbours' tokens fit on a device.
 CHUNK = 128
+# Mean squared error by which a neighbour's share falls to 1 / e, in whitened units.
+CLOSENESS = 0.05
 # Of a batch, the share of stimuli whose neighbours are all random, where some are.
 ALL_RANDOM = 0.1
 
@@ -58,13 +61,49 @@ TokensOf = Callable[[Tensor], Tensor]
 def fusion_loss(
     fusion: Fusion, settings: Stage2Settings, p: Tensor, c: Tensor, evidence: Tensor | None, targets: Tensor
 ) -> tuple[Float[Tensor, ""], Row]:
-    """Eq. 12: gamma InfoNCE + (1 - gamma) MSE of the refined estimate p + q against the target."""
-    q = sharded(lambda *rows: fusion(*rows)[0], p, c, evidence)
+    """Eq. 12: gamma InfoNCE + (1 - gamma) MSE of the refined estimate p + q against the target.
+
+    Plus, where the settings say so, `closeness` times what the weights have to learn of the training neighbours.
+    """
+    q, weights = _of_all(fusion, p, c, evidence)
     refined = p + q
     contrast = info_nce(flat_unit(refined), flat_unit(targets), settings.temperature)
     error = (refined - targets).square().mean()
     loss = settings.gamma * contrast + (1 - settings.gamma) * error
-    return loss, {"loss": loss.item(), "info_nce": contrast.item(), "mse": error.item()}
+    parts = {"info_nce": contrast.item(), "mse": error.item()}
+    if settings.closeness and weights is not None:
+        wrong = closeness_loss(weights, c, targets)
+        loss, parts["closeness"] = loss + settings.closeness * wrong, wrong.item()
+    return loss, {"loss": loss.item()} | parts
+
+
+def closeness_loss(
+    weights: Float[Tensor, "batch sources tokens"],
+    c: Float[Tensor, "batch neighbours tokens width"],
+    targets: Float[Tensor, "batch tokens width"],
+) -> Float[Tensor, ""]:
+    """KL(goal || shares): a neighbour's share of the weights against softmax(-error / CLOSENESS) of its true error.
+
+    Shares are the softmax over neighbours of the mean log weight over tokens; errors are mean squares, whitened.
+    """
+    errors = (c - targets[:, None]).square().mean((2, 3))
+    shares = weights[:, 1:].log().mean(2).log_softmax(1)
+    return functional.kl_div(shares, (-errors / CLOSENESS).softmax(1), reduction="batchmean")
+
+
+def _of_all(
+    fusion: Fusion, p: Tensor, c: Tensor, evidence: Tensor | None
+) -> tuple[Float[Tensor, "batch tokens width"], Float[Tensor, "batch sources tokens"] | None]:
+    """q and the weights of a batch whose rows several processes share."""
+    weighs = fusion.weighs
+
+    def both(*rows: Tensor | None) -> Tensor:
+        q, weights = fusion(*rows)
+        return torch.cat([q.flatten(1), weights.flatten(1)], 1) if weighs else q.flatten(1)
+
+    made = sharded(both, p, c, evidence)
+    q, weights = made[:, : p[0].numel()], made[:, p[0].numel() :]
+    return q.view(p.shape), weights.view(len(p), -1, p.shape[1]) if weighs else None
 
 
 def refined_blocks(
