@@ -16,6 +16,7 @@ from brainram_lib.recipes.curriculum import PHASES, Material, drawn_batch, route
 from brainram_lib.recipes.degrade import Faults, Spectrum, corrupted
 from brainram_lib.recipes.generator import encoded, noise_times
 from brainram_lib.recipes.recall import Recall
+from brainram_lib.recipes.report import REPORT_SET
 from brainram_lib.recipes.training import Budget, run, scheduled_rate
 from brainram_lib.world import mini_clip
 from brainram_lib.world.captions import captions_of
@@ -26,11 +27,11 @@ PAIRS = 300
 
 @pytest.fixture(scope="module")
 def pictures():
-    return np.stack([render(scene_of("shared", index)) for index in range(PAIRS)])
+    return np.stack([render(scene_of(REPORT_SET, index)) for index in range(PAIRS)])
 
 
 def test_the_shipped_clip_finds_captions_and_pictures(pictures):
-    captions = [captions_of(scene_of("shared", index), "shared", index)[0] for index in range(PAIRS)]
+    captions = [captions_of(scene_of(REPORT_SET, index), REPORT_SET, index)[0] for index in range(PAIRS)]
     encoder = ClipTokens.mini()
     similarity = (encoder.pooled_images(pictures) @ encoder.pooled_texts(captions).T).numpy()
     assert found_first(similarity, IMAGES).mean() > 0.55
