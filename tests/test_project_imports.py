@@ -17,6 +17,7 @@ LAYERS = (
     ("view", "systems"),
     ("pipeline",),
     ("profiles",),
+    ("additions",),
     ("evaluation", "generation", "attribution"),
     ("stage2",),
     ("retrieval",),

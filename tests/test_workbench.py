@@ -138,7 +138,9 @@ def test_some_systems_and_estimates_alone_can_be_asked_for(finished):
 def test_leads_are_differences_of_the_scores(finished, records):
     means = {(one.system, one.metric): one.value for one in records}
     leads = {(one.system, one.metric): one for one in finished.leads()}
-    assert {system for system, _ in leads} == {f"brainram-plus over {other}" for other in ("ridge", "brainram-plus-no-ram")}
+    assert {system for system, _ in leads} == {
+        f"brainram-plus over {other}" for other in ("ridge", "brainram-plus-no-ram")
+    }
     for (name, metric), lead in leads.items():
         first, other = name.split(" over ")
         assert lead.value == pytest.approx(means[first, metric] - means[other, metric])
@@ -267,6 +269,8 @@ def test_attributions_of_tokens_and_neighbours_add_up_to_what_was_gained(workben
     for asked in ({}, {"token": 2}, {"neighbour": 1}):
         found = workbench.attribution("text", **asked)
         assert found.values.shape == (10, voxels) and found.shortfall < 0.05
+    # both estimates ask together here, so that a neighbour has one reason for both
+    np.testing.assert_array_equal(workbench.attribution("image", neighbour=1).values, found.values)
     with pytest.raises(ValueError, match="give 'token' or 'neighbour', not both"):
         workbench.attribution("text", token=0, neighbour=0)
 

@@ -14,18 +14,12 @@ from brainram_lib.core.marks import content_mark, file_mark
 from brainram_lib.core.modalities import MODALITIES
 from brainram_lib.core.store import Stage
 from brainram_lib.evaluation.submitted import files_of
+from brainram_lib.pipeline.attribution import Attributions, NeighbourAttributions
 from brainram_lib.pipeline.corpus import CorpusFolder, CorpusSource, EmbeddedCorpus, Readouts
 from brainram_lib.pipeline.data import Images, Subject, Targets, check_modality
 from brainram_lib.pipeline.pictures import Generated, NearestNeighbour, NearestTraining, Shuffled
-from brainram_lib.pipeline.prior import Attributions, CrossFitted, Estimates, PriorTraining, RidgeFit
-from brainram_lib.pipeline.ram import (
-    BOTH,
-    FusionTraining,
-    GuidingNeighbours,
-    NeighbourAttributions,
-    Refined,
-    Retrieved,
-)
+from brainram_lib.pipeline.prior import CrossFitted, Estimates, PriorTraining, RidgeFit
+from brainram_lib.pipeline.ram import BOTH, FusionTraining, GuidingNeighbours, Refined, Retrieved
 from brainram_lib.pipeline.scores import PROBE, EstimateScores, ImageScores
 from brainram_lib.pipeline.source import BETAS, CAPTIONS, STIMULI, EmbeddedWorld, NsdFiles, Source
 from brainram_lib.pipeline.submitted import SubmittedScores
@@ -120,8 +114,7 @@ class Run:
         return Attributions(self.prior(modality), self._linear_ridge(modality), token)
 
     def neighbour_attributions(self, modality: str, rank: int) -> NeighbourAttributions:
-        ridge, found = self._linear_ridge(modality), self.neighbours(modality)
-        return NeighbourAttributions(self.prior(modality), ridge, found, rank)
+        return NeighbourAttributions(self.neighbours(modality), rank)
 
     def _linear_ridge(self, modality: str) -> RidgeFit | None:
         return self.ridge(modality) if self.profile.stage1.projector.linear_path else None
