@@ -185,7 +185,7 @@ def scores(chosen: Arguments) -> None:
 
 def score(chosen: Arguments) -> None:
     """Score a folder of reconstructions that others made, named by nsdId, with the same metrics and intervals."""
-    table = _workbench(chosen).submitted(chosen.folder)
+    table = _workbench(chosen).submitted(chosen.folder, chosen.preset, chosen.blurry)
     print(table.markdown() if chosen.markdown else table.text(), end="")
 
 
@@ -276,6 +276,8 @@ def _parser() -> argparse.ArgumentParser:
     printed.add_argument("--markdown", action="store_true", help="print the tables as markdown")
     scored = _stage(commands, "score", score)
     scored.add_argument("folder", type=Path, help="images called by their nsdId, or images.npy and nsd_ids.npy")
+    scored.add_argument("--preset", default="brainram", help="brainram, mindeye, mindeye2, brain-diffuser or takagi")
+    scored.add_argument("--blurry", type=Path, metavar="FOLDER", help="blurry images that 'mindeye2' blends in")
     scored.add_argument("--markdown", action="store_true", help="print the table as markdown")
     drawn = _stage(commands, "figures", figures)
     drawn.add_argument("--out", type=Path, metavar="FOLDER", help="default: figures/")

@@ -24,6 +24,7 @@ DOCUMENTS = [
         "docs/results.md",
         "docs/log.md",
         "docs/speed.md",
+        "docs/scoring.md",
     )
 ]
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"")

@@ -22,7 +22,7 @@ from brainram_lib.pipeline.prior import CrossFitted, Estimates, PriorTraining, R
 from brainram_lib.pipeline.ram import BOTH, FusionTraining, GuidingNeighbours, Refined, Retrieved
 from brainram_lib.pipeline.scores import PROBE, EstimateScores, ImageScores
 from brainram_lib.pipeline.source import BETAS, CAPTIONS, STIMULI, EmbeddedWorld, NsdFiles, Source
-from brainram_lib.pipeline.submitted import SubmittedScores
+from brainram_lib.pipeline.submitted import Made, SubmittedScores
 from brainram_lib.pipeline.weights import EncoderWeights, GeneratorWeights, PriorWeights
 from brainram_lib.profiles import Profile, with_method
 from brainram_lib.stage2.settings import EVIDENCE_FUSIONS
@@ -177,9 +177,10 @@ class Run:
         stimuli, metrics = self._mark(STIMULI), self.profile.metrics
         return ImageScores(made, self.images, stimuli, metrics, self.encoder, probe, label)
 
-    def submitted_scores(self, folder: Path) -> SubmittedScores:
-        stimuli, content = self._mark(STIMULI), content_mark(files_of(folder), folder)
-        return SubmittedScores(folder, content, self.images, stimuli, self.profile.metrics, self.encoder)
+    def submitted_scores(self, folder: Path, preset: str, blurry: Path | None = None) -> SubmittedScores:
+        content, of_blurry = (None if one is None else content_mark(files_of(one), one) for one in (folder, blurry))
+        made, stimuli = Made(folder, content, blurry, of_blurry), self._mark(STIMULI)
+        return SubmittedScores(made, self.images, stimuli, self.profile.metrics, preset, self.encoder)
 
     def estimate_scores(self, tokens: Mapping[str, Stage], shuffled: int | None = None) -> EstimateScores:
         goals = [self.targets(modality) for modality in MODALITIES]

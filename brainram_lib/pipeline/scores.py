@@ -66,23 +66,13 @@ class ImageScores(Stage):
 
 
 @lru_cache(maxsize=1)
-def evaluator_of(
-    store: Store,
-    images: Images,
-    mark: str,
-    metrics: str,
-    encoder: EncoderWeights,
-    rows: tuple[int, ...] | None = None,
-) -> Evaluator:
-    """The stimuli's features, which all systems are compared with, once in a process.
-
-    `mark` is of the stimuli; `rows` are those of the test images that are compared, all if not given.
-    """
+def evaluator_of(store: Store, images: Images, mark: str, metrics: str, encoder: EncoderWeights) -> Evaluator:
+    """The stimuli's features, which all systems are compared with, once in a process. `mark` is of the stimuli."""
     from brainram_lib.evaluation import catalogue
     from brainram_lib.evaluation.metrics import Evaluator
 
-    backbones, stimuli = backbones_of(metrics, encoder.load()), images.stimuli(store, "test")
-    return Evaluator(stimuli if rows is None else stimuli[list(rows)], catalogue.metric_set(metrics), backbones)
+    stimuli = images.stimuli(store, "test")
+    return Evaluator(stimuli, catalogue.metric_set(metrics), backbones_of(metrics, encoder.load()))
 
 
 def backbones_of(metrics: str, clip: ClipTokens) -> dict[str, Backbone]:
@@ -90,10 +80,12 @@ def backbones_of(metrics: str, clip: ClipTokens) -> dict[str, Backbone]:
     from brainram_lib.evaluation import catalogue
     from brainram_lib.evaluation.backbones import load_network, one_layer
 
-    return {
-        name: one_layer(lambda seen: clip.pooled_images(seen).numpy()) if name == "clip" else load_network(name)
-        for name in dict.fromkeys(metric.backbone for metric in catalogue.metric_set(metrics) if metric.backbone)
-    }
+    layers: dict[str, dict[str, None]] = {}
+    for metric in catalogue.metric_set(metrics):
+        if metric.backbone is not None:
+            layers.setdefault(metric.backbone, {})[metric.layer] = None
+    own = one_layer(lambda seen: clip.pooled_images(seen).numpy())
+    return {name: own if name == "clip" else load_network(name, layers=of) for name, of in layers.items()}
 
 
 @dataclass(frozen=True)
