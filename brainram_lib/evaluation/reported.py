@@ -97,5 +97,5 @@ def provenance_notes(table: str) -> list[str]:
     ):
         marked = f"; {SECOND_HAND} quoted second-hand" if quoted else ""
         names = "; ".join(dict.fromkeys(part.system))
-        notes.append(f"{names}, {provenance}: subjects {subjects}; test images {split}; {place}{marked}.")
+        notes.append(f"{names}, {provenance}: subjects {subjects}; images: {split}; {place}{marked}.")
     return notes
