@@ -25,6 +25,7 @@ DOCUMENTS = [
         "docs/log.md",
         "docs/speed.md",
         "docs/scoring.md",
+        "docs/gpu.md",
     )
 ]
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"")

@@ -32,7 +32,7 @@ class Budget:
 
     def part(self, share: float, rate: float) -> Budget:
         """A share of it, with another peak rate relative to its own."""
-        return Budget(round(self.steps * share), self.minutes * share, self.peak_rate * rate, self.until)
+        return Budget(max(1, round(self.steps * share)), self.minutes * share, self.peak_rate * rate, self.until)
 
 
 class Paused(Exception):
