@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
@@ -45,10 +45,15 @@ def equality_rows(sizes: GpuSizes, device: torch.device) -> list[Row]:
     for name, work in pieces.items():
         there = work(torch.device("cpu"))
         for precision in LIMITS:
-            with in_bfloat16(device) if precision == "bfloat16" else nullcontext():
+            with in_bfloat16(device) if precision == "bfloat16" else _no_tf32():
                 found = work(device)
             rows.append(_row(f"{name}, {precision}", there, found, LIMITS[precision]))
     return rows
+
+
+def _no_tf32() -> AbstractContextManager:
+    """Convolutions in full single precision, as on the CPU; by default a card rounds their inputs to 10 bits."""
+    return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
 
 
 def _row(what: str, there: Float[Tensor, ...], here: Float[Tensor, ...], limit: float) -> Row:
