@@ -11,9 +11,9 @@ DEMO := $(sort $(wildcard notebooks/0[1-5]_*.ipynb))
 # PyTorch's threads spin at their barriers; two busy cores then stand still. The hub is never needed by these targets.
 export OMP_WAIT_POLICY ?= passive
 export GOMP_SPINCOUNT ?= 0
-demo rehearsal test test-all: export HF_HUB_OFFLINE ?= 1
+demo rehearsal gpu test test-all: export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help demo rehearsal test test-all lab lint format lock mend clean
+.PHONY: help demo rehearsal gpu test test-all lab lint format lock mend clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -23,6 +23,10 @@ demo: .venv/ready  ## notebooks 01 to 05 on the embedded world (SUBJECT=1); exec
 
 rehearsal: .venv/ready  ## the paper's profile at full size with random weights and betas (20 GiB of disk); runs/rehearsal/
 	$(BIN)/python -m brainram_lib rehearsal --out runs/rehearsal
+
+# Stages that are not done go on with the next call; on a machine without a network call the program itself.
+gpu: .venv/ready  ## all that is to be measured and trained where there is a GPU, stage by stage; runs/gpu/
+	$(BIN)/python -m brainram_lib gpu --out runs/gpu
 
 test: .venv/ready  ## the tests, with the network denied
 	$(BIN)/python -m pytest -m "not slow"

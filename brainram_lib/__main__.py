@@ -109,10 +109,11 @@ def world_train_prior(chosen: Arguments) -> None:
     """Train the network that the embedded world's priors of one modality begin with; interrupted, it goes on."""
     from brainram_lib.recipes import prior
     from brainram_lib.recipes.training import Budget
+    from brainram_lib.workbench import Workbench
 
-    budget = Budget(chosen.steps, chosen.minutes, chosen.rate)
+    budget, workbench = Budget(chosen.steps, chosen.minutes, chosen.rate), Workbench("mini", runs=chosen.runs)
     for modality in chosen.modality:
-        prior.train(modality, chosen.work, budget, chosen.seed, chosen.runs)
+        prior.train(modality, workbench, chosen.work, budget, chosen.seed)
 
 
 def world_train_probe(chosen: Arguments) -> None:
@@ -185,7 +186,7 @@ def scores(chosen: Arguments) -> None:
 
 def score(chosen: Arguments) -> None:
     """Score a folder of reconstructions that others made, named by nsdId, with the same metrics and intervals."""
-    table = _workbench(chosen).submitted(chosen.folder)
+    table = _workbench(chosen).submitted(chosen.folder, chosen.preset, chosen.blurry)
     print(table.markdown() if chosen.markdown else table.text(), end="")
 
 
@@ -254,6 +255,7 @@ class SystemNames:
 
 def _parser() -> argparse.ArgumentParser:
     from brainram_lib.experiments.command import add_to as add_experiments
+    from brainram_lib.setup.gpu.command import add_to as add_gpu
     from brainram_lib.setup.saved import add_to as add_runs
 
     parser = argparse.ArgumentParser(
@@ -276,6 +278,8 @@ def _parser() -> argparse.ArgumentParser:
     printed.add_argument("--markdown", action="store_true", help="print the tables as markdown")
     scored = _stage(commands, "score", score)
     scored.add_argument("folder", type=Path, help="images called by their nsdId, or images.npy and nsd_ids.npy")
+    scored.add_argument("--preset", default="brainram", help="brainram, mindeye, mindeye2, brain-diffuser or takagi")
+    scored.add_argument("--blurry", type=Path, metavar="FOLDER", help="blurry images that 'mindeye2' blends in")
     scored.add_argument("--markdown", action="store_true", help="print the table as markdown")
     drawn = _stage(commands, "figures", figures)
     drawn.add_argument("--out", type=Path, metavar="FOLDER", help="default: figures/")
@@ -283,6 +287,7 @@ def _parser() -> argparse.ArgumentParser:
     checked.add_argument("--checkpoint", type=Path, metavar="FOLDER", help="generator; default: in the hub's cache")
     add_experiments(commands)
     add_runs(commands)
+    add_gpu(commands)
     rehearsed = _command(commands, "rehearsal", rehearsal)
     rehearsed.add_argument("--out", type=Path, default=Path("runs/rehearsal"), help="default: runs/rehearsal")
     rehearsed.add_argument("--sizes", choices=("full", "small"), default="full", help="default: full (20 GiB of disk)")

@@ -140,6 +140,10 @@ class ClipTokens:
         """L2-normalised global image embeddings: token 0."""
         return self._over(images, lambda batch: self._image_batch(batch)[:, 0].contiguous(), "image embeddings")
 
+    def pooled_pixels(self, pixels: Float[Tensor, "n 3 size size"]) -> Float[Tensor, "n width"]:
+        """The same of one batch of pixels in [0, 1] that are already of the network's size."""
+        return self._encode_pixels(pixels)[:, 0].float().cpu()
+
     def text_tokens(self, captions: Sequence[Sequence[str]]) -> Float[Tensor, "n tokens width"]:
         """Tokens of each image's captions, averaged over the captions.
 

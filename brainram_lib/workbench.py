@@ -128,9 +128,17 @@ class Workbench(RunArrays):
         """Table 1, the lead image by image, and the token estimates; `reported` adds the papers' rows."""
         return score_tables(self.run, self.records(), self.leads(), reported)
 
-    def submitted(self, folder: str | Path) -> ScoreTable:
-        """Scores of a folder of reconstructions that others made; see `evaluation.submitted` for what it may hold."""
-        return submitted_table(self.run, self.store, Path(folder).expanduser().absolute())
+    def submitted(self, folder: str | Path, preset: str = "brainram", blurry: str | Path | None = None) -> ScoreTable:
+        """Scores of a folder of reconstructions that others made; see `evaluation.submitted` for what it may hold.
+
+        `preset`: as which published evaluation (`evaluation.presets`). `blurry`: a folder of the blurry images that
+        the preset 'mindeye2' blends in.
+        """
+        places = [
+            None if place is None else place.absolute()
+            for place in (_place("folder", folder), _place("blurry", blurry))
+        ]
+        return submitted_table(self.run, self.store, places[0], preset, places[1])
 
 
 def _place(name: str, value: str | Path | int | None) -> Path | None:

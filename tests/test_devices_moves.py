@@ -1,5 +1,8 @@
 """Everything that computes, on a second device: no tensor is left behind, and the numbers are the same."""
 
+from contextlib import nullcontext
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -15,10 +18,19 @@ from brainram_lib.attribution.scores import TokenAgreement
 from brainram_lib.core.devices import accelerator, seeded
 from brainram_lib.core.ridge import fit_ridge
 from brainram_lib.core.store import Store
+from brainram_lib.core.whitening import whitened_by
 from brainram_lib.encoders import load_encoder
 from brainram_lib.evaluation.backbones import load_network
 from brainram_lib.generation import sampling
 from brainram_lib.generation.versatile_diffusion import VersatileDiffusion
+from brainram_lib.recipes import curriculum, generator, recogniser
+from brainram_lib.recipes import prior as prior_recipe
+from brainram_lib.recipes.degrade import Spectrum
+from brainram_lib.recipes.recall import Recall
+from brainram_lib.recipes.training import Budget
+from brainram_lib.stage1.free import FreeRows
+from brainram_lib.stage1.prior import Prior
+from brainram_lib.stage1.training import Examples
 from brainram_lib.stage2.training import RamExamples, train_fusion
 
 # torch takes what says 'meta' for empty, and warns that nothing was loaded into it.
@@ -192,3 +204,43 @@ def test_seeded_randomness_repeats_and_leaves_no_trace():
     with seeded(4):
         assert torch.equal(torch.rand(3), first)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_recipes_steps_leave_no_tensor_behind(tmp_path, second_device, monkeypatch, data):
+    """The mini generator's step, the recogniser's, and that of the prior's network."""
+    for module in (generator, recogniser, prior_recipe):
+        monkeypatch.setattr(module, "in_bfloat16", lambda device: nullcontext())
+    monkeypatch.setattr(recogniser, "accelerator", lambda: DEVICE)
+    monkeypatch.setattr(generator, "_attention", lambda device: nullcontext())
+    adamw = torch.optim.AdamW
+    monkeypatch.setattr(torch.optim, "AdamW", lambda weights, fused=None, **how: adamw(weights, foreach=False, **how))
+    shapes = (5, 12), (7, 12)
+    rng, count = np.random.default_rng(0), generator.HELD_OUT + 5
+    model = VersatileDiffusion.random(*shapes, unet_config=UNET, vae_config=VAE)
+    latents = rng.standard_normal((count, *model.latent_shape)).astype(np.float16)
+    tokens = [rng.standard_normal((count, *shape)).astype(np.float16) for shape in shapes]
+    sees = recogniser.train_recogniser(
+        tmp_path / "r.safetensors", latents[:5], rng.random((5, 3)) < 0.5, Budget(1, 60, 1e-3)
+    )
+    assert isinstance(next(sees.parameters()), Elsewhere)
+    spectra = tuple(Spectrum.of(torch.zeros(shape), torch.eye(shape[1])) for shape in shapes)
+    material = curriculum.Material(
+        latents,
+        np.ones((count, *model.latent_shape[1:]), np.float16),
+        *tokens,
+        tuple(torch.zeros(shape) for shape in shapes),
+        spectra,
+        Recall.of(tokens[0], tokens[0], (spectra[0], spectra[0])),
+        torch.arange(3),
+    )
+    unet = model.unet.requires_grad_(True).to(DEVICE)
+    phase = replace(curriculum.OBJECTS, batch=3, share=1.0, rate=1.0, recalled=0.0)
+    monkeypatch.setattr(generator, "PHASES", (phase,))
+    generator.train_phase(tmp_path / "d.safetensors", unet, material, phase, Budget(1, 60, 1e-3), sees)
+    betas, linear, targets, *_ = data
+    rows = Examples(*(torch.from_numpy(part["train"]) for part in (betas, linear, targets)))
+    made = Prior(PROFILE.stage1, rows.betas.shape[1], *rows.targets.shape[1:]).to(DEVICE)
+    free = FreeRows(rows.targets, rows.linear, rows.targets, whitened_by(made.whitening))
+    loss = prior_recipe._loss(made, rows, free, torch.Generator().manual_seed(0))
+    loss.backward()
+    assert isinstance(loss, Elsewhere) and prior_recipe.held_out_error(made, rows) > 0

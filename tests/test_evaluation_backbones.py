@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from brainram_lib.encoders import ClipTokens
 from brainram_lib.evaluation.backbones import (
     NETWORKS,
     WeightsMissing,
     load_network,
     one_layer,
     random_network,
+    resized_clip,
     weights_path,
 )
 from brainram_lib.evaluation.catalogue import MINI, PAPER
@@ -30,7 +32,11 @@ def test_every_metric_names_a_layer_that_a_network_has():
     ("name", "side", "widths"),
     [
         ("lite0", 64, {"early": 24 * 16 * 16, "middle": 112 * 4 * 4, "late": 1280}),
-        ("alexnet", 96, {"conv2": 192 * 11 * 11, "conv5": 256 * 5 * 5}),
+        (
+            "alexnet",
+            96,
+            {"conv2": 192 * 11 * 11, "conv5": 256 * 5 * 5, "pool2": 192 * 5 * 5, "pool5": 256 * 2 * 2},
+        ),
         ("inception", 91, {"avgpool": 2048}),
         ("efficientnet_b1", 65, {"avgpool": 1280}),
         ("swav", 64, {"avgpool": 2048}),
@@ -40,6 +46,23 @@ def test_layers_and_shapes_of_the_architectures(name, side, widths):
     features = random_network(name, side=side)(pictures())
     assert {layer: values.shape for layer, values in features.items()} == {k: (3, w) for k, w in widths.items()}
     assert all(np.isfinite(values).all() for values in features.values())
+
+
+def test_only_the_layers_that_are_wanted_are_kept():
+    whole = load_network("lite0", resizing=Resizing(network=64))(pictures())
+    late = load_network("lite0", resizing=Resizing(network=64), layers=("late",))(pictures())
+    assert list(late) == ["late"] and list(whole) == ["early", "middle", "late"]
+    np.testing.assert_array_equal(late["late"], whole["late"])
+
+
+def test_clip_sees_pictures_resized_as_the_other_networks_see_them():
+    encoder = ClipTokens.mini()
+    images = np.repeat(np.repeat(pictures(5), 4, 1), 4, 2)
+    smooth, plain = (resized_clip(encoder, Resizing(antialias=one))(images)["image"] for one in (True, False))
+    assert smooth.shape == plain.shape == (5, 128) and np.abs(smooth - plain).max() > 1e-3
+    small = np.random.default_rng(1).integers(0, 256, (5, 64, 64, 3), np.uint8)
+    own = encoder.pooled_images(small).numpy()
+    np.testing.assert_allclose(resized_clip(encoder, Resizing(first=None))(small)["image"], own, atol=1e-5)
 
 
 def test_alexnet_features_are_after_the_relu_and_are_not_overwritten():

@@ -3,7 +3,7 @@ import pytest
 from scipy.stats import pearsonr
 
 from brainram_lib.evaluation.catalogue import MINI, PAPER, metric, metric_set
-from brainram_lib.evaluation.images import BRAIN_DIFFUSER, Resizing, chunks
+from brainram_lib.evaluation.images import Resizing, chunks
 from brainram_lib.evaluation.metrics import (
     Evaluator,
     correlation_distance,
@@ -13,6 +13,7 @@ from brainram_lib.evaluation.metrics import (
     two_way_identification,
     two_way_identification_reference,
 )
+from brainram_lib.evaluation.presets import PRESETS
 
 SMALL = Resizing(first=24, pixels=41)
 
@@ -49,7 +50,7 @@ def test_resizing_passes_through_the_first_side_and_keeps_flat_colours():
     assert [tuple(part.shape) for part in got] == [(32, 3, 29, 29), (3, 3, 29, 29)]
     np.testing.assert_allclose(got[1].numpy(), 0.2, atol=1e-6)
     detailed = pictures()
-    direct, smoothed = (next(chunks(detailed, 29, r)) for r in (BRAIN_DIFFUSER, Resizing(first=8)))
+    direct, smoothed = (next(chunks(detailed, 29, r)) for r in (PRESETS["brain-diffuser"].resizing, Resizing(first=8)))
     assert not np.allclose(direct.numpy(), smoothed.numpy(), atol=0.05)
 
 

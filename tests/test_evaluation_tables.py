@@ -13,7 +13,16 @@ from brainram_lib.evaluation.records import (
     records_of,
     write_records,
 )
-from brainram_lib.evaluation.reported import BY_AUTHORS, IN_BRAINRAM, reported, reported_records
+from brainram_lib.evaluation.reported import (
+    BY_AUTHORS,
+    IN_BRAINRAM,
+    LATER,
+    PROVENANCES,
+    provenance_notes,
+    reported,
+    reported_records,
+    second_hand,
+)
 from brainram_lib.evaluation.tables import (
     EMBEDDED,
     MISSING,
@@ -148,7 +157,7 @@ def test_a_table_of_the_embedded_world_says_so_and_stands_beside_the_reported_ro
         and EMBEDDED not in score_table(MEASURED, COLUMNS, "Table 1", embedded=False).text()
     )
     headings = [section.heading for section in table.sections]
-    assert headings == ["measured here", IN_BRAINRAM, BY_AUTHORS]
+    assert headings == ["measured here", *PROVENANCES]
     assert any("30.8 and 20.3" in note for note in table.footnotes)
     assert any("n = 30" in note for note in table.footnotes)
     for shown in (table.text(), table.markdown(), table.html()):
@@ -175,6 +184,12 @@ def test_html_escapes_names():
         ("1", "MindEye", "ssim", ".323", BY_AUTHORS),
         ("1", "Brain-Diffuser", "clip", "91.5", BY_AUTHORS),
         ("1", "Brain-IT", "swav", ".320", BY_AUTHORS),
+        ("1", "MindEye2", "pixcorr", ".374", BY_AUTHORS),
+        ("1", "MindEye2", "pixcorr", ".322", LATER),
+        ("1", "MindEye", "pixcorr", ".319", LATER),
+        ("1", "Brain-Diffuser", "ssim", ".365", LATER),
+        ("1", "MindEye2, 1 hour", "eff", ".810", LATER),
+        ("2", "MindEye2", "image_retrieval", "99.96", BY_AUTHORS),
         ("2", "BrainRAM without RAM", "brain_retrieval", "84.6", IN_BRAINRAM),
         ("2", "Lin et al.", "brain_retrieval", "49.0", IN_BRAINRAM),
         ("2", "MindEye", "image_retrieval", "93.6", BY_AUTHORS),
@@ -197,8 +212,27 @@ def test_reported_tables_have_all_their_entries():
     counts = {table: (reported(table).provenance == IN_BRAINRAM).sum() for table in "1234"}
     assert counts == {"1": 1 + 8 + 4 + 8 + 8 + 8, "2": 2 + 2 + 6 * 3, "3": 6 * 8, "4": 4 * 8}
     assert not reported("1").duplicated(["system", "metric", "provenance"]).any()
-    by_authors = reported("1")[reported("1").provenance == BY_AUTHORS]
-    assert by_authors.note.str.contains("second-hand").all()
+
+
+def test_every_number_says_of_whom_and_where_it_was_printed():
+    for table in "1234":
+        rows = reported(table)
+        assert (rows[["subjects", "split", "place"]] != "").all().all() and set(rows.second_hand) <= {"", "yes"}
+        assert set(rows.provenance) <= set(PROVENANCES)
+        assert (rows[rows.provenance == IN_BRAINRAM].place == f"Table {table}").all()
+    assert {"MindEye", "Takagi et al.", "MindHier"} <= second_hand("1", BY_AUTHORS)
+    assert not {"MindEye2", "Brain-IT"} & second_hand("1", BY_AUTHORS) and "MindEye2" in second_hand("1", LATER)
+    by = {name: set(part.provenance) for name, part in reported("1").groupby("system")}
+    assert by["MindEye"] == by["Brain-Diffuser"] == set(PROVENANCES) and by["BrainRAM"] == {IN_BRAINRAM}
+
+
+def test_sections_mark_what_is_quoted_and_footnotes_say_whose_it_is():
+    assert {"MindEye †", "MindEye2"} <= set(reported_section("1", BY_AUTHORS).cells.index)
+    notes = provenance_notes("1")
+    mindeye = next(note for note in notes if "MindEye, " in note or "; MindEye" in note)
+    assert "subjects mean of 1, 2, 5, 7" in mindeye and "982 test images" in mindeye and "† quoted" in mindeye
+    assert any("not stated" in note and "Brain-IT" in note for note in notes)
+    assert provenance_notes("4") == []
 
 
 def test_the_contradictions_hold_in_the_numbers():

@@ -24,6 +24,8 @@ DOCUMENTS = [
         "docs/results.md",
         "docs/log.md",
         "docs/speed.md",
+        "docs/scoring.md",
+        "docs/gpu.md",
     )
 ]
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"")

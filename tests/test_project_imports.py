@@ -12,11 +12,13 @@ PACKAGE = Path(__file__).parent.parent / "brainram_lib"
 # From the top down. Packages on one line do not import each other.
 LAYERS = (
     ("__main__",),
-    ("recipes", "setup", "figures", "experiments"),
+    ("setup", "figures", "experiments"),
+    ("recipes",),
     ("workbench",),
     ("view", "systems"),
     ("pipeline",),
     ("profiles",),
+    ("additions",),
     ("evaluation", "generation", "attribution"),
     ("stage2",),
     ("retrieval",),

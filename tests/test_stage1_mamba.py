@@ -8,7 +8,7 @@ import torch
 from transformers.models.mamba.configuration_mamba import MambaConfig
 from transformers.models.mamba.modeling_mamba import MambaMixer
 
-from brainram_lib.stage1.mamba import Mamba, fused_scan, scan_for, selective_scan, selective_scan_reference
+from brainram_lib.stage1.mamba import Mamba, MambaBlock, fused_scan, scan_for, selective_scan, selective_scan_reference
 
 
 def scan_inputs(batch=2, channels=5, length=7, state=3):
@@ -104,3 +104,22 @@ def test_the_block_through_the_kernel_equals_the_block_on_a_cpu(kernel):
     expected = block(x)
     found = block.cuda()(x.cuda())
     torch.testing.assert_close(found.cpu(), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_block_learns_in_bfloat16_and_scans_in_single_precision(monkeypatch):
+    seen = []
+
+    def watched(*parts):
+        seen.append({part.dtype for part in parts})
+        return selective_scan(*parts)
+
+    monkeypatch.setattr("brainram_lib.stage1.mamba.scan_for", lambda device: watched)
+    torch.manual_seed(0)
+    block, x = MambaBlock(12, 0.0), torch.randn(2, 5, 12)
+    whole = block(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = block(x)
+    half.float().square().sum().backward()
+    assert seen == [{torch.float32}] * 2
+    torch.testing.assert_close(half.float(), whole, atol=0.05, rtol=0.05)
+    assert all(torch.isfinite(weight.grad).all() for weight in block.parameters())

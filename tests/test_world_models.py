@@ -15,8 +15,10 @@ from brainram_lib.recipes import autoencoder, clip
 from brainram_lib.recipes.curriculum import PHASES, Material, drawn_batch, route
 from brainram_lib.recipes.degrade import Faults, Spectrum, corrupted
 from brainram_lib.recipes.generator import encoded, noise_times
+from brainram_lib.recipes.material import CaptionsOfSet, captions_of_set, object_counts
 from brainram_lib.recipes.recall import Recall
-from brainram_lib.recipes.training import Budget, run, scheduled_rate
+from brainram_lib.recipes.report import REPORT_SET
+from brainram_lib.recipes.training import Budget, Paused, run, scheduled_rate
 from brainram_lib.world import mini_clip
 from brainram_lib.world.captions import captions_of
 from brainram_lib.world.scenes import render, scene_of
@@ -26,11 +28,11 @@ PAIRS = 300
 
 @pytest.fixture(scope="module")
 def pictures():
-    return np.stack([render(scene_of("shared", index)) for index in range(PAIRS)])
+    return np.stack([render(scene_of(REPORT_SET, index)) for index in range(PAIRS)])
 
 
 def test_the_shipped_clip_finds_captions_and_pictures(pictures):
-    captions = [captions_of(scene_of("shared", index), "shared", index)[0] for index in range(PAIRS)]
+    captions = [captions_of(scene_of(REPORT_SET, index), REPORT_SET, index)[0] for index in range(PAIRS)]
     encoder = ClipTokens.mini()
     similarity = (encoder.pooled_images(pictures) @ encoder.pooled_texts(captions).T).numpy()
     assert found_first(similarity, IMAGES).mean() > 0.55
@@ -190,6 +192,26 @@ def test_an_interrupted_recipe_goes_on_where_it_stopped(tmp_path):
 
     assert training(4) == [0, 1, 2, 3]
     assert training(7) == [4, 5, 6]
+
+
+def test_a_recipe_pauses_at_its_time_and_goes_on(tmp_path):
+    model = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.AdamW(model.parameters())
+    whole = Budget(6, 60, 1e-2, until=0.0)
+    assert whole.part(0.5, 0.1).until == 0.0 and whole.part(0.5, 0.1).steps == 3
+    for expected in range(6):
+        steps = run(whole, model, optimizer, tmp_path / "x.safetensors", "test")
+        assert next(steps)[0] == expected
+        with pytest.raises(Paused, match=f"test: step {expected + 1}, "):
+            next(steps)
+    assert list(run(whole, model, optimizer, tmp_path / "x.safetensors", "test")) == []
+
+
+def test_captions_are_written_when_they_are_asked_for(tmp_path):
+    late = CaptionsOfSet("models", 5)
+    assert len(late) == 5 and late[1:3] == captions_of_set("models", 5)[1:3]
+    counts = object_counts("models", 5, tmp_path / "counts.npy")
+    assert counts.tolist() == [len(scene_of("models", index).objects) for index in range(5)]
 
 
 def test_the_rate_warms_up_and_falls_to_zero():

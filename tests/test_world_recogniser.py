@@ -74,8 +74,8 @@ def test_latents_without_labels_are_refused(tmp_path):
         train_recogniser(tmp_path / "x.safetensors", latents, labels[:9])
 
 
-def test_the_labels_are_the_scenes_categories():
-    labels = categories_of_set("models", 20)
+def test_the_labels_are_the_scenes_categories(tmp_path):
+    labels = categories_of_set("models", 20, tmp_path / "categories.npy")
     for index, row in enumerate(labels):
         assert {name for name, shown in zip(category_names(), row, strict=True) if shown} == set(
             scene_of("models", index).categories

@@ -1,21 +1,23 @@
 """Decoders that can be differentiated: betas (n, voxels) -> tokens (n, tokens, width), row by row.
 
-Any callable of that kind will do, as long as a row's tokens depend on no other row.
+A decoder gives one modality's tokens, or several by their names from the same betas (`JointDecoder`). Any callable of
+that kind will do, as long as a row's tokens depend on no other row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from brainram_lib.attribution.scores import Estimates
 from brainram_lib.core.ridge import Ridge
 from brainram_lib.stage1.prior import Prior
 
-Decoder = Callable[[Float[Tensor, "n voxels"]], Float[Tensor, "n tokens width"]]
+Decoder = Callable[[Float[Tensor, "n voxels"]], Estimates]
 
 
 class RidgeDecoder(nn.Module):
@@ -69,3 +71,15 @@ class PriorDecoder(nn.Module):
         here = betas.to(self.prior.device)
         condition = self.prior.condition(here, None if self.linear is None else self.linear(here))
         return self.prior.whitening.restored(self.prior.mean(condition)).to(betas.device)
+
+
+class JointDecoder(nn.Module):
+    """Several modalities' tokens from the same betas, {modality: (n, tokens, width)}: what a joint search asks with."""
+
+    def __init__(self, decoders: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.decoders = nn.ModuleDict(decoders)
+
+    def forward(self, betas: Float[Tensor, "n voxels"]) -> dict[str, Tensor]:
+        """Each modality's estimate, in CLIP's own units."""
+        return {modality: decoder(betas) for modality, decoder in self.decoders.items()}

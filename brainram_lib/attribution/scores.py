@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from jaxtyping import Float, Int64
+import torch
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 from torch.nn import functional
+
+# One modality's tokens, or both by their names.
+Estimates = Float[Tensor, "batch tokens width"] | Mapping[str, Tensor]
 
 
 @runtime_checkable
@@ -18,7 +22,7 @@ class Score(Protocol):
     def __len__(self) -> int:
         """How many images it knows."""
 
-    def __call__(self, estimates: Float[Tensor, "batch tokens width"], rows: Int64[Tensor, " batch"]) -> Tensor:
+    def __call__(self, estimates: Estimates, rows: Int64[Tensor, " batch"]) -> Tensor:
         """(batch,) numbers."""
 
 
@@ -89,3 +93,92 @@ class NeighbourSimilarity:
 def global_token(tokens: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch width"]:
     """Token 0, the query of the image search."""
     return tokens[:, 0]
+
+
+@dataclass(frozen=True)
+class PartSimilarity:
+    """What one part of a joint search adds, z-scored over the corpus as `CombinedIndex.search` does it:
+
+        F = (q . e - q . m) / sqrt(q' C q)
+
+    Attributes:
+        embeddings: e, one neighbour's for each image, of unit length.
+        query: estimate -> q, of unit length; see `attribution.queries`.
+        mean, covariance: m and C of the part's embeddings over the corpus.
+    """
+
+    embeddings: Float64[Tensor, "n width"]
+    query: Callable[[Float[Tensor, "batch tokens width"]], Float64[Tensor, "batch width"]]
+    mean: Float64[Tensor, " width"]
+    covariance: Float64[Tensor, "width width"]
+
+    def __len__(self) -> int:
+        return len(self.embeddings)
+
+    def __call__(
+        self, estimates: Float[Tensor, "batch tokens width"], rows: Int64[Tensor, " batch"]
+    ) -> Float64[Tensor, " batch"]:
+        """F of each estimate."""
+        q = self.query(estimates)
+        variance = ((q @ self.covariance) * q).sum(-1).clamp(min=1e-12)
+        return (q * (self.embeddings[rows] - self.mean)).sum(-1) / variance.sqrt()
+
+
+@dataclass(frozen=True)
+class TokenCosine:
+    """What the choice among candidates adds (`retrieval.reranking`): F = cos(w(estimate), c), all tokens at once.
+
+    Attributes:
+        directions: c, the flattened whitened tokens of one neighbour for each image, of unit length.
+        whitened: w, tokens in CLIP's units -> whitened.
+    """
+
+    directions: Float[Tensor, "n flat"]
+    whitened: Callable[[Float[Tensor, "batch tokens width"]], Float[Tensor, "batch tokens width"]]
+
+    def __len__(self) -> int:
+        return len(self.directions)
+
+    def __call__(
+        self, estimates: Float[Tensor, "batch tokens width"], rows: Int64[Tensor, " batch"]
+    ) -> Float[Tensor, " batch"]:
+        """F of each estimate."""
+        asked = self.whitened(estimates).flatten(1).to(estimates.device)
+        return functional.cosine_similarity(asked, self.directions[rows], dim=-1)
+
+
+@dataclass(frozen=True)
+class Term:
+    """One term of a search: which modality's tokens it looks at, its weight, and the score."""
+
+    modality: str
+    weight: float
+    score: Score
+
+
+@dataclass(frozen=True)
+class SearchSimilarity:
+    """Why this neighbour was found by a search: F = sum over terms of weight * score, the similarity that it had.
+
+    Both modalities' estimates enter, and through them both priors: what one of them alone says is not why.
+    """
+
+    terms: tuple[Term, ...]
+
+    def __post_init__(self) -> None:
+        counts = {len(term.score) for term in self.terms}
+        if len(counts) != 1:
+            raise ValueError(f"the terms of a search must know the same images; they know {sorted(counts)}.")
+
+    def __len__(self) -> int:
+        return len(self.terms[0].score)
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Whose estimates are asked."""
+        return tuple(dict.fromkeys(term.modality for term in self.terms))
+
+    def __call__(self, estimates: Mapping[str, Tensor], rows: Int64[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+        """F of each pair of estimates."""
+        parts = [term.weight * term.score(estimates[term.modality], rows) for term in self.terms]
+        return torch.stack([part.double() for part in parts]).sum(0)

@@ -17,6 +17,11 @@ def accelerator() -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
+def in_bfloat16(device: torch.device) -> torch.autocast:
+    """Matrix products and convolutions in bfloat16 inside the block, where there are units for it."""
+    return torch.autocast(device.type, torch.bfloat16)
+
+
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Torch's global randomness from `seed` inside the block, on every device; its state is put back afterwards."""

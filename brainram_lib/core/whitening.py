@@ -72,7 +72,7 @@ class TokenWhitening(nn.Module):
         if not torch.isfinite(root) or root == 0:
             raise ValueError(f"tokens are scaled by their root mean square, which is {float(root)}. Check the tokens.")
         self.mean.zero_()
-        self.matrix.copy_(torch.eye(len(self.matrix)) / root)
+        self.matrix.copy_(torch.eye(len(self.matrix), device=root.device) / root)
         return self
 
     def _parts(self, tokens: Float[Tensor, "n tokens width"] | Rows, label: str) -> Iterator[Tensor]:

@@ -7,7 +7,7 @@ The paper's networks are torchvision's definitions; their weights are read from 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from brainram_lib.core.devices import accelerator
-from brainram_lib.evaluation.images import CHUNK, MINDEYE, Resizing, chunks
+from brainram_lib.encoders import ClipTokens
+from brainram_lib.evaluation.images import CHUNK, STANDARD, Resizing, chunks
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _TORCH = "https://download.pytorch.org/models/"
@@ -77,7 +78,7 @@ ALEXNET = Network(
     "alexnet",
     "AlexNet",
     torchvision.models.alexnet,
-    {"conv2": "features.4", "conv5": "features.11"},
+    {"conv2": "features.4", "conv5": "features.11", "pool2": "features.5", "pool5": "features.12"},
     256,
     f"{_TORCH}alexnet-owt-7be5be79.pth",
 )
@@ -114,7 +115,11 @@ NETWORKS = {network.name: network for network in (LITE0, ALEXNET, INCEPTION, EFF
 class FeatureNetwork:
     """A network in evaluation mode whose chosen layers' outputs are the features, flattened."""
 
-    def __init__(self, network: Network, module: nn.Module, resizing: Resizing = MINDEYE) -> None:
+    def __init__(
+        self, network: Network, module: nn.Module, resizing: Resizing = STANDARD, layers: Collection[str] | None = None
+    ) -> None:
+        if layers is not None:
+            network = replace(network, layers={name: network.layers[name] for name in layers})
         self.network, self.resizing = network, resizing
         # channels last: a third less time on a CPU, the same values to rounding
         self.module = module.eval().requires_grad_(False).to(memory_format=torch.channels_last)
@@ -154,7 +159,9 @@ class FeatureNetwork:
         return outputs
 
 
-def load_network(name: str, weights: Path | None = None, resizing: Resizing = MINDEYE) -> FeatureNetwork:
+def load_network(
+    name: str, weights: Path | None = None, resizing: Resizing = STANDARD, layers: Collection[str] | None = None
+) -> FeatureNetwork:
     """A backbone with its trained weights, by the name that metrics use, on a GPU where there is one.
 
     Args:
@@ -162,6 +169,7 @@ def load_network(name: str, weights: Path | None = None, resizing: Resizing = MI
         weights: the weights file, or the folder that holds it; by default the package's own file (Lite0) or the folder
             `checkpoints` of torch's hub cache.
         resizing: how pictures are resized.
+        layers: which of its layers; all if not given.
 
     Raises:
         ValueError: no network has this name, or the file's weights are another network's.
@@ -178,7 +186,7 @@ def load_network(name: str, weights: Path | None = None, resizing: Resizing = MI
         )
     module = network.build()
     _fill(module, torch.load(path, map_location="cpu", weights_only=True), network, path)
-    return FeatureNetwork(network, module.to(accelerator()), resizing)
+    return FeatureNetwork(network, module.to(accelerator()), resizing, layers)
 
 
 def weights_path(network: Network, weights: Path | None = None) -> Path:
@@ -202,6 +210,16 @@ def one_layer(
 ) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
     """A backbone from a plain function of uint8 pictures, such as CLIP's image embedding (layer 'image')."""
     return lambda images: {layer: np.asarray(encode(images), np.float32)}
+
+
+def resized_clip(encoder: ClipTokens, resizing: Resizing) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """CLIP's image embedding of pictures that are resized as for the other networks, without its own preprocessing."""
+
+    def encode(images: UInt8[np.ndarray, "n height width 3"]) -> Float[np.ndarray, "n features"]:
+        parts = chunks(images, encoder.image_size, resizing)
+        return torch.cat([encoder.pooled_pixels(part) for part in parts]).numpy()
+
+    return one_layer(encode)
 
 
 def _fill(module: nn.Module, weights: Mapping[str, Tensor], network: Network, path: Path) -> None:

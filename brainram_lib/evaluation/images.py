@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
+from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
 CHUNK = 32
@@ -23,18 +24,29 @@ class Resizing:
         pixels: side at which pixels are compared (PixCorr, SSIM).
         network: side for all networks, None for each network's own.
         antialias: whether shrinking smooths first. torchvision changed the default of its tensor Resize from False to
-            True, so published numbers are of both kinds.
+            True with release 0.17, so published numbers are of both kinds. PIL's resizing always smooths.
+        crop: whether a picture that is not square is cropped to its middle instead of squashed.
+        pixel_interpolation: 'bilinear' or 'bicubic', where pixels are compared.
     """
 
     first: int | None = 256
     pixels: int = 425
     network: int | None = None
     antialias: bool = True
+    crop: bool = False
+    pixel_interpolation: str = "bilinear"
+
+    def said(self) -> str:
+        """In words, for the footnote of a table."""
+        first = "" if self.first is None else f"all images to {self.first} first, then "
+        network = "each network's own side" if self.network is None else f"{self.network} for every network"
+        smooth = "with antialiasing" if self.antialias else "without antialiasing"
+        pixels = f"pixels at {self.pixels} ({self.pixel_interpolation})"
+        return f"{first}{pixels}, {network}, {smooth}" + (", cropped to the middle square" if self.crop else "")
 
 
-MINDEYE = Resizing()
-# Every network at 224, and straight from the picture's own size; PIL's resizing always smooths.
-BRAIN_DIFFUSER = Resizing(first=None, network=224)
+# Sizes as MindEye's code has them; that code smooths nothing (`presets`).
+STANDARD = Resizing()
 
 
 def to_unit(images: UInt8[np.ndarray, "n height width 3"]) -> Float[Tensor, "n 3 height width"]:
@@ -42,20 +54,57 @@ def to_unit(images: UInt8[np.ndarray, "n height width 3"]) -> Float[Tensor, "n 3
     return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 255
 
 
-def to_side(images: Float[Tensor, "n 3 height width"], side: int, antialias: bool) -> Float[Tensor, "n 3 side side"]:
-    """Bilinear resizing to side x side."""
-    return images if images.shape[-2:] == (side, side) else resize(images, [side, side], antialias=antialias)
+def to_side(
+    images: Float[Tensor, "n 3 height width"], side: int, antialias: bool, interpolation: str = "bilinear"
+) -> Float[Tensor, "n 3 side side"]:
+    """Resizing to side x side, in [0, 1]: a bicubic curve may overshoot."""
+    if images.shape[-2:] == (side, side):
+        return images
+    resized = resize(images, [side, side], InterpolationMode(interpolation), antialias=antialias)
+    return resized if interpolation == "bilinear" else resized.clamp(0, 1)
+
+
+def middle_square(images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n 3 side side"]:
+    """The largest square in the middle."""
+    height, width = images.shape[-2:]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return images[..., top : top + side, left : left + side]
 
 
 def chunks(
-    images: UInt8[np.ndarray, "n height width 3"], side: int, resizing: Resizing = MINDEYE
+    images: UInt8[np.ndarray, "n height width 3"],
+    side: int,
+    resizing: Resizing = STANDARD,
+    interpolation: str = "bilinear",
 ) -> Iterator[Float[Tensor, "chunk 3 side side"]]:
     """The pictures at `side`, a chunk at a time, having passed through `resizing.first`."""
     for start in range(0, len(images), CHUNK):
         pictures = to_unit(images[start : start + CHUNK])
+        if resizing.crop:
+            pictures = middle_square(pictures)
         if resizing.first is not None:
             pictures = to_side(pictures, resizing.first, resizing.antialias)
-        yield to_side(pictures, side, resizing.antialias)
+        yield to_side(pictures, side, resizing.antialias, interpolation)
+
+
+def for_pixels(
+    images: UInt8[np.ndarray, "n height width 3"], resizing: Resizing = STANDARD
+) -> Iterator[Float[Tensor, "chunk 3 side side"]]:
+    """The pictures as their pixels are compared."""
+    return chunks(images, resizing.pixels, resizing, resizing.pixel_interpolation)
+
+
+def blended(
+    images: UInt8[np.ndarray, "n height width 3"],
+    blurry: UInt8[np.ndarray, "_n height_blurry width_blurry 3"],
+    share: float,
+    resizing: Resizing,
+) -> UInt8[np.ndarray, "n side side 3"]:
+    """share * image + (1 - share) * blurry image, both at `resizing.first`, of the same stimuli in the same order."""
+    pairs = zip(*(chunks(one, resizing.first, resizing) for one in (images, blurry)), strict=True)
+    mixed = torch.cat([share * sharp + (1 - share) * soft for sharp, soft in pairs])
+    return (mixed.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy()
 
 
 def check_pairs(truth: np.ndarray, reconstructions: np.ndarray) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from brainram_lib.evaluation.catalogue import Metric
-from brainram_lib.evaluation.images import MINDEYE, Resizing, check_pairs, chunks
+from brainram_lib.evaluation.images import STANDARD, Resizing, check_pairs, for_pixels
 
 Backbone = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
@@ -45,7 +45,7 @@ class Evaluator:
         truth: UInt8[np.ndarray, "n height width 3"],
         metrics: Sequence[Metric],
         backbones: Mapping[str, Backbone],
-        resizing: Resizing = MINDEYE,
+        resizing: Resizing = STANDARD,
     ) -> None:
         needed = dict.fromkeys(metric.backbone for metric in metrics if metric.backbone)
         for name in needed:
@@ -69,26 +69,46 @@ class Evaluator:
         return {metric.name: self._one(metric, reconstructions, seen) for metric in steps}
 
     def _one(self, metric: Metric, images: np.ndarray, seen: dict[str, Mapping[str, np.ndarray]]) -> np.ndarray:
-        if metric.comparison == "pixel_correlation":
-            return pixcorr(self.truth, images, self.resizing)
-        if metric.comparison == "ssim":
-            return ssim(self.truth, images, self.resizing)
+        if metric.backbone is None:
+            return of_pixels(metric, self.truth, images, self.resizing)
         if metric.backbone not in seen:
             seen[metric.backbone] = self.backbones[metric.backbone](images)
         real, made = self._features[metric.backbone][metric.layer], seen[metric.backbone][metric.layer]
-        compare = {"two_way": two_way_identification, "distance": correlation_distance}[metric.comparison]
-        return compare(real, made)
+        return of_features(metric, real, made)
+
+
+def of_pixels(
+    metric: Metric,
+    truth: UInt8[np.ndarray, "n height width 3"],
+    images: UInt8[np.ndarray, "_n height_made width_made 3"],
+    resizing: Resizing,
+) -> Float[np.ndarray, " n"]:
+    """A metric of pixels, one value an image."""
+    return {"pixel_correlation": pixcorr, "ssim": ssim}[metric.comparison](truth, images, resizing)
+
+
+def of_features(
+    metric: Metric,
+    real: Float[np.ndarray, "n features"],
+    made: Float[np.ndarray, "_n _features"],
+    among: Literal["reals", "reconstructions"] = "reals",
+) -> Float[np.ndarray, " n"]:
+    """A metric of features, one value an image; `among` is of two-way identification."""
+    return (
+        correlation_distance(real, made)
+        if metric.comparison == "distance"
+        else two_way_identification(real, made, among)
+    )
 
 
 def pixcorr(
     truth: UInt8[np.ndarray, "n height width 3"],
     reconstructions: UInt8[np.ndarray, "_n height_made width_made 3"],
-    resizing: Resizing = MINDEYE,
+    resizing: Resizing = STANDARD,
 ) -> Float[np.ndarray, " n"]:
     """Pearson correlation of all pixels of each pair, at `resizing.pixels` a side. A flat picture correlates 0."""
     check_pairs(truth, reconstructions)
-    side = resizing.pixels
-    pairs = zip(chunks(truth, side, resizing), chunks(reconstructions, side, resizing), strict=True)
+    pairs = zip(for_pixels(truth, resizing), for_pixels(reconstructions, resizing), strict=True)
     values = [(_standard(real.flatten(1)) * _standard(made.flatten(1))).sum(1) for real, made in pairs]
     return torch.cat(values).numpy()
 
@@ -96,7 +116,7 @@ def pixcorr(
 def ssim(
     truth: UInt8[np.ndarray, "n height width 3"],
     reconstructions: UInt8[np.ndarray, "_n height_made width_made 3"],
-    resizing: Resizing = MINDEYE,
+    resizing: Resizing = STANDARD,
 ) -> Float[np.ndarray, " n"]:
     """Structural similarity of each pair in grey, a true two-dimensional one, at `resizing.pixels` a side.
 
@@ -105,15 +125,14 @@ def ssim(
     with `multichannel=True` on a grey picture average one-dimensional SSIMs over columns and do not compare.
     """
     check_pairs(truth, reconstructions)
-    side = resizing.pixels
-    pairs = zip(chunks(truth, side, resizing), chunks(reconstructions, side, resizing), strict=True)
+    pairs = zip(for_pixels(truth, resizing), for_pixels(reconstructions, resizing), strict=True)
     return torch.cat([_ssim_of(_grey(real), _grey(made)) for real, made in pairs]).numpy()
 
 
 def ssim_reference(
     truth: UInt8[np.ndarray, "n height width 3"],
     reconstructions: UInt8[np.ndarray, "_n height_made width_made 3"],
-    resizing: Resizing = MINDEYE,
+    resizing: Resizing = STANDARD,
 ) -> Float[np.ndarray, " n"]:
     """The same with scikit-image, a pair at a time."""
     settings = dict(gaussian_weights=True, sigma=_SIGMA, use_sample_covariance=False, data_range=1.0)
@@ -121,7 +140,7 @@ def ssim_reference(
     for pair in range(len(truth)):
         one = slice(pair, pair + 1)
         real, made = (
-            rgb2gray(next(chunks(images[one], resizing.pixels, resizing))[0].permute(1, 2, 0).numpy())
+            rgb2gray(next(for_pixels(images[one], resizing))[0].permute(1, 2, 0).numpy())
             for images in (truth, reconstructions)
         )
         values.append(structural_similarity(real, made, **settings))

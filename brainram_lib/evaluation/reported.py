@@ -11,13 +11,17 @@ from brainram_lib.evaluation.records import Record
 FILE = Path(__file__).with_name("reported.csv")
 IN_BRAINRAM = "as printed in BrainRAM"
 BY_AUTHORS = "as printed by the system's authors"
+LATER = "as printed in a later paper"
+PROVENANCES = (IN_BRAINRAM, BY_AUTHORS, LATER)
 TABLES = ("1", "2", "3", "4")
+# Behind the name of a system whose numbers were not read where they were printed first.
+SECOND_HAND = "†"
 
 _SUBJECT_1 = "The paper's results are of subject 1 only."
 _SPLIT = "The paper's split of 8,859 / 982 images is the 37-session release; all 40 sessions give 9,000 / 1,000."
 _EARLIER = (
-    "Rows of earlier systems printed in BrainRAM lie far below what those systems' own authors report; both are given. "
-    "The authors' numbers are quoted second-hand and are means of subjects 1, 2, 5 and 7."
+    "Rows of earlier systems printed in BrainRAM lie far below what those systems' own authors report; all that are "
+    "known are given, each under where it was printed."
 )
 FOOTNOTES: dict[str, tuple[str, ...]] = {
     "1": (
@@ -47,7 +51,10 @@ FOOTNOTES: dict[str, tuple[str, ...]] = {
 
 
 def reported(table: str) -> pandas.DataFrame:
-    """Rows of one of the paper's tables: system, metric, value (as printed), unit, provenance, note.
+    """Rows of one of the paper's tables.
+
+    Columns: system, metric, value (as printed), unit, provenance, subjects, split, place (table, file or figure),
+    second_hand ('yes' where the number was read in another place than it was printed first).
 
     Raises:
         ValueError: the paper has no such table.
@@ -64,11 +71,31 @@ def reported_records(table: str, provenance: str) -> list[Record]:
     Raises:
         ValueError: no such table or provenance.
     """
-    if provenance not in (IN_BRAINRAM, BY_AUTHORS):
-        raise ValueError(f"'provenance' must be one of {IN_BRAINRAM}, {BY_AUTHORS}. '{provenance}' was provided.")
+    if provenance not in PROVENANCES:
+        raise ValueError(f"'provenance' must be one of {', '.join(PROVENANCES)}. '{provenance}' was provided.")
     rows = reported(table)
     records = []
     for row in rows[rows.provenance == provenance].itertuples():
         value = float(row.value) / (100 if row.unit == "%" else 1)
         records.append(Record(row.system, row.metric, value, value, value, 0, 0, 0))
     return records
+
+
+def second_hand(table: str, provenance: str) -> set[str]:
+    """The systems of a section whose numbers are quoted from another place."""
+    rows = reported(table)
+    return set(rows[(rows.provenance == provenance) & (rows.second_hand == "yes")].system)
+
+
+def provenance_notes(table: str) -> list[str]:
+    """Footnotes: of which subjects and images, and where, each system's numbers outside BrainRAM were printed."""
+    rows = reported(table)
+    others = rows[rows.provenance != IN_BRAINRAM]
+    notes = []
+    for (provenance, subjects, split, place, quoted), part in others.groupby(
+        ["provenance", "subjects", "split", "place", "second_hand"], sort=False
+    ):
+        marked = f"; {SECOND_HAND} quoted second-hand" if quoted else ""
+        names = "; ".join(dict.fromkeys(part.system))
+        notes.append(f"{names}, {provenance}: subjects {subjects}; images: {split}; {place}{marked}.")
+    return notes

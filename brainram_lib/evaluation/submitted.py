@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -14,6 +15,9 @@ from tqdm.auto import tqdm
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 IMAGES, IDS = "images.npy", "nsd_ids.npy"
 SHOWN = 5
+# Of all values of an array of floats, the share that may lie outside [0, 1] and is clipped, as MindEye's code does;
+# more of them are images of another range, e.g. [-1, 1].
+CLIPPED = 0.01
 # More pixels than any reconstruction of this field has.
 MAX_PIXELS = 4096 * 4096
 
@@ -29,11 +33,13 @@ class Submission:
     Attributes:
         ids: nsdIds, ascending. images: uint8.
         left_out: {nsdId: why} of images that hold nothing to score: constant, or not finite.
+        clipped: nsdIds of images with a few values outside [0, 1], which were clipped.
     """
 
     ids: Int[np.ndarray, " n"]
     images: UInt8[np.ndarray, "n height width 3"]
     left_out: dict[int, str]
+    clipped: tuple[int, ...] = ()
 
 
 def files_of(folder: Path) -> list[Path]:
@@ -59,18 +65,39 @@ def read_submission(folder: Path) -> Submission:
     `images.npy` (n, H, W, 3), uint8 or floats in [0, 1], has its ids in `nsd_ids.npy`.
 
     Raises:
-        SubmissionError: a name without a number, two images of one id, sizes that differ, values out of range.
+        SubmissionError: a name without a number, two images of one id, sizes that differ, more than a few values out of
+            range.
     """
     files = files_of(folder)
-    ids, images = _from_array(*files) if files[0].name == IMAGES else _from_files(files)
-    twice, counts = np.unique(ids, return_counts=True)
+    read = _from_array(*files) if files[0].name == IMAGES else _from_files(files)
+    _check_once(read)
+    order = np.argsort(read.ids)
+    return _without_empty(_Read(*(None if part is None else part[order] for part in read)))
+
+
+class _Read(NamedTuple):
+    """What was read, in the order of the files: `finite` and `clipped` say of which images, None: of all, of none."""
+
+    ids: np.ndarray
+    images: np.ndarray
+    names: np.ndarray
+    finite: np.ndarray | None = None
+    clipped: np.ndarray | None = None
+
+
+def _check_once(read: _Read) -> None:
+    """Each id once."""
+    ids, counts = np.unique(read.ids, return_counts=True)
     if (counts > 1).any():
-        raise SubmissionError(f"'{folder}' holds {int(counts.max())} images of nsdId {int(twice[counts.argmax()])}.")
-    order = np.argsort(ids)
-    return _without_empty(ids[order], images[order])
+        one = ids[counts.argmax()]
+        names = ", ".join(read.names[read.ids == one][:SHOWN])
+        raise SubmissionError(
+            f"nsdId {int(one)} has {int(counts.max())} images, {names}; one is scored. Keep the one that your "
+            "method chose without the stimulus."
+        )
 
 
-def _from_files(files: list[Path]) -> tuple[np.ndarray, np.ndarray]:
+def _from_files(files: list[Path]) -> _Read:
     ids = [_id_of(path) for path in files]
     images = [_opened(path) for path in tqdm(files, desc="read images", unit="image")]
     sizes = {image.shape[:2] for image in images}
@@ -78,7 +105,7 @@ def _from_files(files: list[Path]) -> tuple[np.ndarray, np.ndarray]:
         raise SubmissionError(
             f"'{files[0].parent}' holds images of several sizes, {sorted(sizes)[:SHOWN]}. Make them equal."
         )
-    return np.array(ids, np.int64), np.stack(images)
+    return _Read(np.array(ids, np.int64), np.stack(images), np.array([path.name for path in files]))
 
 
 def _id_of(path: Path) -> int:
@@ -104,7 +131,7 @@ def _opened(path: Path) -> UInt8[np.ndarray, "height width 3"]:
         raise SubmissionError(f"'{path}' cannot be read as an image ({str(problem)[:200]}).") from problem
 
 
-def _from_array(images: Path, ids: Path) -> tuple[np.ndarray, np.ndarray]:
+def _from_array(images: Path, ids: Path) -> _Read:
     try:
         made, known = (np.load(path, mmap_mode="r", allow_pickle=False) for path in (images, ids))
     except (OSError, ValueError) as problem:
@@ -114,25 +141,38 @@ def _from_array(images: Path, ids: Path) -> tuple[np.ndarray, np.ndarray]:
             f"{IMAGES} must be (n, height, width, 3) and {IDS} (n,) whole numbers. {made.shape} and {known.dtype} "
             f"{known.shape} were provided."
         )
-    return np.array(known, np.int64), _as_uint8(np.asarray(made))
+    names = np.array([f"{IMAGES}[{row}]" for row in range(len(known))])
+    return _Read(np.array(known, np.int64), *_as_uint8(np.asarray(made), names))
 
 
-def _as_uint8(made: np.ndarray) -> np.ndarray:
-    """uint8 as it is; floats in [0, 1] scaled. Images that are not finite become constant, and are left out as such."""
+def _as_uint8(made: np.ndarray, names: np.ndarray) -> tuple[np.ndarray | None, ...]:
+    """(images, names, finite, clipped): uint8 as it is; floats clipped to [0, 1] and scaled.
+
+    Images that are not finite become black.
+    """
     if made.dtype == np.uint8:
-        return made
+        return made, names, None, None
     if made.dtype.kind != "f":
         raise SubmissionError(f"{IMAGES} must be uint8 or floats in [0, 1]. {made.dtype} was provided.")
     finite = np.isfinite(made)
-    low, high = (float(end) for end in (made[finite].min(initial=0), made[finite].max(initial=0)))
-    if low < 0 or high > 1:
-        raise SubmissionError(f"{IMAGES} must be uint8 or floats in [0, 1]. Values from {low:.3g} to {high:.3g} came.")
+    outside = finite & ((made < 0) | (made > 1))
+    if outside.mean() > CLIPPED:
+        low, high, share = float(made[finite].min()), float(made[finite].max()), outside.mean()
+        raise SubmissionError(
+            f"{IMAGES} must be uint8 or floats in [0, 1]. Values from {low:.3g} to {high:.3g} came, {share:.0%} of "
+            f"them outside; at most {CLIPPED:.0%} are clipped. Bring them to [0, 1], e.g. (x + 1) / 2 for [-1, 1]."
+        )
     whole = finite.reshape(len(made), -1).all(1)
-    return (np.where(whole[:, None, None, None], made, 0) * 255).round().astype(np.uint8)
+    scaled = np.where(whole[:, None, None, None], made, 0).clip(0, 1) * 255
+    return scaled.round().astype(np.uint8), names, whole, outside.reshape(len(made), -1).any(1) & whole
 
 
-def _without_empty(ids: np.ndarray, images: np.ndarray) -> Submission:
-    flat = images.reshape(len(images), -1)
-    empty = (flat == flat[:, :1]).all(1)
-    left_out = {int(one): "constant, or not finite" for one in ids[empty]}
-    return Submission(ids[~empty], images[~empty], left_out)
+def _without_empty(read: _Read) -> Submission:
+    flat = read.images.reshape(len(read.images), -1)
+    broken = np.zeros(len(flat), bool) if read.finite is None else ~read.finite
+    empty = (flat == flat[:, :1]).all(1) | broken
+    left_out = {
+        int(one): "not finite" if bad else "constant" for one, bad in zip(read.ids[empty], broken[empty], strict=True)
+    }
+    clipped = () if read.clipped is None else tuple(read.ids[read.clipped & ~empty].tolist())
+    return Submission(read.ids[~empty], read.images[~empty], left_out, clipped)

@@ -11,7 +11,15 @@ import pandas
 from brainram_lib.evaluation.catalogue import Metric, metrics
 from brainram_lib.evaluation.labels import Labels
 from brainram_lib.evaluation.records import Record
-from brainram_lib.evaluation.reported import BY_AUTHORS, FOOTNOTES, IN_BRAINRAM, reported_records
+from brainram_lib.evaluation.reported import (
+    FOOTNOTES,
+    IN_BRAINRAM,
+    PROVENANCES,
+    SECOND_HAND,
+    provenance_notes,
+    reported_records,
+    second_hand,
+)
 
 EMBEDDED = "embedded world (mini): not comparable with the paper's numbers"
 MISSING = "–"
@@ -104,10 +112,10 @@ def score_table(
     sections = [measured_section(records, columns, labels, rows=rows)]
     notes = [_interval_note(records), *notes]
     if paper_table is not None:
-        for provenance in (IN_BRAINRAM, BY_AUTHORS):
+        for provenance in PROVENANCES:
             section = reported_section(paper_table, provenance)
             sections += [section] if len(section.cells) else []
-        notes += FOOTNOTES[paper_table]
+        notes += [*FOOTNOTES[paper_table], *provenance_notes(paper_table)]
     return ScoreTable(f"{title} · {EMBEDDED}" if embedded else title, tuple(sections), tuple(notes))
 
 
@@ -145,7 +153,9 @@ def reported_section(table: str, provenance: str) -> Section:
     records = reported_records(table, provenance)
     columns = metrics(dict.fromkeys(record.metric for record in reported_records(table, IN_BRAINRAM)))
     columns = sorted(columns, key=lambda metric: _PAPER_ORDER.index(metric.name))
-    return _section(provenance, records, [record.system for record in records], columns, set(), _plain)
+    quoted = second_hand(table, provenance)
+    titles = [f"{one.system} {SECOND_HAND}" if one.system in quoted else one.system for one in records]
+    return _section(provenance, records, titles, columns, set(), _plain)
 
 
 _PAPER_ORDER = (
@@ -210,7 +220,7 @@ def _tex(text: str) -> str:
     """Text as LaTeX sets it."""
     for plain, set_so in (("\\", r"\textbackslash "), ("%", r"\%"), ("&", r"\&"), ("_", r"\_"), ("#", r"\#")):
         text = text.replace(plain, set_so)
-    return text.replace("↑", r"$\uparrow$").replace("↓", r"$\downarrow$").replace("–", "--")
+    return text.replace("↑", r"$\uparrow$").replace("↓", r"$\downarrow$").replace("–", "--").replace("†", r"\dag{}")
 
 
 def _numbered(notes: Iterable[str], join: str) -> str:

@@ -145,7 +145,7 @@ class RunArrays:
         """Which voxels drive the prior's estimates of the test images towards their targets.
 
         `token`: in that token alone. `neighbour`: which voxels made the neighbour of that rank (0 the first, of the
-        first sample) be found, instead.
+        first sample) be found, instead: by both estimates where they ask together, and then the same for both.
         """
         from brainram_lib.attribution.gradients import Attribution
 

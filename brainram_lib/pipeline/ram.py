@@ -15,7 +15,7 @@ from brainram_lib.core.modalities import MODALITIES
 from brainram_lib.core.store import Stage, Store
 from brainram_lib.pipeline.corpus import CORPORA, CorpusSource, Readouts, corpus_tokens
 from brainram_lib.pipeline.data import SPLITS, finite, validation_rows
-from brainram_lib.pipeline.prior import Estimates, PriorTraining, RidgeFit, write_attributions
+from brainram_lib.pipeline.prior import Estimates, PriorTraining
 from brainram_lib.retrieval.settings import RetrievalSettings
 from brainram_lib.stage2.settings import Stage2Settings
 
@@ -270,36 +270,3 @@ class GuidingNeighbours(Stage):
             self.count,
         )
         write_array(folder / "items.npy", items)
-
-
-@dataclass(frozen=True)
-class NeighbourAttributions(Stage):
-    """Which voxels made the neighbour of one rank be found: they move this modality's query towards it.
-
-    Attributes:
-        prior: whose estimates ask. ridge: of its linear path.
-        found: the neighbours of the first sample.
-        rank: 0 for the first.
-    """
-
-    prior: PriorTraining
-    ridge: RidgeFit | None
-    found: Retrieved
-    rank: int
-    VERSION: ClassVar[int] = 2
-
-    @property
-    def name(self) -> str:
-        return f"neighbour-attribution-{self.prior.targets.modality}"
-
-    def make(self, folder: Path, store: Store) -> None:
-        """Attributions towards the neighbour's embedding."""
-        from brainram_lib.attribution.scores import NeighbourSimilarity, global_token
-        from brainram_lib.core.rows import as_tensor
-
-        modality = self.prior.targets.modality
-        items = self.found.found(store, "test").ids[:, 0, self.rank]
-        query = global_token if modality == "image" else self.found.readouts.pooled(store)
-        embeddings = self.found.corpus.open(store.root).embedding_rows(modality, items)
-        score = NeighbourSimilarity(as_tensor(embeddings), query)
-        write_attributions(folder, store, self.prior, self.ridge, score)

@@ -14,22 +14,16 @@ from brainram_lib.core.marks import content_mark, file_mark
 from brainram_lib.core.modalities import MODALITIES
 from brainram_lib.core.store import Stage
 from brainram_lib.evaluation.submitted import files_of
+from brainram_lib.pipeline.attribution import Attributions, NeighbourAttributions
 from brainram_lib.pipeline.calibration import Calibration
 from brainram_lib.pipeline.corpus import CorpusFolder, CorpusSource, EmbeddedCorpus, Readouts
 from brainram_lib.pipeline.data import Images, Subject, Targets, check_modality
 from brainram_lib.pipeline.pictures import Generated, NearestNeighbour, NearestTraining, Shuffled
-from brainram_lib.pipeline.prior import Attributions, CrossFitted, Estimates, PriorTraining, RidgeFit
-from brainram_lib.pipeline.ram import (
-    BOTH,
-    FusionTraining,
-    GuidingNeighbours,
-    NeighbourAttributions,
-    Refined,
-    Retrieved,
-)
+from brainram_lib.pipeline.prior import CrossFitted, Estimates, PriorTraining, RidgeFit
+from brainram_lib.pipeline.ram import BOTH, FusionTraining, GuidingNeighbours, Refined, Retrieved
 from brainram_lib.pipeline.scores import PROBE, EstimateScores, ImageScores
 from brainram_lib.pipeline.source import BETAS, CAPTIONS, STIMULI, EmbeddedWorld, NsdFiles, Source
-from brainram_lib.pipeline.submitted import SubmittedScores
+from brainram_lib.pipeline.submitted import Made, SubmittedScores
 from brainram_lib.pipeline.weights import EncoderWeights, GeneratorWeights, PriorWeights
 from brainram_lib.profiles import Profile, with_method
 from brainram_lib.stage2.settings import EVIDENCE_FUSIONS
@@ -124,8 +118,7 @@ class Run:
         return Attributions(self.prior(modality), self._linear_ridge(modality), token)
 
     def neighbour_attributions(self, modality: str, rank: int) -> NeighbourAttributions:
-        ridge, found = self._linear_ridge(modality), self.neighbours(modality)
-        return NeighbourAttributions(self.prior(modality), ridge, found, rank)
+        return NeighbourAttributions(self.neighbours(modality), rank)
 
     def _linear_ridge(self, modality: str) -> RidgeFit | None:
         return self.ridge(modality) if self.profile.stage1.projector.linear_path else None
@@ -188,9 +181,10 @@ class Run:
         stimuli, metrics = self._mark(STIMULI), self.profile.metrics
         return ImageScores(made, self.images, stimuli, metrics, self.encoder, probe, label)
 
-    def submitted_scores(self, folder: Path) -> SubmittedScores:
-        stimuli, content = self._mark(STIMULI), content_mark(files_of(folder), folder)
-        return SubmittedScores(folder, content, self.images, stimuli, self.profile.metrics, self.encoder)
+    def submitted_scores(self, folder: Path, preset: str, blurry: Path | None = None) -> SubmittedScores:
+        content, of_blurry = (None if one is None else content_mark(files_of(one), one) for one in (folder, blurry))
+        made, stimuli = Made(folder, content, blurry, of_blurry), self._mark(STIMULI)
+        return SubmittedScores(made, self.images, stimuli, self.profile.metrics, preset, self.encoder)
 
     def estimate_scores(self, tokens: Mapping[str, Stage], shuffled: int | None = None) -> EstimateScores:
         goals = [self.targets(modality) for modality in MODALITIES]

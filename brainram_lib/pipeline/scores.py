@@ -17,7 +17,8 @@ from brainram_lib.pipeline.pictures import CHOSEN
 from brainram_lib.pipeline.weights import PACKAGE, EncoderWeights
 
 if TYPE_CHECKING:
-    from brainram_lib.evaluation.metrics import Evaluator
+    from brainram_lib.encoders import ClipTokens
+    from brainram_lib.evaluation.metrics import Backbone, Evaluator
 
 PROBE = PACKAGE / "world/assets/probe.safetensors"
 NAMED = "probe_category"
@@ -65,30 +66,26 @@ class ImageScores(Stage):
 
 
 @lru_cache(maxsize=1)
-def evaluator_of(
-    store: Store,
-    images: Images,
-    mark: str,
-    metrics: str,
-    encoder: EncoderWeights,
-    rows: tuple[int, ...] | None = None,
-) -> Evaluator:
-    """The stimuli's features, which all systems are compared with, once in a process.
-
-    `mark` is of the stimuli; `rows` are those of the test images that are compared, all if not given.
-    """
+def evaluator_of(store: Store, images: Images, mark: str, metrics: str, encoder: EncoderWeights) -> Evaluator:
+    """The stimuli's features, which all systems are compared with, once in a process. `mark` is of the stimuli."""
     from brainram_lib.evaluation import catalogue
-    from brainram_lib.evaluation.backbones import load_network, one_layer
     from brainram_lib.evaluation.metrics import Evaluator
 
-    chosen = catalogue.metric_set(metrics)
-    clip = encoder.load()
-    backbones = {
-        name: one_layer(lambda seen: clip.pooled_images(seen).numpy()) if name == "clip" else load_network(name)
-        for name in dict.fromkeys(metric.backbone for metric in chosen if metric.backbone)
-    }
     stimuli = images.stimuli(store, "test")
-    return Evaluator(stimuli if rows is None else stimuli[list(rows)], chosen, backbones)
+    return Evaluator(stimuli, catalogue.metric_set(metrics), backbones_of(metrics, encoder.load()))
+
+
+def backbones_of(metrics: str, clip: ClipTokens) -> dict[str, Backbone]:
+    """The networks that a set of metrics names; 'clip' is the encoder that is given."""
+    from brainram_lib.evaluation import catalogue
+    from brainram_lib.evaluation.backbones import load_network, one_layer
+
+    layers: dict[str, dict[str, None]] = {}
+    for metric in catalogue.metric_set(metrics):
+        if metric.backbone is not None:
+            layers.setdefault(metric.backbone, {})[metric.layer] = None
+    own = one_layer(lambda seen: clip.pooled_images(seen).numpy())
+    return {name: own if name == "clip" else load_network(name, layers=of) for name, of in layers.items()}
 
 
 @dataclass(frozen=True)

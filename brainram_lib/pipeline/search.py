@@ -122,16 +122,24 @@ class Search:
         queries = image_query(estimates["image"]) if image else text_query(estimates["text"], self.readout)
         return lambda excluded: find_neighbours(index, queries, self._count, excluded)
 
+    def combined(self) -> CombinedIndex:
+        """What both estimates ask together: image embeddings, text embeddings and, with `words`, those of captions."""
+        return CombinedIndex.of(self.corpus, None if self.words is None else self.words.of_captions(self.corpus))
+
+    @property
+    def weights(self) -> list[float]:
+        """Of the parts of `combined`."""
+        of_words = [] if self.words is None else [self.settings.word_weight]
+        return [1 - self.settings.text_weight, self.settings.text_weight, *of_words]
+
     def _by_all(self, estimates: Estimates) -> FindExcept:
-        index = CombinedIndex.of(self.corpus, None if self.words is None else self.words.of_captions(self.corpus))
+        index, weights = self.combined(), self.weights
         queries = [image_query(estimates["image"]), text_query(estimates["text"], self.readout)]
-        weights = [1 - self.settings.text_weight, self.settings.text_weight]
         if self.settings.query_whitening:
             floor = self.settings.query_whitening
             queries = [index.whitened(part, asked, floor) for part, asked in enumerate(queries)]
         if self.words is not None:
             queries.append(text_query(estimates["text"], self.words))
-            weights.append(self.settings.word_weight)
         return lambda excluded: find_by_parts(index, queries, weights, self._count, excluded, z_scored=True)
 
     def _chosen(self, found: Neighbours, estimates: np.ndarray, whitened: Callable[[Tensor], Tensor]) -> Neighbours:

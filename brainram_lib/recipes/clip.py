@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm.auto import tqdm
 
+from brainram_lib.core.devices import accelerator, in_bfloat16
 from brainram_lib.recipes.material import captions_of_set, render_set
 from brainram_lib.recipes.training import Budget, run
 from brainram_lib.world.mini_clip import ASSETS, PIXEL_MEAN, PIXEL_STD, CompactTokenizer, build
@@ -80,9 +81,10 @@ def contrastive_loss(model: CLIP, pixels: Tensor, ids: Tensor) -> Float[Tensor, 
 def held_out_top1(model: CLIP, images: np.ndarray, ids: Tensor) -> tuple[float, float]:
     """Share of pairs found first among all of the set: caption for image, image for caption."""
     model.eval()
-    image, text, _ = model(to_pixels(images), ids)
+    device = model.logit_scale.device
+    image, text, _ = model(to_pixels(images).to(device), ids.to(device))
     similarity = image @ text.T
-    right = torch.arange(len(similarity))
+    right = torch.arange(len(similarity), device=device)
     model.train()
     return (similarity.argmax(1) == right).float().mean().item(), (similarity.argmax(0) == right).float().mean().item()
 
@@ -118,7 +120,8 @@ def train(work: Path, *, scenes: int, budget: Budget, seed: int = 0) -> None:
 
 
 def _train_phase(work: Path, model: CLIP, material: Material, phase: Phase, budget: Budget, seed: int) -> None:
-    part = Budget(round(budget.steps * phase.share), budget.minutes * phase.share, budget.peak_rate * phase.rate)
+    part, device = budget.part(phase.share, phase.rate), accelerator()
+    model.to(device)
     optimizer = torch.optim.AdamW(_decayed_and_plain(model))
     name = f"mini CLIP, patches of {phase.patch}"
     for step, bar in run(part, model, optimizer, work / f"clip_{phase.patch}.safetensors", name):
@@ -127,8 +130,8 @@ def _train_phase(work: Path, model: CLIP, material: Material, phase: Phase, budg
         rows = rng.integers(0, len(material.images) - HELD_OUT, BATCH)
         shown = material.ids[rows, rng.integers(0, material.ids.shape[1], BATCH)]
         # bfloat16 and plain attention shorten a step and do not move the held-out score
-        with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
-            loss = contrastive_loss(model, to_pixels(material.images[rows]), shown)
+        with in_bfloat16(device), sdpa_kernel(SDPBackend.MATH):
+            loss = contrastive_loss(model, to_pixels(material.images[rows]).to(device), shown.to(device))
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -116,6 +116,10 @@ class Batch:
     text: Float[Tensor, "batch text_tokens features"]
     weight: Float[Tensor, "batch height width"]
 
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        return Batch(*(part.to(device) for part in (self.latents, self.image, self.text, self.weight)))
+
 
 def drawn_rows(material: Material, phase: Phase, text_share: float, random: torch.Generator) -> Int64[Tensor, " batch"]:
     """The scenes of one step; where words guide alone, a share of them with one object."""

@@ -5,8 +5,9 @@ Remade by `python -m brainram_lib world train-generator`, after the mini CLIP an
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,18 +19,20 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm.auto import tqdm
 
 from brainram_lib import world
+from brainram_lib.core.devices import accelerator, in_bfloat16
 from brainram_lib.recipes.autoencoder import LATENT_CHANNELS, to_signed
 from brainram_lib.recipes.clip import MATERIAL_SET
 from brainram_lib.recipes.curriculum import HELD_OUT, PHASES, Batch, Material, Phase, drawn_batch, route
 from brainram_lib.recipes.degrade import Spectrum
 from brainram_lib.recipes.material import (
-    captions_of_set,
+    CaptionsOfSet,
     categories_of_set,
     covers_of_set,
     object_counts,
     render_set,
 )
 from brainram_lib.recipes.recall import Recall
+from brainram_lib.recipes.recogniser import BUDGET as RECOGNISER
 from brainram_lib.recipes.recogniser import Recogniser, train_recogniser
 from brainram_lib.recipes.training import Budget, run
 
@@ -55,7 +58,9 @@ WHITENED = 12_000
 Encode = Callable[[object], Tensor]
 
 
-def encoded(path: Path, items: list | np.ndarray, encode: Encode, describe: str) -> Float[np.ndarray, "n ..."]:
+def encoded(
+    path: Path, items: Sequence | CaptionsOfSet | np.ndarray, encode: Encode, describe: str
+) -> Float[np.ndarray, "n ..."]:
     """`encode` applied to all items in chunks, kept in `path` as float16; computed once for as many items."""
     if path.exists() and len(made := np.load(path, mmap_mode="r")) == len(items):
         return made
@@ -73,14 +78,14 @@ def prepare_tokens(work: Path, scenes: int, images: Encode, texts: Encode) -> tu
     """Image and text tokens of the models' scenes, from the encoder's two functions."""
     pictures = render_set(MATERIAL_SET, scenes, work / "models_scenes.npy")
     image_tokens = encoded(work / "image_tokens.npy", pictures, images, "image tokens")
-    text_tokens = encoded(work / "text_tokens.npy", captions_of_set(MATERIAL_SET, scenes), texts, "text tokens")
+    text_tokens = encoded(work / "text_tokens.npy", CaptionsOfSet(MATERIAL_SET, scenes), texts, "text tokens")
     return image_tokens, text_tokens
 
 
 @torch.no_grad()
 def latents_of(vae: AutoencoderKL, images: UInt8[np.ndarray, "n height width 3"]) -> Float[Tensor, "n c h w"]:
     """Scaled latents of pictures."""
-    parts = [vae.encode(part).latent_dist.mode() for part in to_signed(images).split(100)]
+    parts = [vae.encode(part.to(vae.device)).latent_dist.mode().cpu() for part in to_signed(images).split(100)]
     return torch.cat(parts) * vae.config.scaling_factor
 
 
@@ -109,6 +114,10 @@ class Diffused:
         kept = schedule.alphas_cumprod[t].view(-1, 1, 1, 1)
         return cls(schedule.add_noise(latents, noise, t), schedule.get_velocity(latents, noise, t), kept, t)
 
+    def to(self, device: torch.device) -> Diffused:
+        """The same on a device."""
+        return Diffused(*(part.to(device) for part in (self.noisy, self.velocity, self.kept, self.t)))
+
     def clean(self, velocity: Tensor) -> Tensor:
         """x_0 that a predicted velocity implies: sqrt(a_t) x_t - sqrt(1 - a_t) v."""
         return self.kept.sqrt() * self.noisy - (1 - self.kept).sqrt() * velocity
@@ -129,7 +138,7 @@ def phase_loss(
     made, true = (
         part.contiguous(memory_format=torch.channels_last) for part in (diffused.clean(predicted), batch.latents)
     )
-    with torch.autocast("cpu", torch.bfloat16):
+    with in_bfloat16(made.device):
         distance = recogniser.distance(made, true)
     return error + phase.recognised * distance, error
 
@@ -138,19 +147,18 @@ def train_phase(
     checkpoint: Path, unet: nn.Module, material: Material, phase: Phase, budget: Budget, recogniser: Recogniser
 ) -> None:
     """Train the denoiser through one phase, from `checkpoint` on where it was interrupted."""
-    schedule = DDPMScheduler(**SCHEDULER)
+    schedule, device = DDPMScheduler(**SCHEDULER), next(unet.parameters()).device
     random = torch.Generator()
     optimizer = torch.optim.AdamW(unet.parameters(), betas=(0.9, 0.99), weight_decay=1e-2, fused=True)
-    part = Budget(round(budget.steps * phase.share), budget.minutes * phase.share, budget.peak_rate * phase.rate)
-    average = None
+    part, average = budget.part(phase.share, phase.rate), None
     for step, bar in run(part, unet, optimizer, checkpoint, f"mini generator, {phase.name}"):
         # a step's draws depend on its number alone: a training that goes on sees new ones, not its first again
         random.manual_seed(1_000_000 * PHASES.index(phase) + step)
         text_share = route(phase, random)
         batch = drawn_batch(material, phase, bar.n / bar.total, text_share, random)
-        diffused = Diffused.of(batch.latents, schedule, random)
-        # plain attention: for so few positions the backward pass of the fused kernel takes a third of a step on a CPU
-        with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+        # all that is random is drawn on the CPU: the same steps on every device
+        batch, diffused = batch.to(device), Diffused.of(batch.latents, schedule, random).to(device)
+        with in_bfloat16(device), _attention(device):
             predicted = unet(diffused.noisy, diffused.t, batch.image, batch.text, text_share)
         loss, error = phase_loss(phase, batch, diffused, predicted.float(), recogniser)
         optimizer.zero_grad()
@@ -162,10 +170,21 @@ def train_phase(
             bar.set_postfix_str(f"step {step}, squared error {average:.4f}")
 
 
-def train(work: Path, *, scenes: int, budget: Budget, seed: int = 0) -> None:
+def _attention(device: torch.device) -> AbstractContextManager:
+    """Plain attention on a CPU: for so few positions the backward pass of the fused kernel takes a third of a step."""
+    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
+
+
+def train(
+    work: Path, *, scenes: int, budget: Budget, seed: int = 0, assets: Path = ASSETS, recognised: Budget = RECOGNISER
+) -> None:
     """Train the denoiser on the first `scenes` of the models' set and write the generator to `assets`.
 
-    The mini CLIP and the autoencoder must be there.
+    The shipped mini CLIP and autoencoder must be there. On a GPU where there is one. `recognised`: the budget of the
+    recogniser for the last phase.
+
+    Raises:
+        Paused: `budget.until` has come; the same call goes on.
     """
     # world/ stands below the rooms that use its models; the recipe alone reaches up for the classes it trains
     from brainram_lib.encoders import ClipTokens
@@ -173,8 +192,9 @@ def train(work: Path, *, scenes: int, budget: Budget, seed: int = 0) -> None:
     from brainram_lib.generation.versatile_diffusion import VersatileDiffusion
 
     torch.manual_seed(seed)
-    encoder = ClipTokens.mini()
-    vae = AutoencoderKL.from_pretrained(ASSETS / "vae", local_files_only=True).eval()
+    device, encoder = accelerator(), ClipTokens.mini()
+    encoder.model.to(device)
+    vae = AutoencoderKL.from_pretrained(ASSETS / "vae", local_files_only=True).eval().to(device)
     images, texts = prepare_tokens(work, scenes, encoder.image_tokens, encoder.text_tokens)
     pictures = render_set(MATERIAL_SET, scenes, work / "models_scenes.npy")
     latents = encoded(work / "latents.npy", pictures, lambda part: latents_of(vae, part), "latents")
@@ -194,11 +214,13 @@ def train(work: Path, *, scenes: int, budget: Budget, seed: int = 0) -> None:
     recall = Recall.of(images[:-HELD_OUT], texts[:-HELD_OUT], tuple(spectra))
     covers = covers_of_set(MATERIAL_SET, scenes, latents.shape[-1], work / "covers.npy")
     nulls = encoder.blank_image_tokens(), encoder.empty_text_tokens()
-    single = torch.from_numpy(np.flatnonzero(object_counts(MATERIAL_SET, scenes)[:-HELD_OUT] == 1))
+    shown = object_counts(MATERIAL_SET, scenes, work / "objects.npy")
+    single = torch.from_numpy(np.flatnonzero(shown[:-HELD_OUT] == 1))
     material = Material(latents, covers, images, texts, nulls, tuple(spectra), recall, single)
-    labels = categories_of_set(MATERIAL_SET, scenes)
-    recogniser = train_recogniser(work / "recogniser.safetensors", latents[:-HELD_OUT], labels[:-HELD_OUT])
-    unet.to(memory_format=torch.channels_last)
+    labels = categories_of_set(MATERIAL_SET, scenes, work / "categories.npy")
+    recognised = replace(recognised, until=budget.until)
+    recogniser = train_recogniser(work / "recogniser.safetensors", latents[:-HELD_OUT], labels[:-HELD_OUT], recognised)
+    unet.to(device, memory_format=torch.channels_last)
     for phase in PHASES:
         train_phase(work / f"denoiser_{phase.name}.safetensors", unet, material, phase, budget, recogniser)
-    VersatileDiffusion(unet.eval(), vae, SCHEDULER).save(ASSETS, torch.float16)
+    VersatileDiffusion(unet.eval(), vae, SCHEDULER).save(assets, torch.float16)

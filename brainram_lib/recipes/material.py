@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from tqdm.auto import tqdm
 
 from brainram_lib.world.captions import captions_of
 from brainram_lib.world.scenes import SCENE_SIZE, Scene, object_cover, render, scene_of
-from brainram_lib.world.vocabulary import category_matrix
+from brainram_lib.world.vocabulary import category_matrix, category_names
 
 CHUNK = 250
 
@@ -59,6 +60,14 @@ def covers_of_set(scene_set: str, count: int, side: int, path: Path) -> Float[np
     return _made_once(partial(_covers, side), scene_set, (count, side, side), np.float16, path)
 
 
+def _counts(scene_set: str, start: int, stop: int) -> Int[np.ndarray, " n"]:
+    return np.array([len(scene_of(scene_set, index).objects) for index in range(start, stop)])
+
+
+def _categories(scene_set: str, start: int, stop: int) -> Bool[np.ndarray, "n categories"]:
+    return category_matrix(scene_of(scene_set, index).categories for index in range(start, stop))
+
+
 def _scenes(scene_set: str, count: int, describe: str) -> Iterator[Scene]:
     return (scene_of(scene_set, index) for index in tqdm(range(count), desc=describe, unit="scene"))
 
@@ -68,11 +77,26 @@ def captions_of_set(scene_set: str, count: int) -> list[list[str]]:
     return [captions_of(scene, scene_set, index) for index, scene in enumerate(_scenes(scene_set, count, "captions"))]
 
 
-def object_counts(scene_set: str, count: int) -> Int[np.ndarray, " count"]:
-    """How many objects each of the first `count` scenes of a set shows."""
-    return np.array([len(scene.objects) for scene in _scenes(scene_set, count, "objects")])
+@dataclass(frozen=True)
+class CaptionsOfSet:
+    """`captions_of_set`, written when they are asked for: a training that goes on has their tokens already."""
+
+    scene_set: str
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, rows: slice) -> list[list[str]]:
+        indices = range(*rows.indices(self.count))
+        return [captions_of(scene_of(self.scene_set, index), self.scene_set, index) for index in indices]
 
 
-def categories_of_set(scene_set: str, count: int) -> Bool[np.ndarray, "count categories"]:
-    """Which categories (in the order of `category_names`) each of the first `count` scenes of a set shows."""
-    return category_matrix(scene.categories for scene in _scenes(scene_set, count, "categories"))
+def object_counts(scene_set: str, count: int, path: Path) -> Int[np.ndarray, " count"]:
+    """How many objects each of the first `count` scenes of a set shows; kept in `path`."""
+    return _made_once(_counts, scene_set, (count,), np.int64, path)
+
+
+def categories_of_set(scene_set: str, count: int, path: Path) -> Bool[np.ndarray, "count categories"]:
+    """Which categories (in the order of `category_names`) each of the first `count` scenes of a set shows; kept."""
+    return _made_once(_categories, scene_set, (count, len(category_names())), np.bool_, path)

@@ -10,6 +10,7 @@ image of any subject enters. `stage1.start` names the folder, and each subject's
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from brainram_lib.core.devices import accelerator, in_bfloat16
 from brainram_lib.core.rows import Rows
 from brainram_lib.core.whitening import whitened_by
 from brainram_lib.pipeline.corpus import corpus_tokens, readable_tokens
@@ -25,7 +27,7 @@ from brainram_lib.pipeline.data import validation_rows
 from brainram_lib.recipes.training import Budget, run
 from brainram_lib.stage1.free import FreeRows
 from brainram_lib.stage1.prior import Prior
-from brainram_lib.stage1.training import Examples, prepare
+from brainram_lib.stage1.training import Examples, begin_with, prepare
 from brainram_lib.workbench import Workbench
 
 FOLDER = Path(__file__).resolve().parents[1] / "world/assets/mini_prior"
@@ -43,12 +45,18 @@ class Material:
     items: Tensor
 
 
-def train(modality: str, work: Path, budget: Budget, seed: int, runs: Path | None = None) -> Path:
-    """Train the network of one modality and write it, in half precision, where the package ships it."""
-    workbench = Workbench("mini", runs=runs)
+def train(modality: str, workbench: Workbench, work: Path, budget: Budget, seed: int, folder: Path = FOLDER) -> Path:
+    """Train the network of one modality and write it, in half precision, where the package ships it or to `folder`.
+
+    On a GPU where there is one.
+
+    Raises:
+        Paused: `budget.until` has come; the same call goes on.
+    """
     material = material_of(workbench, modality)
     torch.manual_seed(seed)
     prior = Prior(workbench.profile.stage1, material.fit.betas.shape[1], *material.fit.targets.shape[1:])
+    prior.to(accelerator())
     prepare(prior, material.fit, None)
     free = FreeRows(material.items, material.fit.linear, material.fit.targets, whitened_by(prior.whitening))
     network, random = prior.network, torch.Generator().manual_seed(seed)
@@ -62,10 +70,10 @@ def train(modality: str, work: Path, budget: Budget, seed: int, runs: Path | Non
         optimizer.step()
         if step % SAID_EVERY == 0:
             bar.set_postfix_str(f"validation error of the mean {held_out_error(prior, material.held):.4f}")
-    path = FOLDER / f"{modality}.safetensors"
+    path = folder / f"{modality}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = {name: weight.half() if name.startswith("network.") else weight for name, weight in _shipped(prior)}
-    save_file({name: weight.contiguous() for name, weight in weights.items()}, path)
+    save_file({name: weight.cpu().contiguous() for name, weight in weights.items()}, path)
     print(f"{path}: validation error of the mean {held_out_error(prior, material.held):.4f}")
     return path
 
@@ -89,13 +97,13 @@ def material_of(workbench: Workbench, modality: str) -> Material:
 
 def _loss(prior: Prior, fit: Examples, free: FreeRows, random: torch.Generator) -> Float[Tensor, ""]:
     rows = torch.randint(len(fit), (REAL,), generator=random)
-    x0, condition = (prior.whitening(one[rows]) for one in (fit.targets, fit.linear))
+    x0, condition = map(whitened_by(prior.whitening), (fit.targets[rows], fit.linear[rows]))
     more = free.draw(BATCH - REAL, random)
     x0, condition = torch.cat([x0, more[0]]), torch.cat([condition, more[1]])
-    level = prior.process.levels(len(x0), random)
-    x = prior.process.noised(x0, level, torch.randn(x0.shape, generator=random), condition)
+    level = prior.process.levels(len(x0), random).to(x0.device)
+    x = prior.process.noised(x0, level, torch.randn(x0.shape, generator=random).to(x0.device), condition)
     # half the time on CPUs that multiply in bfloat16; the rate falls to zero, so its rounding averages out
-    with torch.autocast("cpu", torch.bfloat16):
+    with in_bfloat16(prior.device):
         estimate = prior.denoised(x, level, condition)
     return prior.process.errors(estimate.float(), x0, level).mean()
 
@@ -103,6 +111,19 @@ def _loss(prior: Prior, fit: Examples, free: FreeRows, random: torch.Generator) 
 @torch.no_grad()
 def held_out_error(prior: Prior, held: Examples) -> float:
     """Mean squared error, whitened, of the mean of all samples given the linear estimate alone."""
-    linear, targets = (prior.whitening(one[:]) for one in (held.linear, held.targets))
+    linear, targets = map(whitened_by(prior.whitening), (held.linear[:], held.targets[:]))
     means = torch.cat([prior.mean(part) for part in linear.split(64)])
     return float((means - targets).square().mean())
+
+
+def errors_of_starts(modality: str, workbench: Workbench, folders: Sequence[Path]) -> list[float]:
+    """What networks of several folders reach on subject 1's validation images: `held_out_error` of each."""
+    material = material_of(workbench, modality)
+    prior = Prior(workbench.profile.stage1, material.fit.betas.shape[1], *material.fit.targets.shape[1:])
+    prior.to(accelerator())
+    prepare(prior, material.fit, None)
+    errors = []
+    for folder in folders:
+        begin_with(prior, folder / f"{modality}.safetensors")
+        errors.append(held_out_error(prior, material.held))
+    return errors

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from brainram_lib.core.devices import accelerator, in_bfloat16
 from brainram_lib.recipes.training import Budget, run
 
 WIDTHS = (64, 128, 128, 192, 192)
@@ -103,15 +104,16 @@ def train_recogniser(
     if len(latents) != len(labels):
         raise ValueError(f"latents and labels must be of the same scenes, got {len(latents)} and {len(labels)}.")
     recogniser, random = Recogniser(latents.shape[1], labels.shape[1]), torch.Generator()
-    recogniser.to(memory_format=torch.channels_last)
+    device = accelerator()
+    recogniser.to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(recogniser.parameters(), weight_decay=0.05)
     for step, bar in run(budget, recogniser, optimizer, checkpoint, "recogniser of latents"):
         random.manual_seed(step)
         rows = torch.randint(len(latents), (BATCH,), generator=random).numpy()
-        shown = moved_and_noised(torch.from_numpy(np.asarray(latents[rows], np.float32)), random)
-        with torch.autocast("cpu", torch.bfloat16):
+        shown = moved_and_noised(torch.from_numpy(np.asarray(latents[rows], np.float32)), random).to(device)
+        with in_bfloat16(device):
             logits = recogniser(shown.contiguous(memory_format=torch.channels_last))
-        present = torch.from_numpy(np.asarray(labels[rows], np.float32))
+        present = torch.from_numpy(np.asarray(labels[rows], np.float32)).to(device)
         loss = nn.functional.binary_cross_entropy_with_logits(logits.float(), present, reduction="sum") / BATCH
         optimizer.zero_grad()
         loss.backward()

@@ -19,11 +19,24 @@ WARM_UP_STEPS = 100
 
 @dataclass
 class Budget:
-    """A training ends at `steps` or after `minutes`, whichever comes first; its rate falls to zero by then."""
+    """A training ends at `steps` or after `minutes`, whichever comes first; its rate falls to zero by then.
+
+    Attributes:
+        until: when to pause (`time.time()`), however much is left; the same call goes on from the checkpoint.
+    """
 
     steps: int
     minutes: float
     peak_rate: float
+    until: float = math.inf
+
+    def part(self, share: float, rate: float) -> Budget:
+        """A share of it, with another peak rate relative to its own."""
+        return Budget(max(1, round(self.steps * share)), self.minutes * share, self.peak_rate * rate, self.until)
+
+
+class Paused(Exception):
+    """A training has reached `Budget.until`: its checkpoint is saved, and the same call goes on from there."""
 
 
 def scheduled_rate(budget: Budget, step: int, progress: float) -> float:
@@ -37,6 +50,9 @@ def run(
     """Yield (step, progress bar) until the budget is spent, setting the rate and saving a checkpoint every minute.
 
     A checkpoint holds weights, optimizer and the progress made, so that an interrupted training goes on.
+
+    Raises:
+        Paused: `budget.until` has come.
     """
     made = load_checkpoint(checkpoint, model, optimizer)
     step, spent = made.epoch, made.history[-1]["spent"] if made.history else 0.0
@@ -48,6 +64,9 @@ def run(
             bar.n = round(100 * progress, 1)
             yield step, bar
             step += 1
+            if time.time() > budget.until:
+                save_checkpoint(checkpoint, model, optimizer, Progress(step, [{"spent": time.time() - started}]))
+                raise Paused(f"{describe}: step {step}, {progress:.0%} of its budget")
             if time.time() - saved > 60:
                 save_checkpoint(checkpoint, model, optimizer, Progress(step, [{"spent": time.time() - started}]))
                 saved = time.time()

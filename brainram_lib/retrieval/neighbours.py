@@ -155,6 +155,11 @@ class CombinedIndex:
     def __len__(self) -> int:
         return self.index.ntotal
 
+    def embeddings(self, items: Int[np.ndarray, " n"]) -> list[Float32[np.ndarray, "n _width"]]:
+        """What every part holds of some items."""
+        rows = self.index.reconstruct_batch(np.asarray(items, np.int64))
+        return np.split(rows, np.cumsum(self.widths)[:-1], axis=1)
+
     def search(
         self,
         queries: Sequence[Float32[np.ndarray, "n _width"]],

@@ -16,7 +16,7 @@ from brainram_lib.core.store import Store, default_runs
 
 DAY = 86_400
 # Stages that are looked at for themselves: what they were made from is needed as long as they are there.
-ENDS = ("image-scores", "estimate-scores", "attribution", "neighbour-attribution")
+ENDS = ("image-scores", "estimate-scores", "submitted-scores", "attribution", "neighbour-attribution")
 
 
 @dataclass(frozen=True)

@@ -134,6 +134,13 @@ def scan_for(device: str) -> Callable[..., Tensor]:
     return (fused_scan() if device == "cuda" else None) or selective_scan
 
 
+def _in_single(scan: Callable[..., Tensor], parts: tuple[Tensor, ...]) -> Tensor:
+    """A scan in float32, also where bfloat16 is asked for: its sums run over the length, and kernels want one type."""
+    device = parts[0].device.type
+    with torch.autocast(device if device == "cuda" else "cpu", enabled=False):
+        return scan(*(part.to(torch.promote_types(part.dtype, torch.float32)) for part in parts))
+
+
 class Mamba(nn.Module):
     """One Mamba mixer: (batch, length, width) -> (batch, length, width), causal along the length.
 
@@ -171,8 +178,8 @@ class Mamba(nn.Module):
         u = functional.silu(self.conv1d(u)[..., :length])
         step, b, c = self.x_proj(u.transpose(1, 2)).split([self.rank, self.state, self.state], dim=-1)
         delta = functional.softplus(self.dt_proj(step)).transpose(1, 2)
-        scan = scan_for(x.device.type)
-        y = scan(u, delta, -torch.exp(self.A_log), b.transpose(1, 2), c.transpose(1, 2), self.D)
+        parts = u, delta, -torch.exp(self.A_log), b.transpose(1, 2), c.transpose(1, 2), self.D
+        y = _in_single(scan_for(x.device.type), parts)
         return self.out_proj((y * functional.silu(gate)).transpose(1, 2))
 
 

@@ -11,6 +11,7 @@ from brainram_lib.core.store import Store
 from brainram_lib.evaluation import catalogue, records
 from brainram_lib.evaluation.catalogue import Metric
 from brainram_lib.evaluation.labels import CHANCE, Labels
+from brainram_lib.evaluation.presets import preset_of
 from brainram_lib.evaluation.records import Record, Values
 from brainram_lib.evaluation.tables import ScoreTable, lead_table, score_table
 from brainram_lib.pipeline.run import Run
@@ -70,15 +71,25 @@ def records_of(run: Run, values: Values, chances: dict[str, float]) -> list[Reco
     return rows + [records.known(CHANCE, name, chance, n=counts[name], **of) for name, chance in chances.items()]
 
 
-def submitted_table(run: Run, store: Store, folder: Path) -> ScoreTable:
-    """A folder of reconstructions that others made, beside chance."""
-    result = store.result(run.submitted_scores(folder))
+def submitted_table(run: Run, store: Store, folder: Path, preset: str, blurry: Path | None = None) -> ScoreTable:
+    """A folder of reconstructions that others made, beside chance, scored as a preset does.
+
+    Raises:
+        ValueError: another preset.
+        SubmissionError: a folder that cannot be scored.
+    """
+    preset_of(preset)
+    stage = run.submitted_scores(folder, preset, blurry)
+    if store.find(stage) is None:
+        # what is wrong with a folder is said before networks look at it
+        stage.check(store)
+    result = store.result(stage)
     values = {folder.name: {name: np.array(one) for name, one in result.json("values").items()}}
     scores = records_of(run, values, result.json("chance"))
-    title = f"'{folder.name}', subject {run.subject}"
+    title = f"'{folder.name}', subject {run.subject}, preset {preset}"
     return score_table(
         scores,
-        catalogue.metric_set(run.profile.metrics),
+        stage.columns,
         title,
         embedded=run.source.simulated,
         labels=labels(),

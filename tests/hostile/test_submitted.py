@@ -47,12 +47,25 @@ def test_arrays_are_sorted_by_their_ids(tmp_path, kind):
     np.testing.assert_array_equal(found.images, [image(2), image(5)])
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, 0.25])
-def test_images_that_hold_nothing_are_left_out_and_counted(tmp_path, value):
+@pytest.mark.parametrize(
+    ("value", "why"), [(np.nan, "not finite"), (np.inf, "not finite"), (-np.inf, "not finite"), (0.25, "constant")]
+)
+def test_images_that_hold_nothing_are_left_out_and_counted(tmp_path, value, why):
     made = np.stack([image(5), image(2)]).astype(np.float32) / 255
     made[0] = value
     found = read_submission(arrays(tmp_path / "x", made, np.array([5, 2])))
-    assert found.ids.tolist() == [2] and found.left_out == {5: "constant, or not finite"}
+    assert found.ids.tolist() == [2] and found.left_out == {5: why}
+    made[0], made[0, 3, 2, 1] = image(5) / 255, value
+    one = read_submission(arrays(tmp_path / "y", made, np.array([5, 2])))
+    assert one.left_out == ({5: why} if why == "not finite" else {})
+
+
+def test_a_few_values_outside_are_clipped_and_counted(tmp_path):
+    made = np.stack([image(5), image(2), image(9)]).astype(np.float32) / 255
+    made[1, 0, 0] = [1.0002, -0.001, 0.5]
+    found = read_submission(arrays(tmp_path / "x", made, np.array([5, 2, 9])))
+    assert found.clipped == (2,) and found.ids.tolist() == [2, 5, 9]
+    assert found.images[0, 0, 0].tolist() == [255, 0, 128]
 
 
 @pytest.mark.parametrize(
@@ -61,11 +74,22 @@ def test_images_that_hold_nothing_are_left_out_and_counted(tmp_path, value):
         (lambda path: path / "gone", "there is no folder"),
         (lambda path: folder_of(path / "x"), "holds no image"),
         (lambda path: folder_of(path / "x", cat=image(1)), "'cat.png' has no nsdId in its name"),
-        (lambda path: folder_of(path / "x", **{"7": image(1), "nsd007": image(2)}), "holds 2 images of nsdId 7"),
+        (
+            lambda path: folder_of(path / "x", **{"7": image(1), "nsd007": image(2)}),
+            "nsdId 7 has 2 images, 7.png, nsd007.png; one is",
+        ),
         (lambda path: folder_of(path / "x", **{"7": image(1), "8": image(2)[:5]}), "images of several sizes"),
         (lambda path: folder_of(path / "x", **{"7": image(1)[..., 0].astype(np.uint16)}), "is of mode I;16"),
         (lambda path: arrays(path / "x", np.zeros((2, *SHAPE)) - 0.5, np.arange(2)), "Values from -0.5 to"),
         (lambda path: arrays(path / "x", np.full((2, *SHAPE), 200.0), np.arange(2)), "floats in .0, 1.. Values from"),
+        (
+            lambda path: arrays(path / "x", np.stack([image(1), image(2)]) / 127.5 - 1, np.arange(2)),
+            r"Values from -1 to .* of them outside; at most 1% are clipped. Bring them to \[0, 1\], e.g.",
+        ),
+        (
+            lambda path: arrays(path / "x", np.stack([image(1), image(2), image(3)]), np.array([4, 8, 4])),
+            r"nsdId 4 has 2 images, images.npy\[0\], images.npy\[2\]; one is scored",
+        ),
         (lambda path: arrays(path / "x", np.zeros((2, *SHAPE), np.int32), np.arange(2)), "int32 was provided"),
         (lambda path: arrays(path / "x", np.zeros((2, *SHAPE)), np.arange(3)), "must be .n, height, width, 3. and"),
         (lambda path: arrays(path / "x", np.zeros((2, 9, 7)), np.arange(2)), "must be .n, height, width, 3. and"),
