@@ -45,10 +45,14 @@ class CorpusSettings(Settings):
     Attributes:
         pairs: how many image-text pairs; 0 where a source makes none.
         foreign_share: of the captions, how many are in another language.
+        planted_test, planted_train: of how many test and training stimuli it holds a near-duplicate: those of the
+            lowest nsdIds, of subject 1 for training. What the audit must find.
     """
 
     pairs: int = number(0, low=0)
     foreign_share: float = number(0.0, low=0, high=1)
+    planted_test: int = number(0, low=0)
+    planted_train: int = number(0, low=0)
 
 
 @dataclass(frozen=True)

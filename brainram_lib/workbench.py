@@ -22,7 +22,14 @@ from brainram_lib.pipeline.pictures import CHOSEN
 from brainram_lib.pipeline.run import run_of
 from brainram_lib.profiles import Profile, profile_of
 from brainram_lib.systems import system_of, systems
-from brainram_lib.systems.scores import leads_of, records_of, score_tables, submitted_table, values_of
+from brainram_lib.systems.scores import (
+    leads_of,
+    records_of,
+    retrieval_notes,
+    score_tables,
+    submitted_table,
+    values_of,
+)
 from brainram_lib.world.world import WorldSettings
 
 if TYPE_CHECKING:
@@ -126,7 +133,8 @@ class Workbench(RunArrays):
 
     def score_tables(self, reported: bool = False) -> tuple[ScoreTable, ScoreTable, ScoreTable]:
         """Table 1, the lead image by image, and the token estimates; `reported` adds the papers' rows."""
-        return score_tables(self.run, self.records(), self.leads(), reported)
+        notes = retrieval_notes(self.run, self.store, systems(self.profile.method))
+        return score_tables(self.run, self.records(), self.leads(), reported, notes)
 
     def submitted(self, folder: str | Path) -> ScoreTable:
         """Scores of a folder of reconstructions that others made; see `evaluation.submitted` for what it may hold."""

@@ -138,7 +138,9 @@ def test_some_systems_and_estimates_alone_can_be_asked_for(finished):
 def test_leads_are_differences_of_the_scores(finished, records):
     means = {(one.system, one.metric): one.value for one in records}
     leads = {(one.system, one.metric): one for one in finished.leads()}
-    assert {system for system, _ in leads} == {f"brainram-plus over {other}" for other in ("ridge", "brainram-plus-no-ram")}
+    assert {system for system, _ in leads} == {
+        f"brainram-plus over {other}" for other in ("ridge", "brainram-plus-no-ram")
+    }
     for (name, metric), lead in leads.items():
         first, other = name.split(" over ")
         assert lead.value == pytest.approx(means[first, metric] - means[other, metric])

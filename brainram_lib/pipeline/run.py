@@ -16,6 +16,7 @@ from brainram_lib.core.store import Stage
 from brainram_lib.evaluation.submitted import files_of
 from brainram_lib.pipeline.corpus import CorpusFolder, CorpusSource, EmbeddedCorpus, Readouts
 from brainram_lib.pipeline.data import Images, Subject, Targets, check_modality
+from brainram_lib.pipeline.duplicates import NearDuplicates
 from brainram_lib.pipeline.pictures import Generated, NearestNeighbour, NearestTraining, Shuffled
 from brainram_lib.pipeline.prior import Attributions, CrossFitted, Estimates, PriorTraining, RidgeFit
 from brainram_lib.pipeline.ram import (
@@ -98,7 +99,13 @@ class Run:
                 f"the profile '{self.profile.name}' needs a corpus of your own: give corpus_root, a folder in "
                 "clip-retrieval's format (img_emb, text_emb, metadata) with its pictures."
             )
-        return EmbeddedCorpus(made.pairs, self.encoder, made.foreign_share)
+        planted = (("shared", made.planted_test), ("subject1", made.planted_train))
+        copies = tuple((scenes, index) for scenes, count in planted for index in range(count))
+        return EmbeddedCorpus(made.pairs, self.encoder, made.foreign_share, copies)
+
+    @cached_property
+    def duplicates(self) -> NearDuplicates:
+        return NearDuplicates(self.targets("image"), self.corpus)
 
     # --- Stage I
 
@@ -140,7 +147,8 @@ class Run:
         image = together or modality == "image" or settings.candidates is not None
         text = together or modality == "text"
         asking = [self.estimates(m) if asks else None for m, asks in zip(MODALITIES, (image, text), strict=True)]
-        return Retrieved(*asking, self.readouts, settings, BOTH if together else modality)
+        duplicates = self.duplicates if settings.exclude_duplicates else None
+        return Retrieved(*asking, self.readouts, settings, BOTH if together else modality, duplicates)
 
     def fusion(self, modality: str) -> FusionTraining:
         estimates, found = self.estimates(modality), self.neighbours(modality)

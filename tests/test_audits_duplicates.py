@@ -1,0 +1,142 @@
+"""Near-duplicates: a planted corpus is found in full, excluded where that is asked, and counted under tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+from given_stages import MINI, given_images, given_targets
+from test_retrieval_corpus import FakeEncoder
+
+from brainram_lib.core.store import Store
+from brainram_lib.pipeline.corpus import EmbeddedCorpus, Readouts
+from brainram_lib.pipeline.duplicates import NearDuplicates
+from brainram_lib.pipeline.ram import Retrieved
+from brainram_lib.pipeline.run import run_of
+from brainram_lib.pipeline.search import both_excluded
+from brainram_lib.profiles import MINI as PROFILE
+from brainram_lib.profiles import changed
+from brainram_lib.retrieval.corpus import Corpus
+from brainram_lib.retrieval.duplicates import near_duplicates, near_duplicates_reference
+from brainram_lib.retrieval.images import encoded
+from brainram_lib.retrieval.settings import RetrievalSettings
+from brainram_lib.retrieval.writing import CorpusItem, write_corpus
+from brainram_lib.world.corpus import near_duplicate, planted_places
+from brainram_lib.world.scenes import render, scene_of
+
+PLANTED = 20
+PAIRS = 90
+TEST = [("shared", index) for index in range(PLANTED + 3)]
+TRAIN = [("subject1", index) for index in range(PLANTED + 7)]
+COPIES = (*TEST[:PLANTED], *TRAIN[:PLANTED])
+
+
+@dataclass(frozen=True)
+class Asked(Retrieved):
+    """The stimuli's own tokens ask."""
+
+    tokens_that_ask: dict = field(default_factory=dict, compare=False, metadata={"keyed": False})
+
+    def asked(self, store, split):
+        return {"image": self.tokens_that_ask[split][:, None]}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return Store(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def tokens():
+    shown = {"test": TEST, "train": TRAIN}
+    pixels = {split: np.stack([render(scene_of(*one)) for one in names]) for split, names in shown.items()}
+    return pixels, {split: MINI.load().image_tokens(images).numpy() for split, images in pixels.items()}
+
+
+@pytest.fixture(scope="module")
+def duplicates(tokens):
+    betas = {split: np.zeros((len(images), 5), np.float32) for split, images in tokens[0].items()}
+    targets = given_targets(given_images(betas, tokens[0]), tokens[1])
+    return NearDuplicates(targets, EmbeddedCorpus(PAIRS, MINI, planted=COPIES))
+
+
+def test_every_planted_copy_of_both_splits_is_found_and_nothing_else(duplicates, store):
+    places = planted_places(PAIRS, COPIES)
+    result = store.result(duplicates)
+    for split, names in (("test", TEST), ("train", TRAIN)):
+        pairs = {
+            (int(i), names[s])
+            for i, s in zip(*(result.array(f"{split}_{n}") for n in ("item", "stimulus")), strict=True)
+        }
+        assert pairs == {(item, stimulus) for item, stimulus in places.items() if stimulus in names}
+        assert len(pairs) == PLANTED
+    assert duplicates.items(store).tolist() == sorted(places)
+    said = duplicates.said(store, excluded=False)
+    assert "20 items of 20 of the 23 test stimuli, 20 items of 20 of the 27 training stimuli" in said
+    assert "could be retrieved" in said and "were excluded" in duplicates.said(store, excluded=True)
+
+
+def test_excluded_duplicates_are_not_retrieved_and_change_the_key(duplicates, tokens, store):
+    readouts = Readouts(duplicates.corpus, MINI, False, captions=20)
+    how = (None, None, readouts, RetrievalSettings(neighbours=3), "image")
+    as_found = Asked(*how, tokens_that_ask=tokens[1])
+    without = Asked(*how, duplicates, tokens_that_ask=tokens[1])
+    copies = duplicates.items(store)
+    first = as_found.found(store, "test").ids[:PLANTED, 0, 0]
+    assert np.isin(first, copies).mean() > 0.8, "a copy is what the stimulus itself finds first"
+    for split in ("train", "test"):
+        assert not np.isin(without.found(store, split).ids, copies).any()
+    assert as_found.key != without.key
+
+
+def test_keys_of_searches_as_found_are_what_they_were_before_there_was_the_setting():
+    run = run_of(PROFILE, 1, 0)
+    plain = run.neighbours("image")
+    assert "duplicates" not in plain.keyed_fields and "duplicates" not in plain.inputs
+    assert "exclude_duplicates" not in plain.keyed_fields["settings"]
+    other = run_of(changed(PROFILE, retrieval__exclude_duplicates=True), 1, 0).neighbours("image")
+    assert other.duplicates == run.duplicates and other.key != plain.key
+    assert replace(run.corpus, planted=(("shared", 1),)).key != run.corpus.key
+    assert len(run_of(changed(PROFILE, corpus__planted_test=2, corpus__planted_train=3), 1, 0).corpus.planted) == 5
+
+
+def embedded(images):
+    raw = FakeEncoder().pooled_images(images).numpy()
+    return raw / np.linalg.norm(raw, axis=1, keepdims=True)
+
+
+@pytest.fixture
+def small(tmp_path):
+    pictures = [render(scene_of("corpus", index)) for index in range(7)]
+    pictures[2], pictures[5] = near_duplicate("shared", 1), near_duplicate("shared", 2)
+    write_corpus(tmp_path, [CorpusItem(encoded(p), "c", "u") for p in pictures], FakeEncoder(), 64, 4)
+    return Corpus(tmp_path, 64)
+
+
+def test_pairs_are_those_of_the_plain_loop(small):
+    stimuli = np.stack([render(scene_of("shared", index)) for index in range(3)])
+    for layout_at in (0.3, 0.96):
+        found = near_duplicates(small, stimuli, embedded(stimuli), layout_at=layout_at)
+        pairs = list(zip(found.item.tolist(), found.stimulus.tolist(), strict=True))
+        assert pairs == near_duplicates_reference(small, stimuli, embedded(stimuli), layout_at=layout_at)
+    assert pairs == [(2, 1), (5, 2)]
+
+
+def test_what_cannot_be_opened_is_counted_and_wrong_embeddings_are_named(small):
+    stimuli = np.stack([render(scene_of("shared", index)) for index in range(3)])
+    tar = small.layout.tar(1)
+    tar.rename(tar.with_suffix(".away"))
+    found = near_duplicates(small, stimuli, embedded(stimuli))
+    assert found.item.tolist() == [2] and set(found.unread) <= {4, 5, 6} and 5 in found.unread
+    with pytest.raises(ValueError, match="3 stimuli need as many embeddings; 2 were provided"):
+        near_duplicates(small, stimuli, embedded(stimuli)[:2])
+    with pytest.raises(ValueError, match="the stimuli's embeddings are 5 wide and those of the corpus .* 6"):
+        near_duplicates(small, stimuli, embedded(stimuli)[:, :5])
+
+
+def test_what_either_excludes():
+    one, other = np.array([3, 1]), [np.array([2]), np.array([], np.int64)]
+    assert both_excluded(None, None, 2) is None
+    np.testing.assert_array_equal(both_excluded(None, one, 2), one)
+    assert [ids.tolist() for ids in both_excluded(other, one, 2)] == [[1, 2, 3], [1, 3]]
