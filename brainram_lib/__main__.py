@@ -183,6 +183,17 @@ def scores(chosen: Arguments) -> None:
         print("\n".join(table.markdown() if chosen.markdown else table.text() for table in tables), end="")
 
 
+def audit(chosen: Arguments) -> None:
+    """Print what a reviewer asks: near-duplicates, what retrieval contributed, the split, ceilings, brain agreement."""
+    found = _workbench(chosen).audits(chosen.audits or None, images=not chosen.tokens, folds=chosen.folds)
+    if chosen.json:
+        said = {one.name: [asdict(record) for record in one.records] for one in found}
+        print(json.dumps(said, indent=1))
+    else:
+        tables = [table for one in found for table in one.tables]
+        print("\n".join(table.markdown() if chosen.markdown else table.text() for table in tables), end="")
+
+
 def score(chosen: Arguments) -> None:
     """Score a folder of reconstructions that others made, named by nsdId, with the same metrics and intervals."""
     table = _workbench(chosen).submitted(chosen.folder)
@@ -277,6 +288,13 @@ def _parser() -> argparse.ArgumentParser:
     scored = _stage(commands, "score", score)
     scored.add_argument("folder", type=Path, help="images called by their nsdId, or images.npy and nsd_ids.npy")
     scored.add_argument("--markdown", action="store_true", help="print the table as markdown")
+    audited = _stage(commands, "audit", audit)
+    audited.add_argument("audits", nargs="*", metavar="AUDIT", help="duplicates, retrieval, ...; default: all")
+    audited.add_argument("--tokens", action="store_true", help="generate nothing: tokens and images that exist alone")
+    audited.add_argument("--folds", type=int, default=1, choices=range(1, 6), help="held-out parts; default: 1")
+    shown = audited.add_mutually_exclusive_group()
+    shown.add_argument("--json", action="store_true", help="print the records as JSON")
+    shown.add_argument("--markdown", action="store_true", help="print the tables as markdown")
     drawn = _stage(commands, "figures", figures)
     drawn.add_argument("--out", type=Path, metavar="FOLDER", help="default: figures/")
     checked = _stage(commands, "doctor", doctor)

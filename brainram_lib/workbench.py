@@ -22,6 +22,7 @@ from brainram_lib.pipeline.pictures import CHOSEN
 from brainram_lib.pipeline.run import run_of
 from brainram_lib.profiles import Profile, profile_of
 from brainram_lib.systems import system_of, systems
+from brainram_lib.systems.audits import AUDITS, Audit, Subject
 from brainram_lib.systems.scores import (
     leads_of,
     records_of,
@@ -135,6 +136,21 @@ class Workbench(RunArrays):
         """Table 1, the lead image by image, and the token estimates; `reported` adds the papers' rows."""
         notes = retrieval_notes(self.run, self.store, systems(self.profile.method))
         return score_tables(self.run, self.records(), self.leads(), reported, notes)
+
+    def audits(self, names: Sequence[str] | None = None, images: bool = True, folds: int = 1) -> list[Audit]:
+        """What a reviewer asks, by name (`systems.audits.AUDITS`), or all of it.
+
+        `images=False`: nothing is generated; tokens and images that exist are audited. `folds`: how many parts of the
+        stimuli's clusters are held out in turn, each a training of its own.
+
+        Raises:
+            ValueError: an audit that there is not.
+        """
+        chosen = list(AUDITS) if names is None else list(names)
+        if unknown := [name for name in chosen if name not in AUDITS]:
+            raise ValueError(f"'audit' must be one of {', '.join(AUDITS)}. '{unknown[0]}' was provided.")
+        subject = Subject(self.run, self.store, images, folds)
+        return [AUDITS[name](subject) for name in chosen]
 
     def submitted(self, folder: str | Path) -> ScoreTable:
         """Scores of a folder of reconstructions that others made; see `evaluation.submitted` for what it may hold."""

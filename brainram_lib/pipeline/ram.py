@@ -48,6 +48,8 @@ class Retrieved(Stage):
     settings: RetrievalSettings
     modality: str
     duplicates: NearDuplicates | None = field(default=None, metadata={"keyed": False})
+    # which have neighbours; controls that no fusion is trained on have those of the test stimuli alone
+    splits: ClassVar[tuple[str, ...]] = SPLITS
 
     @property
     def name(self) -> str:
@@ -62,7 +64,7 @@ class Retrieved(Stage):
         """Search for both splits."""
         search = self.search(store)
         whitening = None if self.image is None else self.image.prior.load(store).whitening
-        for split in SPLITS:
+        for split in self.splits:
             asked = self.asked(store, split), whitening, self.excluded(store, split)
             search.write(folder, split, self.modality, *asked)
 
@@ -102,7 +104,7 @@ class Retrieved(Stage):
         from brainram_lib.pipeline.tokens import CorpusTokens
 
         cache = corpus_tokens(self.corpus, self.readouts.encoder, store)
-        ids = np.unique(np.concatenate([self.found(store, split).ids.ravel() for split in SPLITS]))
+        ids = np.unique(np.concatenate([self.found(store, split).ids.ravel() for split in self.splits]))
         return CorpusTokens.of(cache, ids, prior.targets.modality, prior.load(store).whitening)
 
 

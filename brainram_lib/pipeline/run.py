@@ -14,6 +14,7 @@ from brainram_lib.core.marks import content_mark, file_mark
 from brainram_lib.core.modalities import MODALITIES
 from brainram_lib.core.store import Stage
 from brainram_lib.evaluation.submitted import files_of
+from brainram_lib.pipeline.controls import TrainingCorpus
 from brainram_lib.pipeline.corpus import CorpusFolder, CorpusSource, EmbeddedCorpus, Readouts
 from brainram_lib.pipeline.data import Images, Subject, Targets, check_modality
 from brainram_lib.pipeline.duplicates import NearDuplicates
@@ -106,6 +107,10 @@ class Run:
     @cached_property
     def duplicates(self) -> NearDuplicates:
         return NearDuplicates(self.targets("image"), self.corpus)
+
+    @cached_property
+    def training_corpus(self) -> TrainingCorpus:
+        return TrainingCorpus(self.images, (self._mark(STIMULI), self._mark(CAPTIONS)), self.encoder)
 
     # --- Stage I
 
