@@ -185,7 +185,8 @@ def scores(chosen: Arguments) -> None:
 
 def audit(chosen: Arguments) -> None:
     """Print what a reviewer asks: near-duplicates, what retrieval contributed, the split, ceilings, brain agreement."""
-    found = _workbench(chosen).audits(chosen.audits or None, images=not chosen.tokens, folds=chosen.folds)
+    how = {"images": not chosen.tokens, "folds": chosen.folds, "held_out": chosen.held_out}
+    found = _workbench(chosen).audits(chosen.audits or None, **how)
     if chosen.json:
         said = {one.name: [asdict(record) for record in one.records] for one in found}
         print(json.dumps(said, indent=1))
@@ -292,6 +293,10 @@ def _parser() -> argparse.ArgumentParser:
     audited.add_argument("audits", nargs="*", metavar="AUDIT", help="duplicates, retrieval, ...; default: all")
     audited.add_argument("--tokens", action="store_true", help="generate nothing: tokens and images that exist alone")
     audited.add_argument("--folds", type=int, default=1, choices=range(1, 6), help="held-out parts; default: 1")
+    audited.add_argument(
+        "--held-out", nargs="+", default=["ridge"], choices=SystemNames(), metavar="SYSTEM",
+        help="systems that are trained again without clusters of stimuli; default: ridge",
+    )  # fmt: skip
     shown = audited.add_mutually_exclusive_group()
     shown.add_argument("--json", action="store_true", help="print the records as JSON")
     shown.add_argument("--markdown", action="store_true", help="print the tables as markdown")

@@ -32,10 +32,14 @@ class SplitSettings(Settings):
     Attributes:
         validation: training images that nothing is fitted on, spread over the nsdIds.
         images: training and test images used, the first by nsdId; None: all of them.
+        clusters: k-means clusters of the stimuli of which a fifth is held out of training; None: none is.
+        held_out: which fifth.
     """
 
     validation: int = number(300, low=1)
     images: tuple[int, int] | None = number(None, low=1)
+    clusters: int | None = number(None, low=2)
+    held_out: int = number(0, low=0, high=4)
 
 
 @dataclass(frozen=True)

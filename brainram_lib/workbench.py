@@ -137,11 +137,17 @@ class Workbench(RunArrays):
         notes = retrieval_notes(self.run, self.store, systems(self.profile.method))
         return score_tables(self.run, self.records(), self.leads(), reported, notes)
 
-    def audits(self, names: Sequence[str] | None = None, images: bool = True, folds: int = 1) -> list[Audit]:
+    def audits(
+        self,
+        names: Sequence[str] | None = None,
+        images: bool = True,
+        folds: int = 1,
+        held_out: Sequence[str] = ("ridge",),
+    ) -> list[Audit]:
         """What a reviewer asks, by name (`systems.audits.AUDITS`), or all of it.
 
         `images=False`: nothing is generated; tokens and images that exist are audited. `folds`: how many parts of the
-        stimuli's clusters are held out in turn, each a training of its own.
+        stimuli's clusters are held out in turn, each a training of its own of the systems `held_out`.
 
         Raises:
             ValueError: an audit that there is not.
@@ -149,7 +155,7 @@ class Workbench(RunArrays):
         chosen = list(AUDITS) if names is None else list(names)
         if unknown := [name for name in chosen if name not in AUDITS]:
             raise ValueError(f"'audit' must be one of {', '.join(AUDITS)}. '{unknown[0]}' was provided.")
-        subject = Subject(self.run, self.store, images, folds)
+        subject = Subject(self.run, self.store, images, folds, tuple(held_out))
         return [AUDITS[name](subject) for name in chosen]
 
     def submitted(self, folder: str | Path) -> ScoreTable:

@@ -147,3 +147,17 @@ def test_the_command_prints_tables_and_records(workbench, monkeypatch, capsys):
     assert "| Test stimuli |" in capsys.readouterr().out
     assert main(["audit", "dreams"]) == 1
     assert "'audit' must be one of duplicates, retrieval" in capsys.readouterr().err
+
+
+def test_the_split_stands_beside_what_needs_no_brain_and_held_out_clusters(workbench):
+    found = audit(workbench, "split")
+    titles = [table.title for table in found.tables]
+    assert titles[0].startswith("What the output space gives without a brain, subject 1")
+    assert "training span 29 of" in found.tables[0].text()
+    assert sum("The cluster beside the image" in title for title in titles) == 2, "30 images have no 40 clusters"
+    held = next(table for table in found.tables if table.title.startswith("Held-out clusters, k = 5"))
+    assert "Ridge: held-out clusters" in held.sections[0].cells.index and not held.sections[0].best.any(axis=None)
+    values = {(one.system, one.metric): one for one in found.records}
+    assert values["ridge outside", "image_mse"].n + values["ridge inside", "image_mse"].n == 10
+    ceiling = values["ceiling", "cluster_named"]
+    assert ceiling.value == 1 and values["chance", "cluster_named"].value < 0.5

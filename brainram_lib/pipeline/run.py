@@ -14,6 +14,7 @@ from brainram_lib.core.marks import content_mark, file_mark
 from brainram_lib.core.modalities import MODALITIES
 from brainram_lib.core.store import Stage
 from brainram_lib.evaluation.submitted import files_of
+from brainram_lib.pipeline.clusters import HeldOut, StimulusClusters, SubsetTargets
 from brainram_lib.pipeline.controls import TrainingCorpus
 from brainram_lib.pipeline.corpus import CorpusFolder, CorpusSource, EmbeddedCorpus, Readouts
 from brainram_lib.pipeline.data import Images, Subject, Targets, check_modality
@@ -71,11 +72,29 @@ class Run:
 
     @cached_property
     def images(self) -> Images:
+        split = self.profile.split
+        if split.clusters is None:
+            return self.all_images
+        return HeldOut(self.betas, split.images, self.clusters(split.clusters), split.held_out)
+
+    @cached_property
+    def all_images(self) -> Images:
+        """With the clusters that the profile holds out of training."""
         return Images(self.betas, self.profile.split.images)
+
+    def clusters(self, count: int) -> StimulusClusters:
+        return StimulusClusters(self._all_targets("image"), count)
 
     def targets(self, modality: str) -> Targets:
         check_modality(modality)
-        return Targets(self.images, self._mark(STIMULI if modality == "image" else CAPTIONS), self.encoder, modality)
+        whole = self._all_targets(modality)
+        if self.profile.split.clusters is None:
+            return whole
+        return SubsetTargets(self.images, whole.mark, self.encoder, modality, whole)
+
+    def _all_targets(self, modality: str) -> Targets:
+        mark = self._mark(STIMULI if modality == "image" else CAPTIONS)
+        return Targets(self.all_images, mark, self.encoder, modality)
 
     @cached_property
     def encoder(self) -> EncoderWeights:

@@ -3,7 +3,8 @@
 from brainram_lib.systems.audits.common import Audit, Subject
 from brainram_lib.systems.audits.duplicates import duplicates
 from brainram_lib.systems.audits.retrieval import retrieval
+from brainram_lib.systems.audits.split import split
 
-AUDITS = {"duplicates": duplicates, "retrieval": retrieval}
+AUDITS = {"duplicates": duplicates, "retrieval": retrieval, "split": split}
 
 __all__ = ["AUDITS", "Audit", "Subject"]

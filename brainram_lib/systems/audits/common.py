@@ -25,12 +25,14 @@ class Subject:
         run: whose stages. store: where their results are.
         images: whether images are generated where they are missing; without, tokens and existing images are audited.
         folds: how many of the five parts of the clusters are held out in turn.
+        systems: those that are trained again without them.
     """
 
     run: Run
     store: Store
     images: bool = True
     folds: int = 1
+    systems: tuple[str, ...] = ("ridge",)
 
     @property
     def of(self) -> dict[str, int]:
