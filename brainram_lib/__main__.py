@@ -193,6 +193,8 @@ def audit(chosen: Arguments) -> None:
     else:
         tables = [table for one in found for table in one.tables]
         print("\n".join(table.markdown() if chosen.markdown else table.text() for table in tables), end="")
+    for sentence in (said for one in found for said in one.skipped):
+        print(f"Not audited. {sentence}", file=sys.stderr)
 
 
 def score(chosen: Arguments) -> None:

@@ -13,6 +13,7 @@ from brainram_lib.evaluation.tables import EMBEDDED
 from brainram_lib.pipeline.controls import Fewer, FromTraining, Handed, Oracle, OtherBrain
 from brainram_lib.pipeline.nearest import derangement
 from brainram_lib.pipeline.ram import Refined, Retrieved
+from brainram_lib.pipeline.trials import NoTrials, Trials, decoded
 from brainram_lib.profiles import MINI, changed
 from brainram_lib.systems.audits.retrieval import AS_FOUND, ORACLE, generated_with, own_picture, variants
 from brainram_lib.systems.system import system_of
@@ -161,3 +162,32 @@ def test_the_split_stands_beside_what_needs_no_brain_and_held_out_clusters(workb
     assert values["ridge outside", "image_mse"].n + values["ridge inside", "image_mse"].n == 10
     ceiling = values["ceiling", "cluster_named"]
     assert ceiling.value == 1 and values["chance", "cluster_named"].value < 0.5
+
+
+def test_shares_of_the_ceiling_and_fewer_repetitions(workbench):
+    found = audit(workbench, "ceiling")
+    shares = {(one.system, one.metric): one.value for one in found.records if one.metric.endswith("_share")}
+    assert 0 < shares["ridge", "image_mse_share"] < 1
+    assert not {"shuffled", "ceiling"} & {system for system, _ in shares}
+    values = {(one.system, one.metric): one.value for one in found.records}
+    signal = [values[f"ridge {count}", "signal"] for count in (1, 2, 3)]
+    assert signal == sorted(signal) and 0 < signal[0] < signal[2] < 1
+    assert found.skipped == []
+
+
+def test_three_repetitions_are_the_prepared_betas_and_give_the_saved_estimates(workbench):
+    run, store = workbench.run, workbench.store
+    trials = Trials(run.images)
+    rows = trials.rows(store)
+    betas = np.array(store.result(trials).array("test")).mean(1)
+    np.testing.assert_allclose(betas, workbench.betas()["test"][rows], atol=1e-4)
+    ridge = decoded(run.ridge("image"), store, workbench.betas()["test"])
+    np.testing.assert_allclose(ridge[:, 0], workbench.ridge("image"), atol=1e-6)
+    drawn = decoded(run.estimates("image"), store, workbench.betas()["test"])
+    np.testing.assert_array_equal(drawn.astype(np.float16), workbench.estimates("image", "test"))
+
+
+def test_betas_that_do_not_compare_with_single_trials_are_skipped_and_named(workbench):
+    other = Workbench(changed(TINY, data__normalisation="none"), runs=workbench.store.root, world=WORLD)
+    with pytest.raises(NoTrials, match="this profile's betas are 'none': they do not compare"):
+        Trials(other.run.images).make(workbench.store.root, workbench.store)

@@ -32,6 +32,7 @@ from brainram_lib.pipeline.ram import (
 from brainram_lib.pipeline.scores import PROBE, EstimateScores, ImageScores
 from brainram_lib.pipeline.source import BETAS, CAPTIONS, STIMULI, EmbeddedWorld, NsdFiles, Source
 from brainram_lib.pipeline.submitted import SubmittedScores
+from brainram_lib.pipeline.trials import Trials, TrialScores
 from brainram_lib.pipeline.weights import EncoderWeights, GeneratorWeights, PriorWeights
 from brainram_lib.profiles import Profile, with_method
 from brainram_lib.stage2.settings import EVIDENCE_FUSIONS
@@ -223,6 +224,9 @@ class Run:
     def estimate_scores(self, tokens: Mapping[str, Stage], shuffled: int | None = None) -> EstimateScores:
         goals = [self.targets(modality) for modality in MODALITIES]
         return EstimateScores(tokens["image"], tokens["text"], *goals, shuffled=shuffled)
+
+    def trial_scores(self, image: Stage, text: Stage) -> TrialScores:
+        return TrialScores(image, text, Trials(self.images))
 
     def _mark(self, what: str) -> str:
         if what not in self._marks:

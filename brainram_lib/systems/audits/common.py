@@ -52,12 +52,14 @@ class Audit:
     Attributes:
         name: as the command line calls it.
         tables, records: in the order in which they were added.
+        skipped: what could not be audited, and why.
     """
 
     name: str
     subject: Subject
     tables: list[ScoreTable] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
 
     def add_scores(
         self,
