@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from brainram_lib.__main__ import main
+from brainram_lib.audits.encoding import Encoding, pattern_correlation
 from brainram_lib.core.modalities import MODALITIES
 from brainram_lib.evaluation.tables import EMBEDDED
 from brainram_lib.pipeline.controls import Fewer, FromTraining, Handed, Oracle, OtherBrain
+from brainram_lib.pipeline.encoding import BrainAgreement
 from brainram_lib.pipeline.nearest import derangement
 from brainram_lib.pipeline.ram import Refined, Retrieved
 from brainram_lib.pipeline.trials import NoTrials, Trials, decoded
@@ -191,3 +193,30 @@ def test_betas_that_do_not_compare_with_single_trials_are_skipped_and_named(work
     other = Workbench(changed(TINY, data__normalisation="none"), runs=workbench.store.root, world=WORLD)
     with pytest.raises(NoTrials, match="this profile's betas are 'none': they do not compare"):
         Trials(other.run.images).make(workbench.store.root, workbench.store)
+
+
+def test_brain_agreement_stands_between_truth_and_other_brains(workbench):
+    found = audit(workbench, "brain")
+    own, agreement, *_ = found.tables
+    assert list(own.sections[0].cells.index) == [
+        "Encoding model, r of voxels over test images",
+        "Noise ceiling of the betas, as r",
+    ]
+    rows = list(agreement.sections[0].cells.index)
+    assert rows[:2] == ["Nearest neighbour (its image)", "Nearest training image"]
+    assert rows[2:] == ["Stimuli themselves (truth)", "Stimuli of other brains (shuffled)"]
+    values = {(one.system, one.metric): one.value for one in found.records}
+    assert values["stimuli", "brain_all"] > values["stimuli-of-others", "brain_all"]
+
+
+def test_the_model_that_judges_is_fitted_without_the_test_images(workbench):
+    run, store = workbench.run, workbench.store
+    model = run.encoding_model
+    features = model.features(store, workbench.targets("image", "train"))
+    fitted = Encoding.fit(features, workbench.betas()["train"])
+    np.testing.assert_allclose(model.load(store).weights, fitted.weights, atol=1e-6)
+    same = BrainAgreement(model, None)
+    predicted = fitted.predict(model.features(store, workbench.targets("image", "test")))
+    every = {"all": np.ones(predicted.shape[1], bool)}
+    expected = pattern_correlation(predicted, workbench.betas()["test"], workbench.betas()["train"].mean(0), every)
+    np.testing.assert_allclose(store.result(same).json("values")["all"], expected["all"], atol=1e-4)

@@ -19,6 +19,7 @@ from brainram_lib.pipeline.controls import TrainingCorpus
 from brainram_lib.pipeline.corpus import CorpusFolder, CorpusSource, EmbeddedCorpus, Readouts
 from brainram_lib.pipeline.data import Images, Subject, Targets, check_modality
 from brainram_lib.pipeline.duplicates import NearDuplicates
+from brainram_lib.pipeline.encoding import EncodingModel
 from brainram_lib.pipeline.pictures import Generated, NearestNeighbour, NearestTraining, Shuffled
 from brainram_lib.pipeline.prior import Attributions, CrossFitted, Estimates, PriorTraining, RidgeFit
 from brainram_lib.pipeline.ram import (
@@ -224,6 +225,10 @@ class Run:
     def estimate_scores(self, tokens: Mapping[str, Stage], shuffled: int | None = None) -> EstimateScores:
         goals = [self.targets(modality) for modality in MODALITIES]
         return EstimateScores(tokens["image"], tokens["text"], *goals, shuffled=shuffled)
+
+    @cached_property
+    def encoding_model(self) -> EncodingModel:
+        return EncodingModel(self.targets("image"))
 
     def trial_scores(self, image: Stage, text: Stage) -> TrialScores:
         return TrialScores(image, text, Trials(self.images))
