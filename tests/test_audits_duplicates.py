@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from given_stages import MINI, given_images, given_targets
 from test_retrieval_corpus import FakeEncoder
 
 from brainram_lib.core.store import Store
-from brainram_lib.pipeline.corpus import EmbeddedCorpus, Readouts
+from brainram_lib.pipeline.corpus import CorpusFolder, EmbeddedCorpus, Readouts
 from brainram_lib.pipeline.duplicates import NearDuplicates
 from brainram_lib.pipeline.ram import Retrieved
 from brainram_lib.pipeline.run import run_of
@@ -90,6 +91,15 @@ def test_excluded_duplicates_are_not_retrieved_and_change_the_key(duplicates, to
     assert as_found.key != without.key
 
 
+def test_a_corpus_without_image_embeddings_is_not_audited_and_says_so(tokens, duplicates, tmp_path):
+    root = tmp_path / "corpus"
+    write_corpus(root, [CorpusItem(encoded(tokens[0]["test"][0]), "c", "u")], FakeEncoder(), 64, 4)
+    shutil.rmtree(root / "img_emb")
+    stage, store = replace(duplicates, corpus=CorpusFolder(root, MINI)), Store(tmp_path / "runs")
+    assert stage.items(store).size == 0
+    assert "not looked for, it has no image embeddings" in stage.said(store, excluded=False)
+
+
 def test_keys_of_searches_as_found_are_what_they_were_before_there_was_the_setting():
     run = run_of(PROFILE, 1, 0)
     plain = run.neighbours("image")
@@ -116,7 +126,7 @@ def small(tmp_path):
 
 def test_pairs_are_those_of_the_plain_loop(small):
     stimuli = np.stack([render(scene_of("shared", index)) for index in range(3)])
-    for layout_at in (0.3, 0.96):
+    for layout_at in (0.3, 0.97):
         found = near_duplicates(small, stimuli, embedded(stimuli), layout_at=layout_at)
         pairs = list(zip(found.item.tolist(), found.stimulus.tolist(), strict=True))
         assert pairs == near_duplicates_reference(small, stimuli, embedded(stimuli), layout_at=layout_at)

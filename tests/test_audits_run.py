@@ -212,11 +212,11 @@ def test_brain_agreement_stands_between_truth_and_other_brains(workbench):
 def test_the_model_that_judges_is_fitted_without_the_test_images(workbench):
     run, store = workbench.run, workbench.store
     model = run.encoding_model
-    features = model.features(store, workbench.targets("image", "train"))
+    features = model.features(workbench.targets("image", "train"))
     fitted = Encoding.fit(features, workbench.betas()["train"])
     np.testing.assert_allclose(model.load(store).weights, fitted.weights, atol=1e-6)
     same = BrainAgreement(model, None)
-    predicted = fitted.predict(model.features(store, workbench.targets("image", "test")))
+    predicted = fitted.predict(model.features(workbench.targets("image", "test")))
     every = {"all": np.ones(predicted.shape[1], bool)}
     expected = pattern_correlation(predicted, workbench.betas()["test"], workbench.betas()["train"].mean(0), every)
     np.testing.assert_allclose(store.result(same).json("values")["all"], expected["all"], atol=1e-4)

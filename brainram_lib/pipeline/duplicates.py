@@ -43,7 +43,7 @@ class NearDuplicates(Stage):
         counts: dict[str, Any] = {"items": len(corpus), "audited": "image" in corpus.modalities}
         for split in SPLITS:
             stimuli = self.targets.images.stimuli(store, split)
-            embeddings = image_query(np.asarray(store.result(self.targets).array(split), np.float32))
+            embeddings = image_query(store.result(self.targets).array(split))
             pairs = {name: np.zeros(0, kind) for name, kind in _COLUMNS.items()}
             unread = 0
             if counts["audited"]:

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float32
 from brainram_lib.core.files import write_array, write_json
 from brainram_lib.core.store import Stage, Store
 from brainram_lib.nsd.prepared import PreparedSubject
-from brainram_lib.pipeline.data import SPLITS, Targets
+from brainram_lib.pipeline.data import ENCODE_CHUNK, SPLITS, Targets
 from brainram_lib.pipeline.nearest import derangement
 from brainram_lib.pipeline.pictures import CHOSEN
 
@@ -52,7 +52,7 @@ class EncodingModel(Stage):
         from brainram_lib.audits.encoding import Encoding, own_correlation, voxel_correlation
 
         betas = self.targets.images.betas(store)
-        train, test = (self.features(store, store.result(self.targets).array(split)) for split in SPLITS)
+        train, test = (self.features(store.result(self.targets).array(split)) for split in SPLITS)
         fitted = Encoding.fit(train, betas["train"])
         for name, values in vars(fitted).items():
             write_array(folder / f"{name}.npy", values)
@@ -61,11 +61,14 @@ class EncodingModel(Stage):
         write_array(folder / "r.npy", voxel_correlation(predicted, betas["test"]))
         write_json(folder / "own.json", own_correlation(predicted, betas["test"], self.regions(store)))
 
-    def features(self, store: Store, tokens: np.ndarray) -> Float32[np.ndarray, "n features"]:
-        """Of image tokens; one global token and a grid that is no finer than the patches."""
+    def features(self, tokens: np.ndarray) -> Float32[np.ndarray, "n features"]:
+        """Of image tokens, a chunk at a time: all of them do not fit into memory."""
         from brainram_lib.audits.encoding import picture_features
 
-        return picture_features(np.asarray(tokens), self.cells)
+        starts = range(0, len(tokens), ENCODE_CHUNK)
+        return np.concatenate(
+            [picture_features(np.asarray(tokens[at : at + ENCODE_CHUNK]), self.cells) for at in starts]
+        )
 
     def regions(self, store: Store) -> Mapping[str, Bool[np.ndarray, " voxels"]]:
         """Of the subject."""
@@ -104,7 +107,7 @@ class BrainAgreement(Stage):
         else:
             shown = np.array(store.result(self.made).array(CHOSEN))
             tokens = targets.encoder.load().image_tokens(shown).numpy()
-        predicted = model.predict(self.model.features(store, tokens))
+        predicted = model.predict(self.model.features(tokens))
         if self.shuffled is not None:
             predicted = predicted[derangement(len(predicted), self.shuffled)]
         measured = targets.images.betas(store)["test"]

@@ -8,7 +8,7 @@ and distance <= 12 find 91 % of the copies and flag 1 % of the test images wrong
 
 `near_duplicates` goes through a whole corpus and asks for more: a cosine of .70 only chooses what is looked at, and the
 correlation of coloured miniatures decides, the stimulus's cropped a little where that fits better. 200 planted copies
-correlate by .976 and more, 180,000 other pairs by .944 and less: at .96 all are found and none is flagged wrongly.
+correlate by .976 and more, 5.2 million other pairs by .962 and less: at .97 all are found and none is flagged wrongly.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from brainram_lib.core.settings import Settings, number
 
 # A near-duplicate of a stimulus reaches both: what decides is the layout, the cosine spares opening every picture.
-COSINE_AT, LAYOUT_AT = 0.70, 0.96
+COSINE_AT, LAYOUT_AT = 0.70, 0.97
 
 
 @dataclass(frozen=True)

@@ -114,5 +114,6 @@ def _kinds(real: np.ndarray, made: np.ndarray, labels: np.ndarray, centres: np.n
 
 
 def _mean_tokens(tokens: np.ndarray) -> np.ndarray:
-    tokens = np.asarray(tokens, np.float32)
-    return tokens.mean(1) if tokens.ndim == 4 else tokens
+    if tokens.ndim == 3:
+        return np.asarray(tokens, np.float32)
+    return np.stack([np.asarray(samples, np.float32).mean(0) for samples in tokens])
