@@ -18,12 +18,10 @@ from brainram_lib.pipeline.run import run_of
 from brainram_lib.pipeline.search import both_excluded
 from brainram_lib.profiles import MINI as PROFILE
 from brainram_lib.profiles import changed
-from brainram_lib.retrieval.corpus import Corpus
-from brainram_lib.retrieval.duplicates import near_duplicates, near_duplicates_reference
 from brainram_lib.retrieval.images import encoded
 from brainram_lib.retrieval.settings import RetrievalSettings
 from brainram_lib.retrieval.writing import CorpusItem, write_corpus
-from brainram_lib.world.corpus import near_duplicate, planted_places
+from brainram_lib.world.corpus import planted_places
 from brainram_lib.world.scenes import render, scene_of
 
 PLANTED = 20
@@ -109,40 +107,6 @@ def test_keys_of_searches_as_found_are_what_they_were_before_there_was_the_setti
     assert other.duplicates == run.duplicates and other.key != plain.key
     assert replace(run.corpus, planted=(("shared", 1),)).key != run.corpus.key
     assert len(run_of(changed(PROFILE, corpus__planted_test=2, corpus__planted_train=3), 1, 0).corpus.planted) == 5
-
-
-def embedded(images):
-    raw = FakeEncoder().pooled_images(images).numpy()
-    return raw / np.linalg.norm(raw, axis=1, keepdims=True)
-
-
-@pytest.fixture
-def small(tmp_path):
-    pictures = [render(scene_of("corpus", index)) for index in range(7)]
-    pictures[2], pictures[5] = near_duplicate("shared", 1), near_duplicate("shared", 2)
-    write_corpus(tmp_path, [CorpusItem(encoded(p), "c", "u") for p in pictures], FakeEncoder(), 64, 4)
-    return Corpus(tmp_path, 64)
-
-
-def test_pairs_are_those_of_the_plain_loop(small):
-    stimuli = np.stack([render(scene_of("shared", index)) for index in range(3)])
-    for layout_at in (0.3, 0.97):
-        found = near_duplicates(small, stimuli, embedded(stimuli), layout_at=layout_at)
-        pairs = list(zip(found.item.tolist(), found.stimulus.tolist(), strict=True))
-        assert pairs == near_duplicates_reference(small, stimuli, embedded(stimuli), layout_at=layout_at)
-    assert pairs == [(2, 1), (5, 2)]
-
-
-def test_what_cannot_be_opened_is_counted_and_wrong_embeddings_are_named(small):
-    stimuli = np.stack([render(scene_of("shared", index)) for index in range(3)])
-    tar = small.layout.tar(1)
-    tar.rename(tar.with_suffix(".away"))
-    found = near_duplicates(small, stimuli, embedded(stimuli))
-    assert found.item.tolist() == [2] and set(found.unread) <= {4, 5, 6} and 5 in found.unread
-    with pytest.raises(ValueError, match="3 stimuli need as many embeddings; 2 were provided"):
-        near_duplicates(small, stimuli, embedded(stimuli)[:2])
-    with pytest.raises(ValueError, match="the stimuli's embeddings are 5 wide and those of the corpus .* 6"):
-        near_duplicates(small, stimuli, embedded(stimuli)[:, :5])
 
 
 def test_what_either_excludes():

@@ -20,8 +20,8 @@ from brainram_lib.retrieval.settings import COSINE_AT, LAYOUT_AT
 class NearDuplicates(Stage):
     """Corpus items that are near-duplicates of a subject's test or training stimuli.
 
-    `<split>_item.npy`, `<split>_stimulus.npy`, `<split>_cosine.npy`, `<split>_layout.npy`: one entry a pair, the
-    stimulus a row of the split. `counts.json` has the numbers that tables print.
+    `<split>_item.npy`, `<split>_stimulus.npy`, `<split>_cosine.npy`, `<split>_layout.npy`, `<split>_distance.npy`: one
+    entry a pair, the stimulus a row of the split. `counts.json` has the numbers that tables print.
 
     Attributes:
         targets: image tokens, whose token 0 is the stimulus's global embedding.
@@ -77,4 +77,4 @@ class NearDuplicates(Stage):
         )
 
 
-_COLUMNS = {"item": np.int64, "stimulus": np.int64, "cosine": np.float32, "layout": np.float32}
+_COLUMNS = {"item": np.int64, "stimulus": np.int64, "cosine": np.float32, "layout": np.float32, "distance": np.uint8}
