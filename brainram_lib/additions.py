@@ -7,10 +7,12 @@ on the embedded world, stands in docs/results.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 BRAINRAM, PLUS = "brainram", "brainram-plus"
 METHODS = (BRAINRAM, PLUS)
+# Sources of data (`pipeline.source`).
+EMBEDDED, NSD = "embedded-world", "nsd"
 
 
 @dataclass(frozen=True)
@@ -19,11 +21,18 @@ class Addition:
 
     Attributes:
         reason: why, in a sentence.
-        settings: path of a setting -> its value with the addition; as printed it has the profile's.
+        everywhere: path of a setting -> its value with the addition; as printed it has the profile's.
+        sized: the same for settings that go with the size of the data, by the profile's source. Those of 'nsd' have not
+            been measured: they are those of the embedded world, scaled.
     """
 
     reason: str
-    settings: Mapping[str, object]
+    everywhere: Mapping[str, object]
+    sized: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+
+    def settings(self, source: str) -> dict[str, object]:
+        """What it changes in a profile of this source."""
+        return {**self.everywhere, **self.sized.get(source, {})}
 
 
 ADDITIONS: dict[str, Addition] = {
@@ -39,20 +48,32 @@ ADDITIONS: dict[str, Addition] = {
             "stage1__process": "residual",
             "stage1__projector__linear_path": True,
             "stage1__network__kind": "transformer",
-            "stage1__network__width": 192,
-            "stage1__network__depth": 4,
-            "stage1__network__heads": 6,
-            "stage1__projector__dropout": 0.3,
-            "stage1__projector__voxel_dropout": 0.3,
-            "stage1__epochs": 1,
-            "stage1__batch": 16,
-            "stage1__peak_rate": 3e-4,
+        },
+        {
+            EMBEDDED: {
+                "stage1__network__width": 192,
+                "stage1__network__depth": 4,
+                "stage1__network__heads": 6,
+                "stage1__projector__dropout": 0.3,
+                "stage1__projector__voxel_dropout": 0.3,
+                "stage1__epochs": 1,
+                "stage1__batch": 16,
+                "stage1__peak_rate": 3e-4,
+            },
+            NSD: {
+                "stage1__network__width": 768,
+                "stage1__network__depth": 6,
+                "stage1__epochs": 60,
+                "stage1__batch": 8,
+                "stage1__peak_rate": 3e-4,
+            },
         },
     ),
     "free-rows": Addition(
         "images and captions of the corpus need no betas to teach a prior what token sets look like: three quarters of "
         "a batch are such rows with simulated conditions, and the network begins with what it learned from them before",
-        {"stage1__free_share": 0.75, "stage1__start": "world/assets/mini_prior"},
+        {"stage1__free_share": 0.75},
+        {EMBEDDED: {"stage1__start": "world/assets/mini_prior"}, NSD: {"stage1__free_items": 100_000}},
     ),
     "contrast-on-a-head": Addition(
         "a contrastive term on the estimates themselves pushes them beyond the truth; on a head behind the projector "
@@ -74,14 +95,15 @@ ADDITIONS: dict[str, Addition] = {
         "what speaks for it, and some are random in training, so that weights learn trust",
         {
             "stage2__fusion": "choosing-ram",
-            "stage2__epochs": 8,
-            "stage2__batch": 64,
             "stage2__gamma": 0.1,
             "stage2__temperature": 0.1,
-            "stage2__rate": 1e-3,
             "stage2__schedule": "one-cycle",
             "stage2__dropout": 0.1,
             "stage2__random_share": 0.25,
+        },
+        {
+            EMBEDDED: {"stage2__epochs": 8, "stage2__batch": 64, "stage2__rate": 1e-3},
+            NSD: {"stage2__epochs": 30, "stage2__batch": 64, "stage2__width": 256},
         },
     ),
     "joint-search": Addition(

@@ -147,7 +147,7 @@ def with_method(profile: Profile, method: str, without: Sequence[str] = ()) -> P
     printed, changes = _PRINTED[profile.source], {"method": method}
     for name, addition in ADDITIONS.items():
         on = method == PLUS and name not in without
-        for path, added in addition.settings.items():
+        for path, added in addition.settings(profile.source).items():
             plain = _at(printed, path)
             if _at(profile, path) == (plain if on else added):
                 changes[path] = added if on else plain

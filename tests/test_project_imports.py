@@ -17,7 +17,6 @@ LAYERS = (
     ("view", "systems"),
     ("pipeline",),
     ("profiles", "audits"),
-    ("additions",),
     ("evaluation", "generation", "attribution"),
     ("stage2",),
     ("retrieval",),
@@ -26,6 +25,7 @@ LAYERS = (
     ("world",),
     ("nsd",),
     ("core",),
+    ("additions",),
 )
 LAYER = {package: len(LAYERS) - depth for depth, packages in enumerate(LAYERS) for package in packages}
 # The simulated world writes its corpus in the format that `retrieval` owns.

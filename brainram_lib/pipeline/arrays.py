@@ -11,6 +11,7 @@ from jaxtyping import Float, Int, UInt8
 from brainram_lib.core.store import Store
 from brainram_lib.nsd.layout import NsdLayout
 from brainram_lib.nsd.prepared import PreparedSubject
+from brainram_lib.pipeline.calibration import denoising_path
 from brainram_lib.pipeline.corpus import corpus_tokens
 from brainram_lib.pipeline.pictures import generator_of
 from brainram_lib.pipeline.run import Run
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from brainram_lib.retrieval.corpus import Corpus
     from brainram_lib.retrieval.index import Neighbours
     from brainram_lib.retrieval.tokens import TokenCache
+    from brainram_lib.stage1.calibration import LevelError, SampleReport
     from brainram_lib.stage1.prior import Prior
     from brainram_lib.stage2.interface import Fusion
 
@@ -113,6 +115,17 @@ class RunArrays:
     def estimates(self, modality: str, split: str) -> Tokens:
         """S samples p of the prior for every stimulus."""
         return self.store.result(self.run.estimates(modality)).array(split)
+
+    def calibration(self, modality: str) -> tuple[list[LevelError], SampleReport]:
+        """The prior's errors at each level of noise, and what its samples are, on validation images."""
+        stage = self.run.calibration(modality)
+        return stage.levels(self.store), stage.report(self.store)
+
+    def denoising_path(
+        self, modality: str, stimulus: int, seed: int = 0, steps: int = 12
+    ) -> Float[np.ndarray, "estimates tokens width"]:
+        """Every estimate of x_0 on the way of one sample of a test stimulus; the last is the sample itself."""
+        return denoising_path(self.store, self.run.prior(modality), stimulus, seed, steps)
 
     def refined(self, modality: str) -> Tokens:
         """The refined estimates p + q of the test stimuli."""

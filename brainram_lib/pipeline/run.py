@@ -14,6 +14,7 @@ from brainram_lib.core.marks import content_mark, file_mark
 from brainram_lib.core.modalities import MODALITIES
 from brainram_lib.core.store import Stage
 from brainram_lib.evaluation.submitted import files_of
+from brainram_lib.pipeline.calibration import Calibration
 from brainram_lib.pipeline.clusters import HeldOut, StimulusClusters, SubsetTargets
 from brainram_lib.pipeline.controls import TrainingCorpus
 from brainram_lib.pipeline.corpus import CorpusFolder, CorpusSource, EmbeddedCorpus, Readouts
@@ -148,6 +149,9 @@ class Run:
 
     def estimates(self, modality: str) -> Estimates:
         return Estimates(self.prior(modality), self.profile.sampling, self.seed)
+
+    def calibration(self, modality: str) -> Calibration:
+        return Calibration(self.prior(modality), seed=self.seed)
 
     def attributions(self, modality: str, token: int | None = None) -> Attributions:
         return Attributions(self.prior(modality), self._linear_ridge(modality), token)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -83,24 +84,41 @@ class Prior(nn.Module):
 
         The noise is drawn on the CPU: the same samples, to rounding, on every device.
         """
-        condition = self._conditions(betas, linear)
+        drawn = self.draw(self.conditions(betas, linear), seed, steps)
+        return self.whitening.restored(drawn).to(betas.device)
+
+    @torch.no_grad()
+    def draw(
+        self,
+        condition: Float[Tensor, "batch tokens width"],
+        seed: int,
+        steps: int,
+        seen: Callable[[Tensor], None] | None = None,
+    ) -> Float[Tensor, "batch tokens width"]:
+        """One sample for each condition, in the prior's units; `seen` is handed every estimate of x_0 on the way."""
         random = torch.Generator().manual_seed(seed)
 
         def noise() -> Tensor:
             return torch.randn(condition.shape, generator=random).to(self.device)
 
-        x = self.process.sample(self._denoised, condition, noise, steps)
-        return self.whitening.restored(x).to(betas.device)
+        def denoise(x: Tensor, level: Tensor, condition: Tensor) -> Tensor:
+            estimate = self._denoised(x, level, condition)
+            if seen is not None:
+                seen(estimate)
+            return estimate
+
+        return self.process.sample(denoise, condition, noise, steps)
 
     @torch.no_grad()
     def predict(
         self, betas: Float[Tensor, "batch voxels"], linear: Float[Tensor, "batch tokens width"] | None
     ) -> Float[Tensor, "batch tokens width"]:
         """The mean of all samples (`mean`)."""
-        means = torch.cat([self.mean(part) for part in self._conditions(betas, linear).split(CHUNK)])
+        means = torch.cat([self.mean(part) for part in self.conditions(betas, linear).split(CHUNK)])
         return self.whitening.restored(means).to(betas.device)
 
-    def _conditions(self, betas: Tensor, linear: Tensor | None) -> Float[Tensor, "batch tokens width"]:
+    @torch.no_grad()
+    def conditions(self, betas: Tensor, linear: Tensor | None) -> Float[Tensor, "batch tokens width"]:
         """`condition` of betas from any device, CHUNK rows at a time."""
         parts = []
         for start in range(0, len(betas), CHUNK):

@@ -28,6 +28,15 @@ class Process(nn.Module, ABC):
     def blind(self) -> float:
         """The level at which x holds nothing of x_0."""
 
+    @property
+    @abstractmethod
+    def ladder(self) -> tuple[float, ...]:
+        """Levels from little noise to much, to look at."""
+
+    @abstractmethod
+    def noise_ratio(self, level: float) -> float:
+        """Standard deviation of the noise in x at a level, where x_0 has factor one."""
+
     @abstractmethod
     def levels(self, count: int, random: torch.Generator) -> Float[Tensor, " count"]:
         """The levels of one training batch."""
@@ -76,6 +85,17 @@ class Cosine(Process):
     def blind(self) -> float:
         """The last time."""
         return float(self.times - 1)
+
+    @property
+    def ladder(self) -> tuple[float, ...]:
+        """From the first time to the last but one, in steps that double."""
+        last = self.times - 2
+        return tuple(float(t) for t in (0, 1, 2, 4, 8, 16, 32, 64, 90) if t < last) + (float(last),)
+
+    def noise_ratio(self, level: float) -> float:
+        """sqrt((1 - a_t) / a_t)."""
+        a = float(self.schedule.alphas_cumprod[int(level)])
+        return ((1 - a) / a) ** 0.5
 
     def levels(self, count: int, random: torch.Generator) -> Float[Tensor, " count"]:
         """Uniform over the times."""
@@ -147,6 +167,15 @@ class Residual(Process):
     def blind(self) -> float:
         """The largest sigma; there x is noise around the condition."""
         return self.LARGEST
+
+    @property
+    def ladder(self) -> tuple[float, ...]:
+        """Sigmas in steps of two to three."""
+        return (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
+
+    def noise_ratio(self, level: float) -> float:
+        """Sigma itself."""
+        return level
 
     def levels(self, count: int, random: torch.Generator) -> Float[Tensor, " count"]:
         """exp(CENTRE + WIDTH n), n normal; a share PURE of them the largest."""

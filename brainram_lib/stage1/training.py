@@ -14,6 +14,7 @@ from brainram_lib.core.checkpoints import Row
 from brainram_lib.core.devices import accelerator, seeded
 from brainram_lib.core.loop import ONE_CYCLE, Plan, train
 from brainram_lib.core.parallel import sharded
+from brainram_lib.core.ranks import found_own
 from brainram_lib.core.rows import Rows
 from brainram_lib.core.whitening import whitened_by
 from brainram_lib.stage1.free import FreeRows, residual_square
@@ -126,9 +127,7 @@ def validation_row(prior: Prior, examples: Examples, sampled: bool) -> Row:
 
 
 def _top1(estimates: Tensor, targets: Tensor) -> float:
-    similarity = flat_unit(estimates) @ flat_unit(targets).T
-    own = torch.arange(len(similarity), device=similarity.device)
-    return (similarity.argmax(1) == own).float().mean().item()
+    return found_own(flat_unit(estimates) @ flat_unit(targets).T)
 
 
 class PriorTask:
@@ -235,7 +234,7 @@ def begin_with(prior: Prior, path: Path) -> None:
     try:
         missing, spare = prior.load_state_dict(weights, strict=False)
     except RuntimeError as problem:
-        missing, spare = [], [str(problem)[:300]]
+        missing, spare = [], [' '.join(str(problem).split())[:300]]
     absent = [name for name in missing if name.startswith(("network.", "whitening."))]
     if absent or spare:
         raise ValueError(

@@ -14,6 +14,7 @@ from brainram_lib.core.checkpoints import Row
 from brainram_lib.core.devices import accelerator, seeded
 from brainram_lib.core.loop import Plan, train
 from brainram_lib.core.parallel import sharded
+from brainram_lib.core.ranks import found_own
 from brainram_lib.core.rows import Rows
 from brainram_lib.stage1.losses import flat_unit, info_nce
 from brainram_lib.stage2.choosing import ChoosingRam
@@ -107,12 +108,10 @@ def validation_row(fusion: Fusion, examples: RamExamples, tokens_of: TokensOf) -
     """Mean squared error before and after the fusion on validation images, and top-1 retrieval after it."""
     refined, _ = refine(fusion, examples, tokens_of)
     p, targets = (part[:].to(fusion.device) for part in (examples.p, examples.targets))
-    similarity = flat_unit(refined[:, 0]) @ flat_unit(targets).T
-    own = torch.arange(len(similarity), device=similarity.device)
     return {
         "val_mse_p": (p - targets[:, None]).square().mean().item(),
         "val_mse": (refined - targets[:, None]).square().mean().item(),
-        "val_top1": (similarity.argmax(1) == own).float().mean().item(),
+        "val_top1": found_own(flat_unit(refined[:, 0]) @ flat_unit(targets).T),
     }
 
 

@@ -1,0 +1,55 @@
+"""Does a prior denoise? Its error against the noise, beside what x alone and the condition alone give."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from brainram_lib.stage1.calibration import LevelError, SampleReport
+from brainram_lib.view.gallery import PALETTE
+
+
+def denoising_figure(errors: Mapping[str, Sequence[LevelError]], title: str) -> Figure:
+    """One panel a prior: mean squared error of x_0 against the noise in x, both axes logarithmic."""
+    figure = Figure(figsize=(4.6 * len(errors), 3.8), layout="constrained", facecolor="white")
+    panels = figure.subplots(1, len(errors), squeeze=False)[0]
+    for axes, (name, rows) in zip(panels, errors.items(), strict=True):
+        noise = [row.noise for row in rows]
+        lines = (
+            ("the best multiple of x", [row.scaled for row in rows], "--"),
+            ("the condition alone", [row.condition for row in rows], ":"),
+            ("the prior", [row.prior for row in rows], "-"),
+        )
+        for colour, (label, values, style) in zip(PALETTE, lines, strict=False):
+            axes.loglog(noise, values, style, color=colour, label=label, marker="o" if style == "-" else None, ms=4)
+        axes.set(title=name, xlabel="standard deviation of the noise in x", ylabel="mean squared error of x_0")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.legend(fontsize=8, frameon=False, loc="lower right")
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(title, fontsize=11, fontweight="bold")
+    return figure
+
+
+def denoising_said(name: str, rows: Sequence[LevelError]) -> str:
+    """Whether the prior uses x where there is little noise, and the condition where there is much."""
+    least, most = rows[0], rows[-1]
+    return (
+        f"{name}: at noise {least.noise:.2g} the prior's error is {least.prior:.2g}, {least.prior / least.scaled:.2f} "
+        f"times that of the best multiple of x; at noise {most.noise:.3g} it is {most.prior:.2g}, "
+        f"{most.prior / most.condition:.2f} times what the condition alone allows."
+    )
+
+
+def samples_said(name: str, report: SampleReport) -> str:
+    """What the samples are, in one sentence."""
+    better = "lower" if report.energy < report.energy_of_mean else "not lower"
+    return (
+        f"{name}: one sample misses x_0 by {report.one:.2f}, the mean of {report.samples} by {report.of_mean:.2f}, the "
+        f"mean of all by {report.mean:.2f} (mean squares); samples vary by {report.between:.2f} around their mean, "
+        f"{report.between / report.mean:.2f} times its error; over stimuli a sample varies by {report.spread:.2f}, x_0 "
+        f"by {report.true:.2f}; the energy score of the samples, {report.energy:.1f}, is {better} than their mean's, "
+        f"{report.energy_of_mean:.1f}."
+    )

@@ -1,0 +1,59 @@
+"""Two methods, told apart: every addition is a switch that changes something, and can be left out."""
+
+import pytest
+
+from brainram_lib.additions import ADDITIONS, BRAINRAM, PLUS
+from brainram_lib.profiles import MINI, PAPER, changed, with_method
+
+
+def test_paper_is_as_printed_and_mini_has_the_additions():
+    assert PAPER.method == BRAINRAM and MINI.method == PLUS
+    printed = with_method(MINI, BRAINRAM)
+    for profile in (PAPER, printed):
+        stage1, stage2 = profile.stage1, profile.stage2
+        assert (stage1.units, stage1.process, stage1.contrast) == ("scaled", "cosine", "estimates")
+        assert not stage1.projector.linear_path and stage1.network.kind == "unet" and not stage1.free_share
+        assert (stage1.epochs, stage1.batch, stage1.gamma, stage1.beta) == (180, 32, 0.8, 0.3)
+        assert (stage2.fusion, stage2.epochs, stage2.batch, stage2.gamma) == ("ram", 120, 256, 0.2)
+        assert (stage2.rate, stage2.schedule, stage2.random_share) == (2.5e-4, "constant", 0)
+        assert (profile.sampling.samples, profile.sampling.kind, profile.sampling.steps) == (4, "draw", 100)
+        assert profile.retrieval.text_weight is None and profile.retrieval.candidates is None
+        assert profile.generation.neighbour_share == 0
+
+
+@pytest.mark.parametrize("profile", [MINI, PAPER], ids=lambda profile: profile.name)
+def test_the_methods_turn_into_each_other(profile):
+    plus, printed = with_method(profile, PLUS), with_method(profile, BRAINRAM)
+    assert with_method(plus, BRAINRAM) == printed and with_method(printed, PLUS) == plus
+    assert with_method(profile, profile.method) == profile
+
+
+@pytest.mark.parametrize("name", ADDITIONS)
+def test_each_addition_changes_something_and_can_be_left_out(name):
+    needs = {"joint-search": ["words"], "residual-prior": []}
+    without = [name, *needs.get(name, [])]
+    left = with_method(MINI, PLUS, without)
+    assert left != MINI and len(ADDITIONS[name].reason) > 40
+    printed = with_method(MINI, BRAINRAM)
+    for path in ADDITIONS[name].settings(MINI.source):
+        values = []
+        for profile in (left, printed):
+            value = profile
+            for part in path.split("__"):
+                value = getattr(value, part)
+            values.append(value)
+        assert values[0] == values[1], path
+
+
+def test_what_a_user_changed_stays():
+    mine = changed(MINI, stage2__fusion="average", stage1__epochs=7)
+    printed = with_method(mine, BRAINRAM)
+    assert printed.stage2.fusion == "average" and printed.stage1.epochs == 7
+    assert printed.stage1.units == "scaled"
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(ValueError, match="'method' must be one of brainram, brainram-plus. 'best' was provided"):
+        with_method(MINI, "best")
+    with pytest.raises(ValueError, match="'without' must be of whitening, .*'magic' was provided"):
+        with_method(MINI, PLUS, ["magic"])
