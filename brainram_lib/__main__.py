@@ -292,7 +292,9 @@ def _parser() -> argparse.ArgumentParser:
     scored.add_argument("folder", type=Path, help="images called by their nsdId, or images.npy and nsd_ids.npy")
     scored.add_argument("--markdown", action="store_true", help="print the table as markdown")
     audited = _stage(commands, "audit", audit)
-    audited.add_argument("audits", nargs="*", metavar="AUDIT", help="duplicates, retrieval, ...; default: all")
+    audited.add_argument(
+        "audits", nargs="*", metavar="AUDIT", help="duplicates, retrieval, split, ceiling, brain; default: all"
+    )
     audited.add_argument("--tokens", action="store_true", help="generate nothing: tokens and images that exist alone")
     audited.add_argument("--folds", type=int, default=1, choices=range(1, 6), help="held-out parts; default: 1")
     audited.add_argument(

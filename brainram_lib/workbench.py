@@ -150,11 +150,15 @@ class Workbench(RunArrays):
         stimuli's clusters are held out in turn, each a training of its own of the systems `held_out`.
 
         Raises:
-            ValueError: an audit that there is not.
+            ValueError: an audit that there is not, or a held-out system that estimates no tokens.
         """
         chosen = list(AUDITS) if names is None else list(names)
         if unknown := [name for name in chosen if name not in AUDITS]:
             raise ValueError(f"'audit' must be one of {', '.join(AUDITS)}. '{unknown[0]}' was provided.")
+        if silent := [name for name in held_out if system_of(name).tokens is None]:
+            raise ValueError(
+                f"'held_out' must be systems that estimate tokens. '{silent[0]}' was provided, which has none."
+            )
         subject = Subject(self.run, self.store, images, folds, tuple(held_out))
         return [AUDITS[name](subject) for name in chosen]
 

@@ -148,8 +148,10 @@ def test_the_command_prints_tables_and_records(workbench, monkeypatch, capsys):
     assert list(said) == ["duplicates"] and said["duplicates"][0]["subject"] == 1
     assert main(["audit", "duplicates", "--markdown"]) == 0
     assert "| Test stimuli |" in capsys.readouterr().out
+    assert main(["audit", "split", "--held-out", "nearest-train"]) == 1
+    assert "'nearest-train' was provided, which has none" in capsys.readouterr().err
     assert main(["audit", "dreams"]) == 1
-    assert "'audit' must be one of duplicates, retrieval" in capsys.readouterr().err
+    assert "'audit' must be one of duplicates, retrieval, split, ceiling, brain" in capsys.readouterr().err
 
 
 def test_the_split_stands_beside_what_needs_no_brain_and_held_out_clusters(workbench):
