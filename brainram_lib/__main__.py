@@ -184,6 +184,20 @@ def scores(chosen: Arguments) -> None:
         print("\n".join(table.markdown() if chosen.markdown else table.text() for table in tables), end="")
 
 
+def audit(chosen: Arguments) -> None:
+    """Print what a reviewer asks: near-duplicates, what retrieval contributed, the split, ceilings, brain agreement."""
+    how = {"images": not chosen.tokens, "folds": chosen.folds, "held_out": chosen.held_out}
+    found = _workbench(chosen).audits(chosen.audits or None, **how)
+    if chosen.json:
+        said = {one.name: [asdict(record) for record in one.records] for one in found}
+        print(json.dumps(said, indent=1))
+    else:
+        tables = [table for one in found for table in one.tables]
+        print("\n".join(table.markdown() if chosen.markdown else table.text() for table in tables), end="")
+    for sentence in (said for one in found for said in one.skipped):
+        print(f"Not audited. {sentence}", file=sys.stderr)
+
+
 def score(chosen: Arguments) -> None:
     """Score a folder of reconstructions that others made, named by nsdId, with the same metrics and intervals."""
     table = _workbench(chosen).submitted(chosen.folder, chosen.preset, chosen.blurry)
@@ -281,6 +295,19 @@ def _parser() -> argparse.ArgumentParser:
     scored.add_argument("--preset", default="brainram", help="brainram, mindeye, mindeye2, brain-diffuser or takagi")
     scored.add_argument("--blurry", type=Path, metavar="FOLDER", help="blurry images that 'mindeye2' blends in")
     scored.add_argument("--markdown", action="store_true", help="print the table as markdown")
+    audited = _stage(commands, "audit", audit)
+    audited.add_argument(
+        "audits", nargs="*", metavar="AUDIT", help="duplicates, retrieval, split, ceiling, brain; default: all"
+    )
+    audited.add_argument("--tokens", action="store_true", help="generate nothing: tokens and images that exist alone")
+    audited.add_argument("--folds", type=int, default=1, choices=range(1, 6), help="held-out parts; default: 1")
+    audited.add_argument(
+        "--held-out", nargs="+", default=["ridge"], choices=SystemNames(), metavar="SYSTEM",
+        help="systems that are trained again without clusters of stimuli; default: ridge",
+    )  # fmt: skip
+    shown = audited.add_mutually_exclusive_group()
+    shown.add_argument("--json", action="store_true", help="print the records as JSON")
+    shown.add_argument("--markdown", action="store_true", help="print the tables as markdown")
     drawn = _stage(commands, "figures", figures)
     drawn.add_argument("--out", type=Path, metavar="FOLDER", help="default: figures/")
     checked = _stage(commands, "doctor", doctor)

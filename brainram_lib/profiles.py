@@ -32,10 +32,14 @@ class SplitSettings(Settings):
     Attributes:
         validation: training images that nothing is fitted on, spread over the nsdIds.
         images: training and test images used, the first by nsdId; None: all of them.
+        clusters: k-means clusters of the stimuli of which a fifth is held out of training; None: none is.
+        held_out: which fifth.
     """
 
     validation: int = number(300, low=1)
     images: tuple[int, int] | None = number(None, low=1)
+    clusters: int | None = number(None, low=2)
+    held_out: int = number(0, low=0, high=4)
 
 
 @dataclass(frozen=True)
@@ -45,10 +49,14 @@ class CorpusSettings(Settings):
     Attributes:
         pairs: how many image-text pairs; 0 where a source makes none.
         foreign_share: of the captions, how many are in another language.
+        planted_test, planted_train: of how many test and training stimuli it holds a near-duplicate: those of the
+            lowest nsdIds, of subject 1 for training. What the audit must find.
     """
 
     pairs: int = number(0, low=0)
     foreign_share: float = number(0.0, low=0, high=1)
+    planted_test: int = number(0, low=0)
+    planted_train: int = number(0, low=0)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,15 @@ from brainram_lib.pipeline.pictures import CHOSEN
 from brainram_lib.pipeline.run import run_of
 from brainram_lib.profiles import Profile, profile_of
 from brainram_lib.systems import system_of, systems
-from brainram_lib.systems.scores import leads_of, records_of, score_tables, submitted_table, values_of
+from brainram_lib.systems.audits import AUDITS, Audit, Subject
+from brainram_lib.systems.scores import (
+    leads_of,
+    records_of,
+    retrieval_notes,
+    score_tables,
+    submitted_table,
+    values_of,
+)
 from brainram_lib.world.world import WorldSettings
 
 if TYPE_CHECKING:
@@ -126,7 +134,33 @@ class Workbench(RunArrays):
 
     def score_tables(self, reported: bool = False) -> tuple[ScoreTable, ScoreTable, ScoreTable]:
         """Table 1, the lead image by image, and the token estimates; `reported` adds the papers' rows."""
-        return score_tables(self.run, self.records(), self.leads(), reported)
+        notes = retrieval_notes(self.run, self.store, systems(self.profile.method))
+        return score_tables(self.run, self.records(), self.leads(), reported, notes)
+
+    def audits(
+        self,
+        names: Sequence[str] | None = None,
+        images: bool = True,
+        folds: int = 1,
+        held_out: Sequence[str] = ("ridge",),
+    ) -> list[Audit]:
+        """What a reviewer asks, by name (`systems.audits.AUDITS`), or all of it.
+
+        `images=False`: nothing is generated; tokens and images that exist are audited. `folds`: how many parts of the
+        stimuli's clusters are held out in turn, each a training of its own of the systems `held_out`.
+
+        Raises:
+            ValueError: an audit that there is not, or a held-out system that estimates no tokens.
+        """
+        chosen = list(AUDITS) if names is None else list(names)
+        if unknown := [name for name in chosen if name not in AUDITS]:
+            raise ValueError(f"'audit' must be one of {', '.join(AUDITS)}. '{unknown[0]}' was provided.")
+        if silent := [name for name in held_out if system_of(name).tokens is None]:
+            raise ValueError(
+                f"'held_out' must be systems that estimate tokens. '{silent[0]}' was provided, which has none."
+            )
+        subject = Subject(self.run, self.store, images, folds, tuple(held_out))
+        return [AUDITS[name](subject) for name in chosen]
 
     def submitted(self, folder: str | Path, preset: str = "brainram", blurry: str | Path | None = None) -> ScoreTable:
         """Scores of a folder of reconstructions that others made; see `evaluation.submitted` for what it may hold.

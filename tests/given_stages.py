@@ -128,7 +128,7 @@ def given_neighbours(estimates: Estimates | None, ids: dict[str, np.ndarray]) ->
     for split, rows in ids.items():
         falling = np.broadcast_to(np.linspace(1, 0.5, rows.shape[-1], dtype=np.float32), rows.shape)
         arrays[f"{split}_similarity"] = np.ascontiguousarray(falling)
-    return GivenRetrieved(estimates, None, readouts, PROFILE.retrieval, "both", arrays)
+    return GivenRetrieved(estimates, None, readouts, PROFILE.retrieval, "both", arrays=arrays)
 
 
 class SmallRun:

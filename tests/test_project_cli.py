@@ -17,7 +17,7 @@ from brainram_lib.systems import systems
 COMMANDS = [
     ["world", "make"], ["world", "sprites"], ["world", "train-clip"], ["world", "train-autoencoder"],
     ["world", "train-decoder"], ["world", "train-generator"], ["nsd", "check"],
-    ["prepare"], ["prior"], ["ram"], ["reconstruct"], ["scores"], ["doctor"], ["notebook", "run"],
+    ["prepare"], ["prior"], ["ram"], ["reconstruct"], ["scores"], ["audit"], ["doctor"], ["notebook", "run"],
 ]  # fmt: skip
 
 

@@ -19,6 +19,7 @@ DOCUMENTS = [
         "README.md",
         "CONTRIBUTING.md",
         "CHANGELOG.md",
+        "docs/audits.md",
         "docs/paper.md",
         "docs/method.md",
         "docs/results.md",

@@ -17,7 +17,7 @@ LAYERS = (
     ("workbench",),
     ("view", "systems"),
     ("pipeline",),
-    ("profiles",),
+    ("profiles", "audits"),
     ("additions",),
     ("evaluation", "generation", "attribution"),
     ("stage2",),

@@ -79,8 +79,8 @@ def test_an_empty_folder_holds_nothing(tmp_path, capsys):
     assert "0 results" in capsys.readouterr().out
 
 
-def test_tokens_of_a_users_corpus_are_left_and_those_of_an_unused_embedded_one_are_not(runs):
-    names = ("embedded-aaa", "tokens-aaa-eee", "indices-aaa", "tokens-bbb-eee")
+def test_tokens_of_a_users_corpus_are_left_and_those_of_an_unused_one_that_was_made_are_not(runs):
+    names = ("embedded-aaa", "tokens-aaa-eee", "indices-aaa", "training-ccc", "tokens-ccc-eee", "tokens-bbb-eee")
     for name in names:
         (runs / "corpora" / name).mkdir(parents=True)
     main(["runs", "prune", "--runs", str(runs), "--yes"])

@@ -120,12 +120,18 @@ def score_table(
 
 
 def lead_table(
-    leads: Sequence[Record], columns: Sequence[Metric], title: str, *, embedded: bool, labels: Labels = NO_LABELS
+    leads: Sequence[Record],
+    columns: Sequence[Metric],
+    title: str,
+    *,
+    embedded: bool,
+    labels: Labels = NO_LABELS,
+    notes: Sequence[str] = (),
 ) -> ScoreTable:
     """What `records.leads` gave, 'difference [low, high]'. No cell is marked as best: rows have different rivals."""
     section = measured_section(leads, columns, labels, "image by image")
     nothing = pandas.DataFrame(False, index=section.best.index, columns=section.best.columns)
-    notes = ("Mean difference of two systems' scores on the same images.", _interval_note(leads))
+    notes = ("Mean difference of two systems' scores on the same images.", _interval_note(leads), *notes)
     title = f"{title} · {EMBEDDED}" if embedded else title
     return ScoreTable(title, (Section(section.heading, section.cells, nothing),), notes)
 

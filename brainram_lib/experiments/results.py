@@ -67,6 +67,7 @@ class Results:
         keys: {row/subject/seed: key of the scores}, so that records of other settings are not joined with these.
         simulated: whether they are of the embedded world.
         command: that made them. library: version and commit of what made them. made: when.
+        said: notes that were measured, such as near-duplicates in the corpus.
     """
 
     experiment: str
@@ -79,6 +80,7 @@ class Results:
     command: str
     library: dict[str, Any] = field(default_factory=dict)
     made: str = ""
+    said: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -106,6 +108,7 @@ class Results:
             said = json.loads(path.read_text(encoding="utf-8"))
             for name in ("records", "differences"):
                 said[name] = tuple(RowRecord(**row) for row in said[name])
+            said["said"] = tuple(said.get("said", ()))
             return cls(**said)
         except FileNotFoundError as problem:
             raise ExperimentError(f"there are no records at '{path}'. Run the experiment first.") from problem
@@ -126,7 +129,8 @@ class Results:
         keep = [one for one in earlier.records if one.place in kept]
         differ = [one for one in earlier.differences if one.place in kept]
         parts = {"records": (*self.records, *keep), "differences": (*self.differences, *differ)}
-        return Results(**{**vars(self), **parts, "keys": {**kept, **self.keys}})
+        said = tuple(dict.fromkeys((*self.said, *(earlier.said if kept else ()))))
+        return Results(**{**vars(self), **parts, "keys": {**kept, **self.keys}, "said": said})
 
 
 def where(experiment: str, profile: str, runs: Path, folder: Path | None = None) -> Path:
@@ -161,7 +165,7 @@ def tables(experiment: Experiment, results: Results) -> list[ScoreTable]:
             labels=labels,
             paper_table=experiment.paper_table,
             rows=rows,
-            notes=(*_notes(results), *experiment.notes),
+            notes=(*_notes(results), *results.said, *experiment.notes),
         )
     ]
     if results.differences and experiment.reference:

@@ -21,8 +21,8 @@ from brainram_lib.evaluation.records import Values
 from brainram_lib.experiments.experiment import Experiment, ExperimentError, Row
 from brainram_lib.experiments.results import Results, RowRecord
 from brainram_lib.profiles import Profile, changed, profile_of, with_method
-from brainram_lib.systems import system_of
-from brainram_lib.systems.scores import stages_of, values_of
+from brainram_lib.systems import System, system_of
+from brainram_lib.systems.scores import retrieval_notes, stages_of, values_of
 from brainram_lib.workbench import Workbench
 
 POLL = 1.0
@@ -160,6 +160,7 @@ def collect(experiment: Experiment, places: Places, command: str = "") -> Result
     found: list[RowRecord] = []
     differences: list[RowRecord] = []
     keys: dict[str, str] = {}
+    said: dict[str, None] = {}
     simulated = False
     for subject in experiment.subjects:
         for seed in experiment.seeds:
@@ -171,11 +172,17 @@ def collect(experiment: Experiment, places: Places, command: str = "") -> Result
                 per_image, _ = values_of(workbench.run, workbench.store, [system])
                 values[row.name] = per_image[system.name]
                 stages = stages_of(workbench.run, system)
+                said |= dict.fromkeys(_said(workbench, system, subject, len(experiment.subjects) > 1))
                 keys[f"{row.name}/{subject}/{seed}"] = "-".join(stage.key for stage in stages)
             found += [one for row in experiment.rows for one in _records(experiment, row, values, subject, seed)]
             differences += _differences(experiment, values, subject, seed)
-    of = {"profile": experiment.profile, "simulated": simulated, "command": command}
+    of = {"profile": experiment.profile, "simulated": simulated, "command": command, "said": tuple(said)}
     return Results.of(experiment, found, differences, keys, **of)
+
+
+def _said(workbench: Workbench, system: System, subject: int, several: bool) -> list[str]:
+    notes = retrieval_notes(workbench.run, workbench.store, [system])
+    return [f"Subject {subject}: {note}" if several else note for note in notes]
 
 
 def _records(experiment: Experiment, row: Row, values: Values, subject: int, seed: int) -> list[RowRecord]:

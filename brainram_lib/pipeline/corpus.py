@@ -84,17 +84,20 @@ class EmbeddedCorpus:
         pairs: how many.
         encoder: what embeds them.
         foreign_share: of the captions, how many are in another language.
+        planted: stimuli (scene set, index) of which it holds a near-duplicate each, for the audit to find.
     """
 
     pairs: int
     encoder: EncoderWeights
     foreign_share: float = 0.0
+    planted: tuple[tuple[str, int], ...] = ()
     recipe: ClassVar[int] = 1
 
     @property
     def key(self) -> str:
         """Of its settings: it is always the same."""
-        return fingerprint([self.pairs, self.encoder.key, self.foreign_share, self.recipe])
+        planted = [list(self.planted)] if self.planted else []
+        return fingerprint([self.pairs, self.encoder.key, self.foreign_share, self.recipe, *planted])
 
     @property
     def rows_key(self) -> str:
@@ -117,7 +120,7 @@ def _written(root: Path, source: EmbeddedCorpus) -> Corpus:
     encoder = source.encoder.load()
     try:
         with held(root.with_name(f".{root.name}.lock"), "the embedded corpus"):
-            make_mini_corpus(root, encoder, source.pairs, foreign_share=source.foreign_share)
+            make_mini_corpus(root, encoder, source.pairs, source.planted, foreign_share=source.foreign_share)
     except NotWritableError:
         # somebody else's results can be read
         if not root.exists():

@@ -106,6 +106,21 @@ class NearestNeighbour(Stage):
 
 
 @dataclass(frozen=True)
+class GuidingPicture(Stage):
+    """The image of the neighbour that guided the chosen image, as it is: what a guided system must beat."""
+
+    made: Generated
+
+    def make(self, folder: Path, store: Store) -> None:
+        """Sample s of a stimulus was guided by its s-th item."""
+        result, guide = store.result(self.made), self.made.guide
+        items = np.array(store.result(guide).array("items"))
+        chosen = items[np.arange(len(items)), np.array(result.array("index"))]
+        write_array(folder / "items.npy", chosen)
+        write_array(folder / f"{CHOSEN}.npy", guide.found.corpus.open(store.root).images(chosen))
+
+
+@dataclass(frozen=True)
 class NearestTraining(Stage):
     """The training image whose tokens are nearest to the brain's estimate, as it is."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -15,6 +15,7 @@ from brainram_lib.core.modalities import MODALITIES
 from brainram_lib.core.store import Stage, Store
 from brainram_lib.pipeline.corpus import CORPORA, CorpusSource, Readouts, corpus_tokens
 from brainram_lib.pipeline.data import SPLITS, finite, validation_rows
+from brainram_lib.pipeline.duplicates import NearDuplicates
 from brainram_lib.pipeline.prior import Estimates, PriorTraining
 from brainram_lib.retrieval.settings import RetrievalSettings
 from brainram_lib.stage2.settings import Stage2Settings
@@ -22,7 +23,7 @@ from brainram_lib.stage2.settings import Stage2Settings
 if TYPE_CHECKING:
     from brainram_lib.pipeline.search import Search
     from brainram_lib.pipeline.tokens import CorpusTokens
-    from brainram_lib.retrieval.index import Neighbours
+    from brainram_lib.retrieval.index import Excluded, Neighbours
     from brainram_lib.stage2.fusions import Fusion
     from brainram_lib.stage2.training import RamExamples
 
@@ -38,6 +39,7 @@ class Retrieved(Stage):
         readouts: of the same corpus.
         settings: of the search.
         modality: which index is asked; 'both' where both estimates ask together.
+        duplicates: of the stimuli, which may not be found; None where all items may. In the key only if given.
     """
 
     image: Estimates | None
@@ -45,6 +47,9 @@ class Retrieved(Stage):
     readouts: Readouts
     settings: RetrievalSettings
     modality: str
+    duplicates: NearDuplicates | None = field(default=None, metadata={"keyed": False})
+    # which have neighbours; controls that no fusion is trained on have those of the test stimuli alone
+    splits: ClassVar[tuple[str, ...]] = SPLITS
 
     @property
     def name(self) -> str:
@@ -58,11 +63,19 @@ class Retrieved(Stage):
     def make(self, folder: Path, store: Store) -> None:
         """Search for both splits."""
         search = self.search(store)
-        asking = {m: stage for m, stage in zip(MODALITIES, (self.image, self.text), strict=True) if stage is not None}
         whitening = None if self.image is None else self.image.prior.load(store).whitening
-        for split in SPLITS:
-            estimates = {modality: store.result(stage).array(split) for modality, stage in asking.items()}
-            search.write(folder, split, self.modality, estimates, whitening)
+        for split in self.splits:
+            asked = self.asked(store, split), whitening, self.excluded(store, split)
+            search.write(folder, split, self.modality, *asked)
+
+    def asked(self, store: Store, split: str) -> dict[str, Float[np.ndarray, "n samples tokens width"]]:
+        """The estimates that ask."""
+        asking = {m: stage for m, stage in zip(MODALITIES, (self.image, self.text), strict=True) if stage is not None}
+        return {modality: store.result(stage).array(split) for modality, stage in asking.items()}
+
+    def excluded(self, store: Store, split: str) -> Excluded:
+        """The items that may not be found: one array for all stimuli, or one for each."""
+        return None if self.duplicates is None else self.duplicates.items(store)
 
     def search(self, store: Store) -> Search:
         """The corpus, searched as the settings say."""
@@ -91,7 +104,7 @@ class Retrieved(Stage):
         from brainram_lib.pipeline.tokens import CorpusTokens
 
         cache = corpus_tokens(self.corpus, self.readouts.encoder, store)
-        ids = np.unique(np.concatenate([self.found(store, split).ids.ravel() for split in SPLITS]))
+        ids = np.unique(np.concatenate([self.found(store, split).ids.ravel() for split in self.splits]))
         return CorpusTokens.of(cache, ids, prior.targets.modality, prior.load(store).whitening)
 
 

@@ -16,14 +16,19 @@ from brainram_lib.core.store import Stage
 from brainram_lib.evaluation.submitted import files_of
 from brainram_lib.pipeline.attribution import Attributions, NeighbourAttributions
 from brainram_lib.pipeline.calibration import Calibration
+from brainram_lib.pipeline.clusters import HeldOut, StimulusClusters, SubsetTargets
+from brainram_lib.pipeline.controls import TrainingCorpus
 from brainram_lib.pipeline.corpus import CorpusFolder, CorpusSource, EmbeddedCorpus, Readouts
 from brainram_lib.pipeline.data import Images, Subject, Targets, check_modality
+from brainram_lib.pipeline.duplicates import NearDuplicates
+from brainram_lib.pipeline.encoding import EncodingModel
 from brainram_lib.pipeline.pictures import Generated, NearestNeighbour, NearestTraining, Shuffled
 from brainram_lib.pipeline.prior import CrossFitted, Estimates, PriorTraining, RidgeFit
 from brainram_lib.pipeline.ram import BOTH, FusionTraining, GuidingNeighbours, Refined, Retrieved
 from brainram_lib.pipeline.scores import PROBE, EstimateScores, ImageScores
 from brainram_lib.pipeline.source import BETAS, CAPTIONS, STIMULI, EmbeddedWorld, NsdFiles, Source
 from brainram_lib.pipeline.submitted import Made, SubmittedScores
+from brainram_lib.pipeline.trials import Trials, TrialScores
 from brainram_lib.pipeline.weights import EncoderWeights, GeneratorWeights, PriorWeights
 from brainram_lib.profiles import Profile, with_method
 from brainram_lib.stage2.settings import EVIDENCE_FUSIONS
@@ -64,11 +69,29 @@ class Run:
 
     @cached_property
     def images(self) -> Images:
+        split = self.profile.split
+        if split.clusters is None:
+            return self.all_images
+        return HeldOut(self.betas, split.images, self.clusters(split.clusters), split.held_out)
+
+    @cached_property
+    def all_images(self) -> Images:
+        """With the clusters that the profile holds out of training."""
         return Images(self.betas, self.profile.split.images)
+
+    def clusters(self, count: int) -> StimulusClusters:
+        return StimulusClusters(self._all_targets("image"), count)
 
     def targets(self, modality: str) -> Targets:
         check_modality(modality)
-        return Targets(self.images, self._mark(STIMULI if modality == "image" else CAPTIONS), self.encoder, modality)
+        whole = self._all_targets(modality)
+        if self.profile.split.clusters is None:
+            return whole
+        return SubsetTargets(self.images, whole.mark, self.encoder, modality, whole)
+
+    def _all_targets(self, modality: str) -> Targets:
+        mark = self._mark(STIMULI if modality == "image" else CAPTIONS)
+        return Targets(self.all_images, mark, self.encoder, modality)
 
     @cached_property
     def encoder(self) -> EncoderWeights:
@@ -93,7 +116,17 @@ class Run:
                 f"the profile '{self.profile.name}' needs a corpus of your own: give corpus_root, a folder in "
                 "clip-retrieval's format (img_emb, text_emb, metadata) with its pictures."
             )
-        return EmbeddedCorpus(made.pairs, self.encoder, made.foreign_share)
+        planted = (("shared", made.planted_test), ("subject1", made.planted_train))
+        copies = tuple((scenes, index) for scenes, count in planted for index in range(count))
+        return EmbeddedCorpus(made.pairs, self.encoder, made.foreign_share, copies)
+
+    @cached_property
+    def duplicates(self) -> NearDuplicates:
+        return NearDuplicates(self.targets("image"), self.corpus)
+
+    @cached_property
+    def training_corpus(self) -> TrainingCorpus:
+        return TrainingCorpus(self.images, (self._mark(STIMULI), self._mark(CAPTIONS)), self.encoder)
 
     # --- Stage I
 
@@ -137,7 +170,8 @@ class Run:
         image = together or modality == "image" or settings.candidates is not None
         text = together or modality == "text"
         asking = [self.estimates(m) if asks else None for m, asks in zip(MODALITIES, (image, text), strict=True)]
-        return Retrieved(*asking, self.readouts, settings, BOTH if together else modality)
+        duplicates = self.duplicates if settings.exclude_duplicates else None
+        return Retrieved(*asking, self.readouts, settings, BOTH if together else modality, duplicates)
 
     def fusion(self, modality: str) -> FusionTraining:
         estimates, found = self.estimates(modality), self.neighbours(modality)
@@ -189,6 +223,13 @@ class Run:
     def estimate_scores(self, tokens: Mapping[str, Stage], shuffled: int | None = None) -> EstimateScores:
         goals = [self.targets(modality) for modality in MODALITIES]
         return EstimateScores(tokens["image"], tokens["text"], *goals, shuffled=shuffled)
+
+    @cached_property
+    def encoding_model(self) -> EncodingModel:
+        return EncodingModel(self.targets("image"))
+
+    def trial_scores(self, image: Stage, text: Stage) -> TrialScores:
+        return TrialScores(image, text, Trials(self.images))
 
     def _mark(self, what: str) -> str:
         if what not in self._marks:

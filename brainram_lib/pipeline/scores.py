@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Float
 
 from brainram_lib.core.files import write_json
 from brainram_lib.core.store import Stage, Store
@@ -109,31 +110,43 @@ class EstimateScores(Stage):
 
     def make(self, folder: Path, store: Store) -> None:
         """Squared error and cosine of both modalities; retrieval and two-way identification of the image."""
-        from brainram_lib.evaluation.estimates import cosine, mean_squared_error
-        from brainram_lib.evaluation.identification import retrieval
-        from brainram_lib.evaluation.metrics import two_way_identification
-
         values: dict[str, np.ndarray] = {}
+        pool = self.pool
         for modality, stage, goal in (
             ("image", self.image, self.image_targets),
             ("text", self.text, self.text_targets),
         ):
             tokens, target = self._tokens(store, stage), np.array(store.result(goal).array("test"), np.float32)
-            for name, measure in (("mse", mean_squared_error), ("cosine", cosine)):
-                per_sample = [measure(tokens[:, s], target) for s in range(tokens.shape[1])]
-                values[f"{modality}_{name}"] = np.mean(per_sample, axis=0)
-            if modality == "image":
-                mean = tokens.mean(1)
-                found = retrieval(mean, target, pool=min(self.pool, len(mean)))
-                values |= {name: one.per_image for name, one in found.items()}
-                # token 0 is the global embedding that CLIP's own metric compares
-                values["global_two_way"] = two_way_identification(target[:, 0], mean[:, 0])
+            pool = min(self.pool, len(target))
+            values |= token_scores(modality, tokens, target, pool)
         write_json(folder / "values.json", {name: np.asarray(one, np.float64).tolist() for name, one in values.items()})
-        share = 1 / min(self.pool, len(mean))
-        chance = {"image_retrieval": share, "brain_retrieval": share, "global_two_way": 0.5}
+        chance = {"image_retrieval": 1 / pool, "brain_retrieval": 1 / pool, "global_two_way": 0.5}
         write_json(folder / "chance.json", chance)
 
     def _tokens(self, store: Store, stage: Stage) -> np.ndarray:
         tokens = np.array(store.result(stage).array("test"), np.float32)
         tokens = tokens if tokens.ndim == 4 else tokens[:, None]
         return tokens if self.shuffled is None else tokens[derangement(len(tokens), self.shuffled)]
+
+
+def token_scores(
+    modality: str,
+    tokens: Float[np.ndarray, "n samples tokens width"],
+    target: Float[np.ndarray, "n tokens width"],
+    pool: int,
+) -> dict[str, np.ndarray]:
+    """Per-image scores of one modality's tokens; of image tokens also identification among `pool` images."""
+    from brainram_lib.evaluation.estimates import cosine, mean_squared_error
+    from brainram_lib.evaluation.identification import retrieval
+    from brainram_lib.evaluation.metrics import two_way_identification
+
+    values = {}
+    for name, measure in (("mse", mean_squared_error), ("cosine", cosine)):
+        per_sample = [measure(tokens[:, s], target) for s in range(tokens.shape[1])]
+        values[f"{modality}_{name}"] = np.mean(per_sample, axis=0)
+    if modality == "image":
+        mean = tokens.mean(1)
+        values |= {name: one.per_image for name, one in retrieval(mean, target, pool=pool).items()}
+        # token 0 is the global embedding that CLIP's own metric compares
+        values["global_two_way"] = two_way_identification(target[:, 0], mean[:, 0])
+    return values

@@ -17,7 +17,7 @@ from brainram_lib.core.rows import Rows
 from brainram_lib.core.whitening import TokenWhitening, whitened_by
 from brainram_lib.encoders import ClipTokens
 from brainram_lib.retrieval.corpus import Corpus
-from brainram_lib.retrieval.index import Neighbours, VectorIndex
+from brainram_lib.retrieval.index import Excluded, Neighbours, VectorIndex
 from brainram_lib.retrieval.neighbours import CombinedIndex, find_by_parts, find_neighbours, image_query, text_query
 from brainram_lib.retrieval.readable import FindExcept, find_readable
 from brainram_lib.retrieval.readouts import PooledTextReadout, TokenReadout
@@ -79,6 +79,20 @@ class WordReadout:
         return cls(vocabulary, TokenReadout.load(folder / "words.safetensors"))
 
 
+def write_neighbours(folder: Path, split: str, found: Neighbours) -> None:
+    """The neighbours of a split, as stages keep them."""
+    write_array(folder / f"{split}_ids.npy", found.ids)
+    write_array(folder / f"{split}_similarity.npy", found.similarity)
+
+
+def both_excluded(one: Excluded, other: Excluded, stimuli: int) -> Excluded:
+    """What either excludes."""
+    if one is None or other is None:
+        return other if one is None else one
+    parts = [[ids] * stimuli if isinstance(ids, np.ndarray) and ids.ndim == 1 else ids for ids in (one, other)]
+    return [np.union1d(first, second) for first, second in zip(*parts, strict=True)]
+
+
 @dataclass(frozen=True)
 class Search:
     """A corpus and how a profile searches it.
@@ -97,20 +111,36 @@ class Search:
     indices: Path | None = None
 
     def write(
-        self, folder: Path, split: str, modality: str, estimates: Estimates, whitening: TokenWhitening | None
+        self,
+        folder: Path,
+        split: str,
+        modality: str,
+        estimates: Estimates,
+        whitening: TokenWhitening | None,
+        excluded: Excluded = None,
     ) -> None:
         """K neighbours of every sample for one modality, as `<split>_ids.npy` and `<split>_similarity.npy`.
 
         `whitening`: of image tokens, for the choice among candidates; None where there is none to make.
+        `excluded`: items that may not be found, one array for all stimuli or one for each.
         """
+        write_neighbours(folder, split, self.find(modality, estimates, whitening, excluded))
+
+    def find(
+        self, modality: str, estimates: Estimates, whitening: TokenWhitening | None, excluded: Excluded = None
+    ) -> Neighbours:
+        """What `write` writes."""
         alone = self.settings.text_weight is None
         search = self._alone(modality, estimates) if alone else self._by_all(estimates)
         encoded = "text" if modality == "text" else "image"
-        found = find_readable(search, lambda ids: self.tokens.prepare(ids, encoded))
+        stimuli = len(next(iter(estimates.values())))
+        found = find_readable(
+            lambda refused: search(both_excluded(refused, excluded, stimuli)),
+            lambda ids: self.tokens.prepare(ids, encoded),
+        )
         if self.settings.candidates is not None:
             found = self._chosen(found, estimates["image"], whitened_by(whitening))
-        write_array(folder / f"{split}_ids.npy", found.ids)
-        write_array(folder / f"{split}_similarity.npy", found.similarity)
+        return found
 
     @property
     def _count(self) -> int:

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from brainram_lib.core.settings import Settings, number
 
+# A near-duplicate of a stimulus reaches both: what decides is the layout, the cosine spares opening every picture.
+COSINE_AT, LAYOUT_AT = 0.70, 0.97
+
 
 @dataclass(frozen=True)
 class RetrievalSettings(Settings):
@@ -30,6 +33,8 @@ class RetrievalSettings(Settings):
     )  # what a cosine of 1 of whitened image tokens adds to a candidate's similarity
     index: str = "Flat"
     nprobe: int | None = number(None, low=1)  # cells of an IVF index that are searched; None: the index's own
+    # items that are near-duplicates of a test or training stimulus are not found; what they are enters a key by itself
+    exclude_duplicates: bool = number(False, keyed=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -16,7 +16,10 @@ from brainram_lib.core.store import Store, default_runs
 
 DAY = 86_400
 # Stages that are looked at for themselves: what they were made from is needed as long as they are there.
-ENDS = ("image-scores", "estimate-scores", "submitted-scores", "attribution", "neighbour-attribution")
+ENDS = (
+    *("image-scores", "estimate-scores", "submitted-scores", "attribution", "neighbour-attribution"),
+    *("near-duplicates", "trial-scores", "brain-agreement", "calibration"),
+)
 
 
 @dataclass(frozen=True)
@@ -101,9 +104,10 @@ def unneeded(root: Path, older_than: float | None = None) -> list[Path]:
 
 
 def _corpora(root: Path, mentioned: str) -> Iterator[Path]:
-    """Embedded corpora that no result mentions, with their tokens. Tokens of a user's own corpus are left alone."""
-    for corpus in (root / "corpora").glob("embedded-*"):
-        key = corpus.name.removeprefix("embedded-")
+    """Corpora that were made and that no result mentions, with their tokens. Those of a user's own are left alone."""
+    made = [path for kind in ("embedded", "training") for path in (root / "corpora").glob(f"{kind}-*")]
+    for corpus in made:
+        key = corpus.name.split("-", 1)[1]
         if key not in mentioned:
             yield from (path for path in (root / "corpora").glob(f"*-{key}*") if path.is_dir())
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from brainram_lib.core.store import Store
+from brainram_lib.core.store import Stage, Store
 from brainram_lib.evaluation import catalogue, records
 from brainram_lib.evaluation.catalogue import Metric
 from brainram_lib.evaluation.labels import CHANCE, Labels
 from brainram_lib.evaluation.presets import preset_of
 from brainram_lib.evaluation.records import Record, Values
 from brainram_lib.evaluation.tables import ScoreTable, lead_table, score_table
+from brainram_lib.pipeline.duplicates import NearDuplicates
+from brainram_lib.pipeline.ram import Retrieved
 from brainram_lib.pipeline.run import Run
 from brainram_lib.pipeline.scores import EstimateScores, ImageScores
 from brainram_lib.systems.system import BOUND, System, systems
@@ -97,6 +99,27 @@ def submitted_table(run: Run, store: Store, folder: Path, preset: str, blurry: P
     )
 
 
+def retrieval_notes(run: Run, store: Store, chosen: Iterable[System]) -> tuple[str, ...]:
+    """For every corpus that these systems search: how many near-duplicates of the stimuli it holds."""
+    found = {
+        (one.corpus.key, one.duplicates is not None): one
+        for system in chosen
+        for stage in stages_of(run, system)
+        for one in retrieved_in(stage)
+    }
+    images = run.targets("image")
+    audits = [(NearDuplicates(images, one.corpus), one.duplicates is not None) for one in found.values()]
+    return tuple(duplicates.said(store, excluded) for duplicates, excluded in audits)
+
+
+def retrieved_in(stage: Stage) -> Iterator[Retrieved]:
+    """The neighbours that a stage is made from, through all its inputs; some may come twice."""
+    if isinstance(stage, Retrieved):
+        yield stage
+    for needed in stage.inputs.values():
+        yield from retrieved_in(needed)
+
+
 def leads_of(run: Run, values: Values) -> list[Record]:
     """How much the profile's method scores above ridge and above itself without RAM, image by image."""
     of, method = {"subject": run.subject, "seed": run.seed}, run.profile.method
@@ -104,11 +127,14 @@ def leads_of(run: Run, values: Values) -> list[Record]:
 
 
 def score_tables(
-    run: Run, scores: Sequence[Record], leads: Sequence[Record], reported: bool = False
+    run: Run, scores: Sequence[Record], leads: Sequence[Record], reported: bool = False, notes: Sequence[str] = ()
 ) -> tuple[ScoreTable, ScoreTable, ScoreTable]:
-    """Table 1, the lead image by image, and the token estimates; `reported` adds the papers' rows to the first."""
+    """Table 1, the lead image by image, and the token estimates; `reported` adds the papers' rows to the first.
+
+    `notes` stand under each, such as what `retrieval_notes` says.
+    """
     of = f"subject {run.subject}" + (f", seed {run.seed}" if run.seed else "")
-    how = {"embedded": run.source.simulated, "labels": labels()}
+    how = {"embedded": run.source.simulated, "labels": labels(), "notes": notes}
     images, estimates = image_metrics(run), catalogue.ESTIMATES + catalogue.IDENTIFICATION
     return (
         score_table(scores, images, f"Table 1, {of}", paper_table="1" if reported else None, **how),

@@ -1,0 +1,12 @@
+"""The audits by name: what a reviewer asks of a decoder today. `python -m brainram_lib audit` prints them."""
+
+from brainram_lib.systems.audits.brain import brain
+from brainram_lib.systems.audits.ceiling import ceiling
+from brainram_lib.systems.audits.common import Audit, Subject
+from brainram_lib.systems.audits.duplicates import duplicates
+from brainram_lib.systems.audits.retrieval import retrieval
+from brainram_lib.systems.audits.split import split
+
+AUDITS = {"duplicates": duplicates, "retrieval": retrieval, "split": split, "ceiling": ceiling, "brain": brain}
+
+__all__ = ["AUDITS", "Audit", "Subject"]
