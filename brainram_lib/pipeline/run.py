@@ -16,6 +16,8 @@ from brainram_lib.core.store import Stage
 from brainram_lib.evaluation.submitted import files_of
 from brainram_lib.pipeline.corpus import CorpusFolder, CorpusSource, EmbeddedCorpus, Readouts
 from brainram_lib.pipeline.data import Images, Subject, Targets, check_modality
+from brainram_lib.pipeline.peers.latents import Latents
+from brainram_lib.pipeline.peers.linear import Trials
 from brainram_lib.pipeline.pictures import Generated, NearestNeighbour, NearestTraining, Shuffled
 from brainram_lib.pipeline.prior import Attributions, CrossFitted, Estimates, PriorTraining, RidgeFit
 from brainram_lib.pipeline.ram import (
@@ -176,6 +178,14 @@ class Run:
 
     def shuffled(self, images: Stage) -> Shuffled:
         return Shuffled(images, self.seed)
+
+    # --- what compared systems are made of
+
+    def trials(self) -> Trials:
+        return Trials(self.betas)
+
+    def latents(self) -> Latents:
+        return Latents(self.images, self._mark(STIMULI), self.generator)
 
     # --- scores
 

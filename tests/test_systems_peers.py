@@ -1,0 +1,73 @@
+"""The compared systems from simulated NSD files to images, at tiny sizes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from brainram_lib.core.store import Store
+from brainram_lib.nsd.prepared import PreparedSubject
+from brainram_lib.pipeline.peers.pictures import PeerImages, noise_seeds
+from brainram_lib.pipeline.run import run_of
+from brainram_lib.profiles import MINI, changed
+from brainram_lib.systems import system_of, takagi
+from brainram_lib.world.world import WorldSettings
+
+WORLD = WorldSettings(name="tiny", subjects=(1,), voxels=(60,), sessions=3, trials_per_session=40, images=40, shared=10)
+SMALL = {"data__sessions": 3, "split__validation": 6, "generation__steps": 2, "corpus__pairs": 40}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return Store(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def run():
+    return run_of(changed(MINI, **SMALL), 1, 0, world=WORLD)
+
+
+def test_single_trials_average_to_the_prepared_betas(run, store):
+    ids = run.images.nsd_ids(store, "train")
+    rows, shown = run.trials().of(store, ids)
+    assert len(rows) > len(ids)
+    means = np.stack([rows[shown == image].mean(0) for image in range(len(ids))])
+    np.testing.assert_allclose(means, run.images.betas(store)["train"], atol=1e-5)
+    assert not PreparedSubject.load(store.result(run.trials()).folder).record["average"]
+
+
+def test_latents_decode_to_the_stimuli(run, store):
+    import torch
+
+    latents = np.array(store.result(run.latents()).array("train"))
+    again = run.generator.load().decode(torch.from_numpy(latents[:5])).astype(float)
+    stimuli = run.images.stimuli(store, "train")[:5].astype(float)
+    assert np.abs(again - stimuli).mean() < np.abs(stimuli - stimuli.mean((1, 2), keepdims=True)).mean() / 2
+
+
+def test_takagi_shows_the_first_of_five_images(run, store):
+    result = store.result(system_of("takagi").images(run))
+    samples = result.array("samples")
+    assert samples.shape[:2] == (10, takagi.SAMPLES)
+    np.testing.assert_array_equal(result.array("chosen"), samples[:, 0])
+    assert (samples[:, 0] != samples[:, 1]).any()
+
+
+def test_takagi_s_images_depend_on_the_start_and_on_the_captions(run):
+    stage = takagi.images(run)
+    assert stage.image is None and stage.text.regions == takagi.LATE
+    assert stage.start.latents.regions == takagi.EARLY and stage.settings.text_mix == 1
+
+
+def test_every_image_s_noise_is_its_own_whatever_is_made_with_it():
+    every = noise_seeds(2, np.arange(7), 3)
+    assert len(set(every)) == 21 and noise_seeds(2, np.arange(4, 6), 3) == every[12:18]
+    assert not set(every) & set(noise_seeds(1, np.arange(7), 3))
+
+
+def test_a_modality_that_is_not_there_has_no_share(run):
+    how = run.generator, run.encoder, run.profile.generation, 1, 0, "x"
+    with pytest.raises(ValueError, match="'text_mix' of 'x' must be 1.0 where there are no image tokens"):
+        PeerImages(None, run.targets("text"), None, 1.0, None, *how)
+    with pytest.raises(ValueError, match="neither image nor text tokens"):
+        PeerImages(None, None, None, 1.0, None, *how)
