@@ -10,7 +10,7 @@ from brainram_lib.nsd.prepared import PreparedSubject
 from brainram_lib.pipeline.peers.pictures import PeerImages, noise_seeds
 from brainram_lib.pipeline.run import run_of
 from brainram_lib.profiles import MINI, changed
-from brainram_lib.systems import system_of, takagi
+from brainram_lib.systems import brain_diffuser, system_of, takagi
 from brainram_lib.world.world import WorldSettings
 
 WORLD = WorldSettings(name="tiny", subjects=(1,), voxels=(60,), sessions=3, trials_per_session=40, images=40, shared=10)
@@ -57,6 +57,32 @@ def test_takagi_s_images_depend_on_the_start_and_on_the_captions(run):
     stage = takagi.images(run)
     assert stage.image is None and stage.text.regions == takagi.LATE
     assert stage.start.latents.regions == takagi.EARLY and stage.settings.text_mix == 1
+
+
+def test_brain_diffuser_estimates_both_modalities_and_makes_one_image(run, store):
+    system = system_of("brain-diffuser")
+    for modality, stage in system.tokens(run).items():
+        assert stage.alphas == brain_diffuser.PUBLISHED[modality] and stage.regions == () and stage.trials is None
+        assert (
+            store.result(stage).array("test").shape[1:] == store.result(run.targets(modality)).array("test").shape[1:]
+        )
+    made = system.images(run)
+    assert made.start.latents.alphas == (5e4,) and (made.strength, made.settings.text_mix) == (0.75, 0.4)
+    assert store.result(made).array("samples").shape[:2] == (10, 1)
+
+
+def test_brain_diffuser_s_alphas_are_chosen_for_each_token(run, store):
+    stage = system_of("brain-diffuser-chosen-alphas").tokens(run)["image"]
+    alphas = store.result(stage).json("fit")["alphas"]
+    assert len(alphas) == store.result(run.targets("image")).array("test").shape[1]
+    assert set(alphas) <= set(stage.alphas) and len(stage.alphas) > 1
+
+
+def test_test_statistics_are_taken_where_the_system_s_name_says_so(run):
+    plain, other = (system_of(f"brain-diffuser{end}") for end in ("", "-test-statistics"))
+    ridges = {modality: stage.ridge for modality, stage in other.tokens(run).items()}
+    assert ridges == plain.tokens(run)
+    assert other.images(run).start.latents.ridge == plain.images(run).start.latents
 
 
 def test_every_image_s_noise_is_its_own_whatever_is_made_with_it():
