@@ -10,11 +10,15 @@ from brainram_lib.nsd.prepared import PreparedSubject
 from brainram_lib.pipeline.peers.pictures import PeerImages, noise_seeds
 from brainram_lib.pipeline.run import run_of
 from brainram_lib.profiles import MINI, changed
-from brainram_lib.systems import brain_diffuser, system_of, takagi
+from brainram_lib.systems import brain_diffuser, mindeye, system_of, takagi
 from brainram_lib.world.world import WorldSettings
 
 WORLD = WorldSettings(name="tiny", subjects=(1,), voxels=(60,), sessions=3, trials_per_session=40, images=40, shared=10)
 SMALL = {"data__sessions": 3, "split__validation": 6, "generation__steps": 2, "corpus__pairs": 40}
+MINDEYE = {"hidden": 8, "blocks": 1, "projector_hidden": 8, "prior_depth": 1, "times": 4, "epochs": 3, "batch": 8}
+LOW_LEVEL = {"hidden": 8, "blocks": 1, "channels": 4, "side": 8, "epochs": 1, "batch": 8}
+SMALL |= {f"peers__mindeye__{name}": size for name, size in MINDEYE.items()}
+SMALL |= {f"peers__low_level__{name}": size for name, size in LOW_LEVEL.items()}
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +87,26 @@ def test_test_statistics_are_taken_where_the_system_s_name_says_so(run):
     ridges = {modality: stage.ridge for modality, stage in other.tokens(run).items()}
     assert ridges == plain.tokens(run)
     assert other.images(run).start.latents.ridge == plain.images(run).start.latents
+
+
+def test_mindeye_shows_the_image_that_its_projector_agrees_with(run, store):
+    made = mindeye.images(run, 3, "mindeye")
+    result = store.result(made)
+    assert result.array("samples").shape[:2] == (10, 3) == result.array("agreement").shape
+    best = result.array("agreement").argmax(1)
+    np.testing.assert_array_equal(result.array("chosen"), result.array("samples")[np.arange(10), best])
+    projected = np.array(store.result(made.chooser).array("test"), np.float32).reshape(10, -1)
+    seen = run.encoder.load().image_tokens(np.array(result.array("samples")[4])).flatten(1).numpy()
+    cosine = seen @ projected[4] / np.linalg.norm(seen, axis=1) / np.linalg.norm(projected[4])
+    np.testing.assert_allclose(result.array("agreement")[4], cosine, atol=1e-4)
+
+
+def test_one_sample_of_mindeye_shares_its_trainings_and_first_image(run, store):
+    one, best = system_of("mindeye-one").images(run), system_of("mindeye").images(run)
+    assert (one.image, one.start) == (best.image, best.start) and (one.draws, best.draws) == (1, 16)
+    assert one.chooser is None and one.settings.text_mix == 0
+    three = mindeye.images(run, 3, "x")
+    np.testing.assert_array_equal(store.result(one).array("chosen"), store.result(three).array("samples")[:, 0])
 
 
 def test_every_image_s_noise_is_its_own_whatever_is_made_with_it():
