@@ -65,6 +65,7 @@ class MindReaderSettings(Settings):
     channels: int = number(16, low=1)  # of the first convolution
     stages: int = number(3, low=1)  # each halves the length and doubles the channels
     kernel: int = number(7, low=3)  # odd, in voxels
+    places: int = number(32, low=1)  # pieces of the sequence that the last layer sees
     dropout: float = number(0.3, low=0, high=0.95)
     error_weight: float = number(1.0, low=0)  # of the mean squared error
     cosine_weight: float = number(1.0, low=0)

@@ -22,11 +22,10 @@ Deviations of this project:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from brainram_lib.core.modalities import MODALITIES
-from brainram_lib.core.ridge import ALPHAS
 from brainram_lib.core.store import Stage
 from brainram_lib.pipeline.peers.latents import StartImages
 from brainram_lib.pipeline.peers.linear import RegionRidge, Restandardised
@@ -35,26 +34,28 @@ from brainram_lib.pipeline.run import Run
 from brainram_lib.systems.system import DECODER, System, Tokens, register
 
 LATENTS = "latents"
-PUBLISHED = {LATENTS: (5e4,), "image": (6e4,), "text": (1e5,)}
-CHOSEN = dict.fromkeys(PUBLISHED, ALPHAS)
+# What is predicted -> the alphas to choose from; None: many.
+Alphas = Mapping[str, tuple[float, ...] | None]
+PUBLISHED: Alphas = {LATENTS: (5e4,), "image": (6e4,), "text": (1e5,)}
+CHOSEN: Alphas = dict.fromkeys(PUBLISHED)
 STRENGTH, TEXT_MIX = 0.75, 0.4
 
 # What a system makes of a ridge.
 Changed = Callable[[RegionRidge], Stage]
 
 
-def ridge(run: Run, what: str, alphas: tuple[float, ...]) -> RegionRidge:
+def ridge(run: Run, what: str, alphas: tuple[float, ...] | None) -> RegionRidge:
     """From all voxels to the latents or to one modality's tokens."""
     targets = run.latents() if what == LATENTS else run.targets(what)
     return RegionRidge(targets, run.images, run.profile.split.validation, what, alphas=alphas)
 
 
-def tokens(run: Run, alphas: dict[str, tuple[float, ...]], then: Changed) -> Tokens:
+def tokens(run: Run, alphas: Alphas, then: Changed) -> Tokens:
     """The estimates of both modalities."""
     return {modality: then(ridge(run, modality, alphas[modality])) for modality in MODALITIES}
 
 
-def images(run: Run, alphas: dict[str, tuple[float, ...]], then: Changed, name: str) -> Stage:
+def images(run: Run, alphas: Alphas, then: Changed, name: str) -> Stage:
     """Guided by both, started from the image of the latents."""
     guiding = tokens(run, alphas, then)
     start = StartImages(then(ridge(run, LATENTS, alphas[LATENTS])), run.generator)

@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from brainram_lib.core.files import write_array, write_json
-from brainram_lib.core.ridge import ALPHAS
 from brainram_lib.core.store import Stage, Store
 from brainram_lib.nsd.prepare import prepare_subject
 from brainram_lib.nsd.prepared import PreparedSubject
@@ -72,7 +71,7 @@ class RegionRidge(Stage):
         what: is predicted, for the stage's name.
         regions: whose voxels count, together; none: all.
         trials: single trials to fit on; None: averages over repetitions.
-        alphas: to choose from; a single one is fixed.
+        alphas: to choose from; a single one is fixed; None: the candidates of `core.ridge`.
     """
 
     targets: Stage
@@ -81,7 +80,7 @@ class RegionRidge(Stage):
     what: str
     regions: tuple[str, ...] = ()
     trials: Trials | None = None
-    alphas: tuple[float, ...] = ALPHAS
+    alphas: tuple[float, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -89,7 +88,7 @@ class RegionRidge(Stage):
 
     def make(self, folder: Path, store: Store) -> None:
         """Fit, and estimate the test images: `test.npy`, in the target's shape."""
-        from brainram_lib.core.ridge import fit_ridge
+        from brainram_lib.core.ridge import ALPHAS, fit_ridge
 
         goals = np.asarray(store.result(self.targets).array("train"), np.float32)
         shape, goals = goals.shape[1:], goals.reshape(len(goals), goals.shape[1] if goals.ndim == 3 else 1, -1)
@@ -99,7 +98,7 @@ class RegionRidge(Stage):
         mean, spread = _statistics(known[:, voxels])
         scaled = {split: (rows[:, voxels] - mean) / spread for split, rows in betas.items()}
         fitted = (known[:, voxels] - mean) / spread
-        ridge = fit_ridge(fitted, goals[row], scaled["train"][held], goals[held], self.alphas)
+        ridge = fit_ridge(fitted, goals[row], scaled["train"][held], goals[held], self.alphas or ALPHAS)
         estimates = finite(ridge.predict(scaled["test"]), self.name)
         write_array(folder / "test.npy", estimates.reshape(len(estimates), *shape))
         said = {"alphas": ridge.alphas.tolist(), "validation_r2": ridge.r2.tolist()}
