@@ -20,7 +20,13 @@ from brainram_lib.additions import ADDITIONS, BRAINRAM, METHODS, PLUS
 from brainram_lib.core.settings import Settings, number
 from brainram_lib.generation.settings import GenerationSettings
 from brainram_lib.nsd.settings import DataSettings
-from brainram_lib.peers.settings import LowLevelSettings, MindEyeSettings, MindReaderSettings, PeerSettings
+from brainram_lib.peers.settings import (
+    LowLevelSettings,
+    MeshSettings,
+    MindEyeSettings,
+    MindReaderSettings,
+    PeerSettings,
+)
 from brainram_lib.retrieval.settings import RetrievalSettings
 from brainram_lib.stage1.settings import NetworkSettings, ProjectorSettings, SamplingSettings, Stage1Settings
 from brainram_lib.stage2.settings import Stage2Settings
@@ -103,6 +109,7 @@ PAPER = Profile(
         MindEyeSettings(hidden=4096, projector_hidden=2048, prior_depth=6, prior_heads=12, epochs=240),
         LowLevelSettings(hidden=4096, channels=64, side=16, epochs=120),
         MindReaderSettings(channels=64, stages=4, epochs=40),
+        MeshSettings(channels=32, epochs=100),
     ),
 )
 

@@ -18,9 +18,11 @@ WORLD = WorldSettings(name="tiny", subjects=(1,), voxels=(60,), sessions=3, tria
 SMALL = {"data__sessions": 3, "split__validation": 6, "generation__steps": 2, "corpus__pairs": 40}
 MINDEYE = {"hidden": 8, "blocks": 1, "projector_hidden": 8, "prior_depth": 1, "times": 4, "epochs": 3, "batch": 8}
 MIND_READER = {"channels": 2, "stages": 1, "places": 4, "epochs": 1, "batch": 8}
+MESH = {"channels": 2, "epochs": 1, "batch": 8}
 LOW_LEVEL = {"hidden": 8, "blocks": 1, "channels": 4, "side": 8, "epochs": 1, "batch": 8}
 SMALL |= {f"peers__mindeye__{name}": size for name, size in MINDEYE.items()}
 SMALL |= {f"peers__mind_reader__{name}": size for name, size in MIND_READER.items()}
+SMALL |= {f"peers__mesh__{name}": size for name, size in MESH.items()}
 SMALL |= {f"peers__low_level__{name}": size for name, size in LOW_LEVEL.items()}
 
 
@@ -136,6 +138,17 @@ def test_caption_embeddings_are_means_over_an_image_s_captions(run, store):
     captions = run.images.captions(store, "train")[3]
     mean = run.encoder.load().pooled_texts(captions).numpy().mean(0)
     np.testing.assert_allclose(found[3], mean / np.linalg.norm(mean), atol=1e-5)
+
+
+def test_gu_sees_the_voxels_that_vertices_have(run, store):
+    made = system_of("gu").images(run)
+    voxel, levels = made.image.training.surface.surface(store, 2)
+    prepared = run.betas.prepared(store)
+    assert len(voxel) == len(levels[0].rings) and set(voxel) <= set(range(len(prepared.voxel_index)))
+    assert len(set(voxel)) > len(prepared.voxel_index) / 2
+    result = store.result(made)
+    assert result.array("samples").shape[:2] == (10, run.profile.sampling.samples)
+    assert made.chooser == made.image and made.settings.text_mix == 0
 
 
 def test_every_image_s_noise_is_its_own_whatever_is_made_with_it():

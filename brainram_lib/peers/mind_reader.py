@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from jaxtyping import Float
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -17,9 +16,8 @@ from torch.nn import functional
 from brainram_lib.core.checkpoints import Row
 from brainram_lib.core.devices import accelerator, seeded
 from brainram_lib.core.loop import CONSTANT, Plan, train
-from brainram_lib.core.parallel import sharded
+from brainram_lib.peers.embedding import EmbeddingModel, EmbeddingTask
 from brainram_lib.peers.losses import clip_loss, unit
-from brainram_lib.peers.mindeye import CHUNK
 from brainram_lib.peers.pairs import Pairs
 from brainram_lib.peers.settings import MindReaderSettings
 
@@ -42,7 +40,7 @@ class ConvBlock(nn.Module):
         return x + self.layers(x)
 
 
-class MindReader(nn.Module):
+class MindReader(EmbeddingModel):
     """betas, in the order of their voxels -> an embedding.
 
     A convolution that halves the length, then stages of a residual block and a convolution that halves the length and
@@ -65,19 +63,9 @@ class MindReader(nn.Module):
         self.layers = nn.Sequential(*layers, nn.AdaptiveAvgPool1d(settings.places), nn.Flatten())
         self.leave = nn.Sequential(nn.Dropout(settings.dropout), nn.Linear(channels * settings.places, width))
 
-    @property
-    def device(self) -> torch.device:
-        """Where it computes."""
-        return self.leave[1].weight.device
-
     def forward(self, betas: Float[Tensor, "batch voxels"]) -> Float[Tensor, "batch width"]:
         """The embedding, not normalised."""
         return self.leave(self.layers(betas[:, None]))
-
-    @torch.no_grad()
-    def predict(self, betas: Float[Tensor, "n voxels"]) -> Float[Tensor, "n width"]:
-        """Embeddings of norm 1, on the CPU."""
-        return torch.cat([unit(self(part.to(self.device))).cpu() for part in betas.split(CHUNK)])
 
     def load(self, path: Path) -> MindReader:
         """Read weights; returns self in evaluation mode."""
@@ -107,43 +95,14 @@ def mind_reader_loss(
     return loss, {"loss": loss.item()} | {name: part.item() for name, part in parts.items()}
 
 
-class MindReaderTask:
-    """The training of one mapping, for `core.loop.train`."""
-
-    def __init__(self, model: MindReader, training: Pairs, validation: Pairs) -> None:
-        self.model, self.training, self.validation = model, training, validation
-        self.steps = len(training.batches(model.settings.batch, torch.Generator()))
-
-    def batches(self, random: torch.Generator) -> list[Tensor]:
-        """Whole batches of images."""
-        return self.training.batches(self.model.settings.batch, random)
-
-    def loss(self, batch: Tensor, random: torch.Generator) -> tuple[Float[Tensor, ""], Row]:
-        """See `mind_reader_loss`."""
-        betas, targets = self.training.of(batch, self.model.device, random)
-        return mind_reader_loss(sharded(self.model, betas), targets, self.model.settings)
-
-    @torch.no_grad()
-    def validate(self, epoch: int, last: bool) -> Row:
-        """Cosine of the validation images' embeddings, and how often one finds its own among them."""
-        betas, targets = self.validation.every(self.model.device)
-        similarity = self.model.predict(betas).to(targets.device) @ targets.T
-        own = torch.arange(len(similarity), device=similarity.device)
-        top1 = (similarity.argmax(1) == own).float().mean().item()
-        return {"val_cosine": similarity.diagonal().mean().item(), "val_top1": top1}
-
-    def said(self, row: Row) -> str:
-        """Loss and what validation says."""
-        return f"loss {row['loss']:.3f}, validation cosine {row['val_cosine']:.3f}, top-1 {row['val_top1']:.2f}"
-
-
 def train_mind_reader(
     settings: MindReaderSettings, training: Pairs, validation: Pairs, folder: Path, seed: int, label: str
 ) -> tuple[MindReader, list[Row]]:
     """Train on a GPU where there is one; the model in evaluation mode, and one row of losses an epoch."""
     with seeded(seed):
         model = MindReader(settings, training.betas.shape[1], training.targets.shape[1])
-    task = MindReaderTask(model.to(accelerator()), training, validation)
+    model.to(accelerator())
+    task = EmbeddingTask(model, training, validation, lambda found, goal: mind_reader_loss(found, goal, settings))
     plan = Plan(
         *(settings.epochs, task.steps, settings.rate, settings.weight_decay),
         schedule=CONSTANT,

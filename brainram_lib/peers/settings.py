@@ -79,9 +79,24 @@ class MindReaderSettings(Settings):
 
 
 @dataclass(frozen=True)
+class MeshSettings(Settings):
+    """The mesh network of Gu et al. (2022) from the cortical surface to one global embedding."""
+
+    channels: int = number(8, low=1)  # of the first level, doubled at each; not at hand
+    levels: int = number(2, low=1, high=3)  # how often the mesh is made coarser; not at hand
+    dropout: float = number(0.3, low=0, high=0.95)  # not at hand
+    epochs: int = number(20, low=1)  # published 100
+    batch: int = number(32, low=2)  # not at hand
+    rate: float = number(1e-3, above=0)  # published, AdamW
+    weight_decay: float = number(1e-2, low=0)  # AdamW's default
+    precision: str = number("float32", one_of=("float32", "bf16"))
+
+
+@dataclass(frozen=True)
 class PeerSettings(Settings):
     """The networks of all compared systems."""
 
     mindeye: MindEyeSettings = MindEyeSettings()
     low_level: LowLevelSettings = LowLevelSettings()
     mind_reader: MindReaderSettings = MindReaderSettings()
+    mesh: MeshSettings = MeshSettings()

@@ -21,7 +21,7 @@ from dataclasses import replace
 
 from brainram_lib.core.modalities import MODALITIES
 from brainram_lib.core.store import Stage
-from brainram_lib.pipeline.peers.mind_reader import Embeddings, MindReaderTokens, MindReaderTraining, TokenMap
+from brainram_lib.pipeline.peers.mind_reader import Embeddings, EmbeddingTokens, MindReaderTraining, TokenMap
 from brainram_lib.pipeline.peers.pictures import PeerImages
 from brainram_lib.pipeline.run import Run
 from brainram_lib.systems.system import DECODER, System, Tokens, register
@@ -32,11 +32,11 @@ def tokens(run: Run) -> Tokens:
     return {modality: _tokens(run, modality) for modality in MODALITIES}
 
 
-def _tokens(run: Run, modality: str) -> MindReaderTokens:
+def _tokens(run: Run, modality: str) -> EmbeddingTokens:
     profile = run.profile
     how = profile.peers.mind_reader, profile.split.validation, run.seed
     training = MindReaderTraining(Embeddings(run.targets(modality)), *how)
-    return MindReaderTokens(training, TokenMap(run.corpus, run.encoder, modality))
+    return EmbeddingTokens(training, TokenMap(run.corpus, run.encoder, modality))
 
 
 def images(run: Run) -> Stage:

@@ -141,11 +141,10 @@ def _statistics(
 
 @dataclass(frozen=True)
 class Restandardised(Stage):
-    """Estimates given the training targets' mean and standard deviation, feature by feature, AFTER their own were
-    taken away, and their own are statistics of the test set.
+    """Estimates rescaled, feature by feature, from the test set's mean and standard deviation to the training targets'.
 
-    No estimate of one stimulus is then independent of which others are tested with it: this exists to measure what the
-    step is worth, in systems whose names say it.
+    An estimate then depends on which other stimuli are tested. This exists to measure what the step is worth, in
+    systems whose names say so.
 
     Attributes:
         ridge: whose estimates.

@@ -161,19 +161,19 @@ class TokenMap(Stage):
 
 
 @dataclass(frozen=True)
-class MindReaderTokens(Stage):
+class EmbeddingTokens(Stage):
     """Tokens of every test stimulus, (n, T, D), from the estimated embedding, which is written beside them.
 
     Attributes:
-        training: whose embedding. tokens: the map from it.
+        training: whose embedding: a stage with `embeddings` and `load`. tokens: the map from it.
     """
 
-    training: MindReaderTraining
+    training: Stage
     tokens: TokenMap
 
     @property
     def name(self) -> str:
-        return f"mind-reader-tokens-{self.training.modality}"
+        return f"{self.training.name}-tokens"
 
     def make(self, folder: Path, store: Store) -> None:
         """The embedding of each stimulus, then its tokens, a chunk at a time."""
