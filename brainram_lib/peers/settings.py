@@ -24,9 +24,9 @@ class MindEyeSettings(Settings):
     prior_heads: int = number(4, low=1)  # published 12, of width 64 (code)
     times: int = number(100, low=2)  # of the diffusion (code)
     condition_dropout: float = number(0.2, low=0, high=1)  # code
-    prior_weight: float = number(30.0, low=0)  # of the prior's loss (2.1)
-    mixed_share: float = number(1 / 3, low=0, high=1)  # of the epochs, with BiMixCo (2.1)
-    mix_alpha: float = number(0.15, above=0)  # Beta(alpha, alpha) (2.1)
+    prior_weight: float = number(30.0, low=0)  # of the prior's loss (code)
+    mixed_share: float = number(1 / 3, low=0, high=1)  # of the epochs, with BiMixCo (2.1; code: .33)
+    mix_alpha: float = number(0.15, above=0)  # Beta(alpha, alpha) (code)
     mixed_rows: float = number(0.5, low=0, high=1)  # of a batch (code)
     temperature: float = number(0.006, above=0)  # BiMixCo's (code)
     soft_from: float = number(0.004, above=0)  # SoftCLIP's temperature, first (code)

@@ -10,7 +10,7 @@ Reports 2023, arXiv 2303.05334), Methods and released code. Three systems:
   targets' mean and standard deviation after taking away their own. Those are statistics of the test set: an estimate
   then depends on which other images are tested. It is here so that its worth is seen, and does not compete in Table 1.
 
-Voxels are z-scored with training statistics (released code). One image a stimulus, strength .75, .4 text and .6 image
+Voxels are z-scored with training statistics (released code, `scripts/*_regression.py`). One image a stimulus, strength .75, .4 text and .6 image
 (Methods, second stage).
 
 Deviations of this project:

@@ -1,12 +1,12 @@
 """Takagi & Nishimoto: ridge to the latent of the image and to the tokens of its captions, then image to image.
 
 Takagi & Nishimoto, High-resolution image reconstruction with latent diffusion models from human brain activity (CVPR
-2023), section 3.3 and released code. Early visual cortex gives the latent z, whose decoded image is the start; ventral
+2023), section 3.3, and released code. Early visual cortex gives the latent z, whose decoded image is the start; ventral
 visual cortex gives the caption tokens c, averaged over an image's captions, which alone guide. Ridge is fitted on
 single trials, and tested on averages (section 3.1).
 
-- Strength .8 and five samples: section 3.3. Regions: 'early' (V1 to V3) and 'ventral' of NSD's streams, as in the
-  released code.
+- Strength .8, five samples, and the regions 'early' (V1 to V3) and 'ventral' of NSD's streams: released code
+  (`diffusion_sd1/diffusion_decoding.py`).
 
 Deviations of this project:
 - The first of the five samples is shown. The paper shows the one that is most like the stimulus, which no decoder can
