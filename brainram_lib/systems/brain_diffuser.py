@@ -10,8 +10,8 @@ Reports 2023, arXiv 2303.05334), Methods and released code. Three systems:
   targets' mean and standard deviation after taking away their own. Those are statistics of the test set: an estimate
   then depends on which other images are tested. It is here so that its worth is seen, and does not compete in Table 1.
 
-Voxels are z-scored with training statistics (released code, `scripts/*_regression.py`). One image a stimulus, strength .75, .4 text and .6 image
-(Methods, second stage).
+Voxels are z-scored with training statistics (released code, `scripts/*_regression.py`). One image a stimulus,
+strength .75, .4 text and .6 image (Methods, second stage).
 
 Deviations of this project:
 - The generator's autoencoder stands for the first 31 layers of a VDVAE (91,168 numbers): its latent is less abstract.
