@@ -20,6 +20,13 @@ from brainram_lib.additions import ADDITIONS, BRAINRAM, METHODS, PLUS
 from brainram_lib.core.settings import Settings, number
 from brainram_lib.generation.settings import GenerationSettings
 from brainram_lib.nsd.settings import DataSettings
+from brainram_lib.peers.settings import (
+    LowLevelSettings,
+    MeshSettings,
+    MindEyeSettings,
+    MindReaderSettings,
+    PeerSettings,
+)
 from brainram_lib.retrieval.settings import RetrievalSettings
 from brainram_lib.stage1.settings import NetworkSettings, ProjectorSettings, SamplingSettings, Stage1Settings
 from brainram_lib.stage2.settings import Stage2Settings
@@ -67,6 +74,7 @@ class Profile(Settings):
         source: where stimuli and betas come from, a name of `pipeline.run.SOURCES`.
         encoder: the CLIP. metrics: a set of `evaluation.catalogue`.
         method: 'brainram', as printed, or 'brainram-plus'.
+        peers: the compared systems' networks.
     """
 
     name: str
@@ -84,6 +92,7 @@ class Profile(Settings):
     retrieval: RetrievalSettings = RetrievalSettings()
     corpus: CorpusSettings = CorpusSettings()
     method: str = number(BRAINRAM, one_of=METHODS)
+    peers: PeerSettings = PeerSettings()
 
 
 PAPER = Profile(
@@ -103,6 +112,13 @@ PAPER = Profile(
     encoder="ViT-L-14-quickgelu",
     metrics="paper",
     source="nsd",
+    # as published; peers/settings.py names each source
+    peers=PeerSettings(
+        MindEyeSettings(hidden=4096, projector_hidden=2048, prior_depth=6, prior_heads=12, epochs=240),
+        LowLevelSettings(hidden=4096, channels=64, side=16, epochs=120),
+        MindReaderSettings(channels=64, stages=4, epochs=40),
+        MeshSettings(channels=32, epochs=100),
+    ),
 )
 
 _MINI_AS_PRINTED = Profile(

@@ -15,7 +15,7 @@ from brainram_lib.pipeline.controls import Fewer, FromTraining, Handed, Oracle, 
 from brainram_lib.pipeline.encoding import BrainAgreement
 from brainram_lib.pipeline.nearest import derangement
 from brainram_lib.pipeline.ram import Refined, Retrieved
-from brainram_lib.pipeline.trials import NoTrials, Trials, decoded
+from brainram_lib.pipeline.trials import NoTrials, Repetitions, decoded
 from brainram_lib.profiles import MINI, changed
 from brainram_lib.systems.audits.retrieval import AS_FOUND, ORACLE, generated_with, own_picture, variants
 from brainram_lib.systems.system import system_of
@@ -181,7 +181,7 @@ def test_shares_of_the_ceiling_and_fewer_repetitions(workbench):
 
 def test_three_repetitions_are_the_prepared_betas_and_give_the_saved_estimates(workbench):
     run, store = workbench.run, workbench.store
-    trials = Trials(run.images)
+    trials = Repetitions(run.images)
     rows = trials.rows(store)
     betas = np.array(store.result(trials).array("test")).mean(1)
     np.testing.assert_allclose(betas, workbench.betas()["test"][rows], atol=1e-4)
@@ -194,7 +194,7 @@ def test_three_repetitions_are_the_prepared_betas_and_give_the_saved_estimates(w
 def test_betas_that_do_not_compare_with_single_trials_are_skipped_and_named(workbench):
     other = Workbench(changed(TINY, data__normalisation="none"), runs=workbench.store.root, world=WORLD)
     with pytest.raises(NoTrials, match="this profile's betas are 'none': they do not compare"):
-        Trials(other.run.images).make(workbench.store.root, workbench.store)
+        Repetitions(other.run.images).make(workbench.store.root, workbench.store)
 
 
 def test_brain_agreement_stands_between_truth_and_other_brains(workbench):

@@ -18,16 +18,14 @@ LAYERS = (
     ("view", "systems"),
     ("pipeline",),
     ("profiles", "audits"),
-    ("additions",),
     ("evaluation", "generation", "attribution"),
     ("stage2",),
     ("retrieval",),
-    ("stage1",),
+    ("stage1", "peers"),
     ("encoders",),
     ("world",),
     ("nsd",),
-    ("core",),
-    ("additions",),
+    ("core", "additions"),
 )
 LAYER = {package: len(LAYERS) - depth for depth, packages in enumerate(LAYERS) for package in packages}
 # The simulated world writes its corpus in the format that `retrieval` owns.

@@ -38,6 +38,8 @@ class Generator:
         text_mix: float | None = None,
         neighbours: Float[np.ndarray, "n image_tokens features"] | None = None,
         seed: Seeds = 0,
+        start_images: UInt8[np.ndarray, "n height width 3"] | None = None,
+        strength: float = 1.0,
     ) -> UInt8[np.ndarray, "n height width 3"]:
         """One image for each pair of token sets.
 
@@ -47,6 +49,8 @@ class Generator:
             text_mix: the text's share of the guidance, where it is not the settings'.
             neighbours: image tokens of corpus items that guide beside the estimate, with the settings' share.
             seed: of the noise; see `sampling.generate`.
+            start_images, strength: images to start from instead of noise, and the share of the steps that they go
+                through; see `sampling.generate`.
         """
         settings = self.settings
         return generate(
@@ -63,5 +67,7 @@ class Generator:
             scheduler=settings.scheduler,
             batch_size=settings.batch,
             seed=seed,
+            start_images=start_images,
+            strength=strength,
             label=label,
         )

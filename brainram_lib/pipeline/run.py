@@ -22,13 +22,15 @@ from brainram_lib.pipeline.corpus import CorpusFolder, CorpusSource, EmbeddedCor
 from brainram_lib.pipeline.data import Images, Subject, Targets, check_modality
 from brainram_lib.pipeline.duplicates import NearDuplicates
 from brainram_lib.pipeline.encoding import EncodingModel
+from brainram_lib.pipeline.peers.latents import Latents
+from brainram_lib.pipeline.peers.linear import SingleTrials
 from brainram_lib.pipeline.pictures import Generated, NearestNeighbour, NearestTraining, Shuffled
 from brainram_lib.pipeline.prior import CrossFitted, Estimates, PriorTraining, RidgeFit
 from brainram_lib.pipeline.ram import BOTH, FusionTraining, GuidingNeighbours, Refined, Retrieved
 from brainram_lib.pipeline.scores import PROBE, EstimateScores, ImageScores
 from brainram_lib.pipeline.source import BETAS, CAPTIONS, STIMULI, EmbeddedWorld, NsdFiles, Source
 from brainram_lib.pipeline.submitted import Made, SubmittedScores
-from brainram_lib.pipeline.trials import Trials, TrialScores
+from brainram_lib.pipeline.trials import Repetitions, TrialScores
 from brainram_lib.pipeline.weights import EncoderWeights, GeneratorWeights, PriorWeights
 from brainram_lib.profiles import Profile, with_method
 from brainram_lib.stage2.settings import EVIDENCE_FUSIONS
@@ -208,6 +210,14 @@ class Run:
     def shuffled(self, images: Stage) -> Shuffled:
         return Shuffled(images, self.seed)
 
+    # --- what compared systems are made of
+
+    def trials(self) -> SingleTrials:
+        return SingleTrials(self.betas)
+
+    def latents(self) -> Latents:
+        return Latents(self.images, self._mark(STIMULI), self.generator)
+
     # --- scores
 
     def image_scores(self, made: Stage, label: str) -> ImageScores:
@@ -229,7 +239,7 @@ class Run:
         return EncodingModel(self.targets("image"))
 
     def trial_scores(self, image: Stage, text: Stage) -> TrialScores:
-        return TrialScores(image, text, Trials(self.images))
+        return TrialScores(image, text, Repetitions(self.images))
 
     def _mark(self, what: str) -> str:
         if what not in self._marks:

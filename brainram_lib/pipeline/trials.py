@@ -24,7 +24,7 @@ class NoTrials(ValueError):
 
 
 @dataclass(frozen=True)
-class Trials(Stage):
+class Repetitions(Stage):
     """The three presentations of every test image that has three: `test.npy` (n, 3, voxels), `rows.npy`, `ids.npy`.
 
     Rows are those of the images among the test images.
@@ -71,7 +71,7 @@ class TrialScores(Stage):
 
     image: RidgeFit | Estimates
     text: RidgeFit | Estimates
-    trials: Trials
+    trials: Repetitions
 
     def make(self, folder: Path, store: Store) -> None:
         """Decode each choice, and score it."""

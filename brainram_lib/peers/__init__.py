@@ -1,0 +1,1 @@
+"""Networks and losses of the compared systems; their stages are in `pipeline/peers`."""

@@ -1,0 +1,1 @@
+"""Stages of the compared systems: regions, single trials, start images, their networks."""
