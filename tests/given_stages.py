@@ -12,6 +12,7 @@ import torch
 from small_stages import CORPUS, PROFILE, VALIDATION, small_data
 
 from brainram_lib.core.files import write_array
+from brainram_lib.core.modalities import MODALITIES
 from brainram_lib.core.store import Stage, Store
 from brainram_lib.nsd.settings import DataSettings
 from brainram_lib.pipeline.corpus import EmbeddedCorpus, Readouts
@@ -21,6 +22,9 @@ from brainram_lib.pipeline.ram import FusionTraining, Refined, Retrieved
 from brainram_lib.pipeline.source import EmbeddedWorld
 from brainram_lib.pipeline.tokens import CorpusTokens
 from brainram_lib.pipeline.weights import EncoderWeights
+from brainram_lib.stage2.evidence import Evidence
+from brainram_lib.stage2.settings import EVIDENCE_FUSIONS
+from brainram_lib.stage2.training import RamExamples
 
 MINI = EncoderWeights("mini")
 
@@ -108,6 +112,14 @@ class SmallFusion(FusionTraining):
 
     def tokens(self, store: Store) -> CorpusTokens:
         return CorpusTokens(np.arange(CORPUS), self.corpus, self.estimates.prior.load(store).whitening)
+
+    def examples(self, store: Store, split: str, rows: np.ndarray | None = None) -> RamExamples:
+        """One modality speaks for its neighbours twice."""
+        made = super().examples(store, split, rows)
+        if self.settings.fusion not in EVIDENCE_FUSIONS:
+            return made
+        p, tokens = (dict.fromkeys(MODALITIES, one) for one in (made.p, self.tokens(store)))
+        return replace(made, evidence=Evidence(p, tokens))
 
 
 def given_images(betas: dict[str, np.ndarray], shown: dict[str, np.ndarray] | None = None) -> GivenImages:

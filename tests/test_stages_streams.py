@@ -6,6 +6,7 @@ import torch
 from given_stages import SmallRun, given_images, given_targets, weights_of
 from small_stages import PROFILE, SAMPLES, TOKENS, VALIDATION, WIDTH, N, small_data
 
+from brainram_lib.core.modalities import MODALITIES
 from brainram_lib.core.ridge import fit_ridge
 from brainram_lib.core.rows import Rows
 from brainram_lib.core.store import Store
@@ -16,7 +17,9 @@ from brainram_lib.pipeline.prior import CrossFitted, RidgeFit
 from brainram_lib.stage1.linear import cross_fitted
 from brainram_lib.stage1.training import Examples, train_prior
 from brainram_lib.stage2 import training as stage2_training
+from brainram_lib.stage2.evidence import Evidence
 from brainram_lib.stage2.fusions import FUSIONS
+from brainram_lib.stage2.settings import EVIDENCE_FUSIONS
 from brainram_lib.stage2.training import RamExamples, train_fusion
 
 
@@ -83,6 +86,13 @@ def test_estimates_are_the_samples_of_every_seed(monkeypatch, store):
         np.testing.assert_array_equal(found, torch.stack(samples, 1).half().numpy())
 
 
+def evidence_by_hand(p, c):
+    """The small run's two modalities are one."""
+    whole = torch.nn.functional.cosine_similarity(p.flatten(1)[:, None], c.flatten(2), dim=-1)
+    first = torch.nn.functional.cosine_similarity(p[:, None, 0], c[:, :, 0], dim=-1)
+    return torch.stack([whole, whole, first], -1)
+
+
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_refined_estimates_are_those_of_all_stimuli_at_once(monkeypatch, store, fusion):
     run = SmallRun(fusion=fusion)
@@ -91,7 +101,8 @@ def test_refined_estimates_are_those_of_all_stimuli_at_once(monkeypatch, store, 
     p = whitening(torch.from_numpy(np.array(store.result(run.estimates).array("test"))).float())
     neighbours = whitening(run.corpus.float())[torch.from_numpy(run.ids["test"])]
     with torch.no_grad():
-        q, weights = run.fusion.load(store)(p.flatten(0, 1), neighbours.flatten(0, 1))
+        evidence = evidence_by_hand(p.flatten(0, 1), neighbours.flatten(0, 1))
+        q, weights = run.fusion.load(store)(p.flatten(0, 1), neighbours.flatten(0, 1), evidence)
     refined = whitening.restored(p + q.unflatten(0, p.shape[:2]))
     np.testing.assert_allclose(result.array("test"), refined.numpy(), atol=2e-3, rtol=2e-3)
     assert (result.folder / "weights.npy").exists() == (weights is not None)
@@ -107,10 +118,12 @@ def test_a_fusion_trained_on_rows_is_the_one_trained_in_memory(tmp_path, store, 
     estimates = np.array(store.result(run.estimates).array("train"))
     p, target = (whitening(torch.from_numpy(part).float()) for part in (estimates, run.tokens["train"]))
     known = whitening(run.corpus.float())
-    parts = [
-        RamExamples(p[chosen], torch.from_numpy(run.ids["train"])[chosen], target[chosen])
-        for chosen in map(torch.from_numpy, validation_rows(N, VALIDATION))
-    ]
+    ids, evidence = torch.from_numpy(run.ids["train"]), None
+    parts = []
+    for chosen in map(torch.from_numpy, validation_rows(N, VALIDATION)):
+        if fusion in EVIDENCE_FUSIONS:
+            evidence = Evidence(*(dict.fromkeys(MODALITIES, one) for one in (p[chosen], known.__getitem__)))
+        parts.append(RamExamples(p[chosen], ids[chosen], target[chosen], evidence))
     whole, _ = train_fusion(run.fusion.settings, *parts, lambda rows: known[rows], tmp_path, 1, "whole")
     for name, weight in whole.state_dict().items():
         torch.testing.assert_close(read[name], weight, atol=1e-5, rtol=1e-4, msg=name)
