@@ -65,7 +65,7 @@ def test_score_plot_has_a_panel_per_metric_with_chance_and_ceiling():
     panels = [axes for axes in figure.axes if axes.get_title()]
     assert [axes.get_title() for axes in panels] == ["PixCorr ↑", "mini CLIP ↑ %"]
     labels = [label.get_text() for label in panels[0].get_yticklabels()]
-    assert labels == ["BrainRAM", "Ridge", "Shuffled betas"]
+    assert labels == ["BrainRAM as printed", "Ridge", "Shuffled betas"]
     upright = [line.get_xdata()[0] for line in panels[1].lines if line.get_xdata()[0] == line.get_xdata()[-1]]
     assert {95.0, 49.0} <= {round(value, 6) for value in upright}
 

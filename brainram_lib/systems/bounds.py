@@ -5,7 +5,6 @@ The ceiling is drawn once: a choice by true tokens would be one by the truth.
 
 from __future__ import annotations
 
-from brainram_lib.additions import PLUS
 from brainram_lib.core.modalities import MODALITIES
 from brainram_lib.pipeline.run import Run
 from brainram_lib.systems.brainram import images, refined
@@ -41,11 +40,11 @@ register(
     System(
         "shuffled",
         "Shuffled betas",
-        "BrainRAM-plus's estimates and images of other brains",
+        "the profile's own method, its estimates and images of other brains",
         BOUND,
         60,
-        lambda run: refined(run.of_method(PLUS)),
-        lambda run: run.shuffled(images(run.of_method(PLUS))),
+        refined,
+        lambda run: run.shuffled(images(run)),
         shuffled=True,
     )
 )
