@@ -43,7 +43,7 @@ name = "ridge"
 system = "ridge"
 [[row]]
 name = "p"
-system = "brainram-no-ram"
+system = "brainram-plus-no-ram"
 """
 SIZES = {
     "data__sessions": 3,
