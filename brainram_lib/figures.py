@@ -14,6 +14,7 @@ from brainram_lib.systems.scores import image_metrics, labels
 from brainram_lib.view.attribution import attribution_figure
 from brainram_lib.view.cortex import inflated_map, on_cortex, regions_on_cortex
 from brainram_lib.view.curves import loss_curves
+from brainram_lib.view.denoising import denoising_figure
 from brainram_lib.view.gallery import gallery, score_plot
 from brainram_lib.view.tokens import weight_plot
 from brainram_lib.workbench import Workbench
@@ -90,6 +91,12 @@ def ram_weights(workbench: Workbench) -> Figure:
     return weight_plot(weights, "Mean weights of the RAM, test images")
 
 
+def denoising(workbench: Workbench) -> Figure:
+    """Whether the priors denoise."""
+    errors = {f"{m} prior": workbench.calibration(m)[0] for m in ("image", "text")}
+    return denoising_figure(errors, "Error of x_0 against noise, validation images")
+
+
 FIGURES: dict[str, Callable[[Workbench], Figure]] = {
     "scenes": scenes,
     "cortex": cortex,
@@ -97,6 +104,7 @@ FIGURES: dict[str, Callable[[Workbench], Figure]] = {
     "reconstructions": reconstructions,
     "table1": table_one,
     "training": training,
+    "denoising": denoising,
     "attribution": attribution,
     "ram_weights": ram_weights,
 }

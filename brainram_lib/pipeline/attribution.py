@@ -166,7 +166,7 @@ def _write(folder: Path, store: Store, decoder: Decoder, score: Score, *priors: 
     images: Images = priors[0].targets.images
     betas = images.betas(store)
     baseline = as_tensor(betas["train"]).mean(0)
-    batch = min(prior.settings.batch for prior in priors)
+    batch = min(prior.settings.rows for prior in priors)
     found = complete_gradients(decoder, score, as_tensor(betas["test"]), baseline, batch)
     write_array(folder / "values.npy", finite(found.values, "attribution"))
     write_array(folder / "gained.npy", found.gained)

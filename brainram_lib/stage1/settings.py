@@ -74,6 +74,11 @@ class Stage1Settings(Settings):
     accumulate: int = number(1, low=1)
     precision: str = number("float32", one_of=("float32", "bf16"))
 
+    @property
+    def rows(self) -> int:
+        """Rows of a whole batch, with betas and without: what a device that trains the prior has room for."""
+        return round(self.batch / (1 - self.free_share))
+
 
 @dataclass(frozen=True)
 class SamplingSettings(Settings):

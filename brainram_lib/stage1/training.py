@@ -61,7 +61,7 @@ def stage1_loss(
     estimates, errors = _denoised(prior, x0, condition, random)
     parts = {}
     if free is not None:
-        count = round(len(x0) * settings.free_share / (1 - settings.free_share))
+        count = settings.rows - settings.batch
         errors = torch.cat([errors, _denoised(prior, *free.draw(count, random), random)[1]])
     parts["mse"] = errors.mean()
     loss = (1 - settings.gamma) * parts["mse"]
