@@ -72,16 +72,15 @@ def table_one(workbench: Workbench) -> Figure:
 
 
 def training(workbench: Workbench) -> Figure:
-    """Losses of both stages."""
-    histories = {f"{m} prior": workbench.prior_history(m) for m in ("image", "text")}
-    histories |= {f"{m} RAM": workbench.fusion_history(m) for m in ("image", "text")}
+    """Losses of Stage II. `denoising` shows the priors: one short epoch is no curve, and its loss is in other units."""
+    histories = {f"{m} RAM": workbench.fusion_history(m) for m in ("image", "text")}
     return loss_curves(histories, keys=("mse", "val_mse", "val_mse_p"), title="Squared error, whitened tokens")
 
 
 def attribution(workbench: Workbench) -> Figure:
     """Which voxels drive the priors' estimates."""
     found = {f"{modality} tokens": workbench.attribution(modality) for modality in ("image", "text")}
-    title = f"Which voxels drive the estimate, subject {workbench.subject}, test images"
+    title = f"Which voxels drive the estimate, subject {workbench.subject}, the first test images"
     return attribution_figure(workbench.layout, workbench.subject_data(), found, title)
 
 

@@ -74,6 +74,7 @@ class Profile(Settings):
         source: where stimuli and betas come from, a name of `pipeline.run.SOURCES`.
         encoder: the CLIP. metrics: a set of `evaluation.catalogue`.
         method: 'brainram', as printed, or 'brainram-plus'.
+        own: paths that the user has set; `with_method` leaves them alone.
         peers: the compared systems' networks.
     """
 
@@ -92,6 +93,7 @@ class Profile(Settings):
     retrieval: RetrievalSettings = RetrievalSettings()
     corpus: CorpusSettings = CorpusSettings()
     method: str = number(BRAINRAM, one_of=METHODS)
+    own: tuple[str, ...] = ()
     peers: PeerSettings = PeerSettings()
 
 
@@ -151,7 +153,7 @@ _MINI_AS_PRINTED = Profile(
 def with_method(profile: Profile, method: str, without: Sequence[str] = ()) -> Profile:
     """The same profile as printed ('brainram'), or with all additions but some ('brainram-plus').
 
-    A setting that is neither as printed nor as an addition has it was changed by the user, and stays.
+    What the user has set (`Profile.own`) stays.
 
     Raises:
         ValueError: another method, or an addition that there is not.
@@ -160,19 +162,20 @@ def with_method(profile: Profile, method: str, without: Sequence[str] = ()) -> P
         raise ValueError(f"'method' must be one of {', '.join(METHODS)}. '{method}' was provided.")
     if unknown := sorted(set(without) - ADDITIONS.keys()):
         raise ValueError(f"'without' must be of {', '.join(ADDITIONS)}. '{unknown[0]}' was provided.")
-    printed, changes = _PRINTED[profile.source], {"method": method}
+    printed = _PRINTED[profile.source]
+    changes: dict[tuple[str, ...], object] = {("method",): method}
     for name, addition in ADDITIONS.items():
         on = method == PLUS and name not in without
         for path, added in addition.settings(profile.source).items():
-            plain = _at(printed, path)
-            if _at(profile, path) == (plain if on else added):
-                changes[path] = added if on else plain
-    return changed(profile, **changes)
+            if path not in profile.own:
+                steps = tuple(path.split("__"))
+                changes[steps] = added if on else _at(printed, steps)
+    return _changed(profile, changes)
 
 
-def _at(profile: Profile, path: str) -> object:
+def _at(profile: Profile, steps: Sequence[str]) -> object:
     value: Any = profile
-    for name in path.split("__"):
+    for name in steps:
         value = getattr(value, name)
     return value
 
@@ -220,7 +223,8 @@ def changed(profile: Profile, **changes: object) -> Profile:
     Raises:
         ValueError: a path that the profile does not have, or a value that the setting cannot have.
     """
-    return _changed(profile, {tuple(path.split("__")): value for path, value in changes.items()})
+    steps = {tuple(path.split("__")): value for path, value in changes.items()}
+    return replace(_changed(profile, steps), own=tuple(sorted({*profile.own, *changes})))
 
 
 def _changed(settings: Any, changes: Mapping[tuple[str, ...], object]) -> Any:
