@@ -70,10 +70,13 @@ ADDITIONS: dict[str, Addition] = {
         },
     ),
     "free-rows": Addition(
-        "images and captions of the corpus need no betas to teach a prior what token sets look like: three quarters of "
-        "a batch are such rows with simulated conditions, and the network begins with what it learned from them before",
-        {"stage1__free_share": 0.75},
-        {EMBEDDED: {"stage1__start": "world/assets/mini_prior"}, NSD: {"stage1__free_items": 100_000}},
+        "images and captions of the corpus need no betas to teach a prior what token sets look like: with simulated "
+        "conditions they train the network that a subject's training begins with, or three quarters of its batches",
+        {"stage1__free_captions": 6},
+        {
+            EMBEDDED: {"stage1__start": "world/assets/mini_prior"},
+            NSD: {"stage1__free_share": 0.75, "stage1__free_items": 100_000},
+        },
     ),
     "contrast-on-a-head": Addition(
         "a contrastive term on the estimates themselves pushes them beyond the truth; on a head behind the projector "

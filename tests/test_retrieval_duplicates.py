@@ -6,6 +6,7 @@ from test_retrieval_corpus import FakeEncoder
 
 from brainram_lib.retrieval.corpus import Corpus
 from brainram_lib.retrieval.duplicates import (
+    Looks,
     difference_hash,
     hamming,
     miniatures,
@@ -56,7 +57,7 @@ def test_miniatures_multiply_to_correlations_and_a_plain_picture_is_zero():
 
 def test_pairs_are_those_of_the_plain_loop(corpus):
     for layout_at in (0.3, 0.97):
-        found = near_duplicates(corpus, STIMULI, embedded(STIMULI), layout_at=layout_at)
+        found = near_duplicates(corpus, Looks.of(STIMULI), embedded(STIMULI), layout_at=layout_at)
         pairs = list(zip(found.item.tolist(), found.stimulus.tolist(), strict=True))
         assert pairs == near_duplicates_reference(corpus, STIMULI, embedded(STIMULI), layout_at=layout_at)
     assert pairs == [(2, 1), (5, 2)]
@@ -67,9 +68,9 @@ def test_pairs_are_those_of_the_plain_loop(corpus):
 def test_what_cannot_be_opened_is_counted_and_wrong_embeddings_are_named(corpus):
     tar = corpus.layout.tar(1)
     tar.rename(tar.with_suffix(".away"))
-    found = near_duplicates(corpus, STIMULI, embedded(STIMULI))
+    found = near_duplicates(corpus, Looks.of(STIMULI), embedded(STIMULI))
     assert found.item.tolist() == [2] and set(found.unread) <= {4, 5, 6} and 5 in found.unread
     with pytest.raises(ValueError, match="3 stimuli need as many embeddings; 2 were provided"):
-        near_duplicates(corpus, STIMULI, embedded(STIMULI)[:2])
+        near_duplicates(corpus, Looks.of(STIMULI), embedded(STIMULI)[:2])
     with pytest.raises(ValueError, match="the stimuli's embeddings are 5 wide and those of the corpus .* 6"):
-        near_duplicates(corpus, STIMULI, embedded(STIMULI)[:, :5])
+        near_duplicates(corpus, Looks.of(STIMULI), embedded(STIMULI)[:, :5])

@@ -16,7 +16,7 @@ from skimage.metrics import structural_similarity
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from brainram_lib.evaluation.catalogue import Metric
+from brainram_lib.evaluation.catalogue import PIXCORR, SSIM, Metric
 from brainram_lib.evaluation.images import STANDARD, Resizing, check_pairs, for_pixels
 
 Backbone = Callable[[np.ndarray], Mapping[str, np.ndarray]]
@@ -55,36 +55,54 @@ class Evaluator:
         self.backbones = {name: backbones[name] for name in needed}
         self._features = {name: backbone(truth) for name, backbone in self.backbones.items()}
 
+    def features(
+        self, images: UInt8[np.ndarray, "_n height width 3"], label: str = "features"
+    ) -> dict[str, Mapping[str, np.ndarray]]:
+        """What every network sees in some images, {backbone: {layer: (n, features)}}."""
+        steps = tqdm(self.backbones.items(), desc=label, unit="network")
+        return {name: backbone(images) for name, backbone in steps}
+
     def score(
-        self, reconstructions: UInt8[np.ndarray, "_n height width 3"], label: str = "metrics"
+        self,
+        reconstructions: UInt8[np.ndarray, "_n height width 3"],
+        label: str = "metrics",
+        features: Mapping[str, Mapping[str, np.ndarray]] | None = None,
     ) -> dict[str, Float[np.ndarray, " n"]]:
-        """Per-image values of every metric, {metric name: (n,)}. `label` names the system in the progress bar.
+        """Per-image values of every metric, {metric name: (n,)}.
+
+        Args:
+            label: names the system in the progress bars.
+            features: of the reconstructions, where the caller has them.
 
         Raises:
             ValueError: the reconstructions are not uint8 pictures of the same images.
         """
         check_pairs(self.truth, reconstructions)
-        steps = tqdm(self.metrics, desc=label, unit="metric")
-        seen: dict[str, Mapping[str, np.ndarray]] = {}
-        return {metric.name: self._one(metric, reconstructions, seen) for metric in steps}
-
-    def _one(self, metric: Metric, images: np.ndarray, seen: dict[str, Mapping[str, np.ndarray]]) -> np.ndarray:
-        if metric.backbone is None:
-            return of_pixels(metric, self.truth, images, self.resizing)
-        if metric.backbone not in seen:
-            seen[metric.backbone] = self.backbones[metric.backbone](images)
-        real, made = self._features[metric.backbone][metric.layer], seen[metric.backbone][metric.layer]
-        return of_features(metric, real, made)
+        made = self.features(reconstructions, label) if features is None else features
+        values = of_pixels(self.metrics, self.truth, reconstructions, self.resizing, label)
+        for metric in self.metrics:
+            if metric.backbone is not None:
+                real = self._features[metric.backbone][metric.layer]
+                values[metric.name] = of_features(metric, real, made[metric.backbone][metric.layer])
+        return {metric.name: values[metric.name] for metric in self.metrics}
 
 
 def of_pixels(
-    metric: Metric,
+    metrics: Sequence[Metric],
     truth: UInt8[np.ndarray, "n height width 3"],
     images: UInt8[np.ndarray, "_n height_made width_made 3"],
     resizing: Resizing,
-) -> Float[np.ndarray, " n"]:
-    """A metric of pixels, one value an image."""
-    return {"pixel_correlation": pixcorr, "ssim": ssim}[metric.comparison](truth, images, resizing)
+    label: str = "pixels",
+) -> dict[str, Float[np.ndarray, " n"]]:
+    """Those of the metrics that compare pixels, {metric name: (n,)}: every picture is resized once for all of them."""
+    chosen = [metric for metric in metrics if metric.backbone is None]
+    values: dict[str, list[Tensor]] = {metric.name: [] for metric in chosen}
+    if chosen:
+        pairs = zip(for_pixels(truth, resizing), for_pixels(images, resizing), strict=True)
+        for real, made in tqdm(pairs, desc=label, unit="batch", delay=2):
+            for metric in chosen:
+                values[metric.name].append(_OF_PIXELS[metric.comparison](real, made))
+    return {name: torch.cat(parts).numpy() for name, parts in values.items()}
 
 
 def of_features(
@@ -108,9 +126,7 @@ def pixcorr(
 ) -> Float[np.ndarray, " n"]:
     """Pearson correlation of all pixels of each pair, at `resizing.pixels` a side. A flat picture correlates 0."""
     check_pairs(truth, reconstructions)
-    pairs = zip(for_pixels(truth, resizing), for_pixels(reconstructions, resizing), strict=True)
-    values = [(_standard(real.flatten(1)) * _standard(made.flatten(1))).sum(1) for real, made in pairs]
-    return torch.cat(values).numpy()
+    return of_pixels([PIXCORR], truth, reconstructions, resizing)[PIXCORR.name]
 
 
 def ssim(
@@ -125,8 +141,7 @@ def ssim(
     with `multichannel=True` on a grey picture average one-dimensional SSIMs over columns and do not compare.
     """
     check_pairs(truth, reconstructions)
-    pairs = zip(for_pixels(truth, resizing), for_pixels(reconstructions, resizing), strict=True)
-    return torch.cat([_ssim_of(_grey(real), _grey(made)) for real, made in pairs]).numpy()
+    return of_pixels([SSIM], truth, reconstructions, resizing)[SSIM.name]
 
 
 def ssim_reference(
@@ -223,3 +238,13 @@ def _ssim_of(x: Float[Tensor, "n 1 side side"], y: Float[Tensor, "n 1 side side"
     top = (2 * mean_x * mean_y + _C1) * (2 * covariance + _C2)
     bottom = (mean_x**2 + mean_y**2 + _C1) * (var_x + var_y + _C2)
     return (top / bottom).mean((1, 2, 3))
+
+
+def _pixcorr_of(x: Float[Tensor, "n 3 side side"], y: Float[Tensor, "n 3 side side"]) -> Float[Tensor, " n"]:
+    return (_standard(x.flatten(1)) * _standard(y.flatten(1))).sum(1)
+
+
+_OF_PIXELS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "pixel_correlation": _pixcorr_of,
+    "ssim": lambda x, y: _ssim_of(_grey(x), _grey(y)),
+}

@@ -7,8 +7,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
-import numpy as np
-
 from brainram_lib.core.locks import NotWritableError, held
 from brainram_lib.core.marks import fingerprint
 from brainram_lib.core.modalities import MODALITIES
@@ -16,10 +14,6 @@ from brainram_lib.core.store import Stage, Store
 from brainram_lib.pipeline.weights import EncoderWeights
 
 if TYPE_CHECKING:
-    import torch
-    from jaxtyping import Float, Int
-    from torch import Tensor
-
     from brainram_lib.pipeline.search import WordReadout
     from brainram_lib.retrieval.corpus import Corpus
     from brainram_lib.retrieval.readouts import PooledTextReadout
@@ -174,11 +168,3 @@ class Readouts(Stage):
         from brainram_lib.pipeline.search import WordReadout
 
         return WordReadout.load(store.result(self).folder) if self.words else None
-
-
-def readable_tokens(
-    cache: TokenCache, items: Int[np.ndarray, " m"], modality: str, dtype: torch.dtype
-) -> Float[Tensor, "some tokens width"]:
-    """Tokens of those items that can be encoded; a corpus may lack some of its images."""
-    failed = cache.prepare(items, modality)
-    return cache.tokens_of(np.setdiff1d(items, np.array(sorted(failed), items.dtype)), modality, dtype)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Int64
@@ -14,6 +14,10 @@ from brainram_lib.core.store import Stage, Store
 from brainram_lib.pipeline.corpus import CorpusSource
 from brainram_lib.pipeline.data import SPLITS, Targets
 from brainram_lib.retrieval.settings import COSINE_AT, LAYOUT_AT
+
+if TYPE_CHECKING:
+    from brainram_lib.retrieval.corpus import Corpus
+    from brainram_lib.retrieval.duplicates import Pairs
 
 
 @dataclass(frozen=True)
@@ -35,24 +39,25 @@ class NearDuplicates(Stage):
     layout_at: float = LAYOUT_AT
 
     def make(self, folder: Path, store: Store) -> None:
-        """Compare all items with all stimuli of both splits."""
-        from brainram_lib.retrieval.duplicates import near_duplicates
-        from brainram_lib.retrieval.neighbours import image_query
-
-        corpus = self.corpus.open(store.root)
-        counts: dict[str, Any] = {"items": len(corpus), "audited": "image" in corpus.modalities}
-        for split in SPLITS:
-            stimuli = self.targets.images.stimuli(store, split)
-            embeddings = image_query(store.result(self.targets).array(split))
+        """Compare all items with all stimuli of both splits; each item is opened once."""
+        corpus, result = self.corpus.open(store.root), store.result(self.targets)
+        audited = "image" in corpus.modalities
+        shown = [self.targets.images.stimuli(store, split) for split in SPLITS]
+        found = _found(self, corpus, shown, [result.array(split) for split in SPLITS]) if audited else None
+        counts: dict[str, Any] = {"items": len(corpus), "audited": audited}
+        first = 0
+        for split, stimuli in zip(SPLITS, shown, strict=True):
             pairs = {name: np.zeros(0, kind) for name, kind in _COLUMNS.items()}
-            unread = 0
-            if counts["audited"]:
-                found = near_duplicates(corpus, stimuli, embeddings, self.cosine_at, self.layout_at)
-                pairs, unread = {name: getattr(found, name) for name in _COLUMNS}, len(found.unread)
+            if found is not None:
+                here = (found.stimulus >= first) & (found.stimulus < first + len(stimuli))
+                pairs = {name: getattr(found, name)[here] for name in _COLUMNS}
+                pairs["stimulus"] = pairs["stimulus"] - first
             for name, values in pairs.items():
                 write_array(folder / f"{split}_{name}.npy", values)
-            items, shown = len(np.unique(pairs["item"])), len(np.unique(pairs["stimulus"]))
-            counts[split] = {"items": items, "stimuli": shown, "of": len(stimuli), "unread": unread}
+            items, seen = len(np.unique(pairs["item"])), len(np.unique(pairs["stimulus"]))
+            unread = 0 if found is None else len(found.unread)
+            counts[split] = {"items": items, "stimuli": seen, "of": len(stimuli), "unread": unread}
+            first += len(stimuli)
         write_json(folder / "counts.json", counts)
 
     def items(self, store: Store) -> Int64[np.ndarray, " d"]:
@@ -78,3 +83,12 @@ class NearDuplicates(Stage):
 
 
 _COLUMNS = {"item": np.int64, "stimulus": np.int64, "cosine": np.float32, "layout": np.float32, "distance": np.uint8}
+
+
+def _found(audit: NearDuplicates, corpus: Corpus, shown: list[np.ndarray], tokens: list[np.ndarray]) -> Pairs:
+    """Pairs of the corpus and the stimuli of all splits, one split after the other."""
+    from brainram_lib.retrieval.duplicates import Looks, near_duplicates
+    from brainram_lib.retrieval.neighbours import image_query
+
+    embeddings = np.concatenate([image_query(some) for some in tokens])
+    return near_duplicates(corpus, Looks.of(*shown), embeddings, audit.cosine_at, audit.layout_at)

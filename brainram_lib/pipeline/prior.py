@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from brainram_lib.core.files import write_array, write_blocks, write_json
 from brainram_lib.core.store import Stage, Store
-from brainram_lib.pipeline.corpus import CorpusSource, corpus_tokens, readable_tokens
+from brainram_lib.pipeline.corpus import CorpusSource, corpus_tokens
 from brainram_lib.pipeline.data import SPLITS, Images, Targets, finite, validation_rows
 from brainram_lib.pipeline.weights import PriorWeights
 from brainram_lib.stage1.settings import DRAW, SamplingSettings, Stage1Settings
@@ -151,14 +151,13 @@ class PriorTraining(Stage):
         write_json(folder / "history.json", history)
 
     def _items(self, store: Store) -> Tensor | None:
-        """Tokens of the corpus's first items, in half precision."""
-        import torch
+        """Tokens of the corpus's first items."""
+        from brainram_lib.pipeline.free import free_tokens
 
         if self.corpus is None:
             return None
         cache = corpus_tokens(self.corpus, self.targets.encoder, store)
-        first = np.arange(min(self.settings.free_items, len(cache.corpus)))
-        return readable_tokens(cache, first, self.targets.modality, torch.float16)
+        return free_tokens(cache, self.settings.free_items, self.targets.modality, self.settings.free_captions)
 
     def load(self, store: Store) -> Prior:
         """The trained prior, on a GPU where there is one."""

@@ -127,7 +127,7 @@ class FusionTraining(Stage):
     validation: int
     seed: int
     together: ClassVar[bool] = True
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
 
     @property
     def modality(self) -> str:

@@ -137,6 +137,8 @@ class Run:
 
     def prior(self, modality: str) -> PriorTraining:
         settings = self.profile.stage1
+        if modality == "image" or not settings.free_share:
+            settings = replace(settings, free_captions=1)  # no caption changes this prior
         linear = CrossFitted(self.ridge(modality)) if settings.projector.linear_path else None
         corpus = self.corpus if settings.free_share else None
         start = PriorWeights(settings.start) if settings.start else None

@@ -53,15 +53,16 @@ class ImageScores(Stage):
 
         evaluator = evaluator_of(store, self.images, self.mark, self.metrics, self.encoder)
         made = np.array(store.result(self.made).array(CHOSEN))
-        values = evaluator.score(made, self.label)
+        features = evaluator.features(made, self.label)
+        values = evaluator.score(made, self.label, features)
         chance = {metric.name: metric.chance for metric in evaluator.metrics if metric.chance is not None}
         if self.probe is not None:
             probe, subject = Probe.load(PROBE), self.images.subject
             shown = subject.source.labels(store.root, subject.subject, self.images.nsd_ids(store, "test").tolist())
             labels = label_matrix(shown, probe.categories)
-            features = evaluator.backbones["lite0"](made)["late"]
-            values |= {NAMED: probe.named(features, labels).astype(float)}
-            chance[NAMED] = named_by_chance(probe, features, labels)
+            late = features["lite0"]["late"]
+            values |= {NAMED: probe.named(late, labels).astype(float)}
+            chance[NAMED] = named_by_chance(probe, late, labels)
         write_json(folder / "values.json", {name: np.asarray(one, np.float64).tolist() for name, one in values.items()})
         write_json(folder / "chance.json", chance)
 

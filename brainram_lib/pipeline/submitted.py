@@ -184,13 +184,11 @@ class SubmittedScores(Stage):
         preset, (submission, rows) = preset_of(self.preset), self.check(store)
         truth = self.images.stimuli(store, "test")[rows]
         made, real = self.features(self.made), self.features(None)
-        values = {}
+        values = of_pixels(self.columns, truth, submission.images, preset.resizing)
         for one in self.columns:
-            if one.backbone is None:
-                values[one.name] = of_pixels(one, truth, submission.images, preset.resizing)
-                continue
-            here, there = (store.result(side[one.backbone]).array(one.layer) for side in (made, real))
-            values[one.name] = of_features(one, np.array(there)[rows], np.array(here), preset.among)
+            if one.backbone is not None:
+                here, there = (store.result(side[one.backbone]).array(one.layer) for side in (made, real))
+                values[one.name] = of_features(one, np.array(there)[rows], np.array(here), preset.among)
         write_json(folder / "values.json", {name: np.asarray(one, np.float64).tolist() for name, one in values.items()})
         write_json(folder / "chance.json", {one.name: one.chance for one in self.columns if one.chance is not None})
         notes = _notes(submission, self.images.nsd_ids(store, "test"), preset, self.made.blurry is not None)

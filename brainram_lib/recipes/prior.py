@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from brainram_lib.core.devices import accelerator, in_bfloat16
 from brainram_lib.core.rows import Rows
 from brainram_lib.core.whitening import whitened_by
-from brainram_lib.pipeline.corpus import corpus_tokens, readable_tokens
+from brainram_lib.pipeline.corpus import corpus_tokens
 from brainram_lib.pipeline.data import validation_rows
+from brainram_lib.pipeline.free import free_tokens
 from brainram_lib.recipes.training import Budget, run
 from brainram_lib.stage1.free import FreeRows
 from brainram_lib.stage1.prior import Prior
@@ -91,8 +92,8 @@ def material_of(workbench: Workbench, modality: str) -> Material:
     parts = validation_rows(len(targets), stage.validation)
     fit, held = (Examples(*(Rows(one, rows) for one in (betas, linear, targets))) for rows in parts)
     cache = corpus_tokens(run_.corpus, run_.encoder, store)
-    every = torch.arange(len(cache.corpus)).numpy()
-    return Material(fit, held, readable_tokens(cache, every, modality, torch.float16))
+    captions = workbench.profile.stage1.free_captions
+    return Material(fit, held, free_tokens(cache, len(cache.corpus), modality, captions))
 
 
 def _loss(prior: Prior, fit: Examples, free: FreeRows, random: torch.Generator) -> Float[Tensor, ""]:

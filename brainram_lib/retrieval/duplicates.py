@@ -10,6 +10,7 @@ is recorded beside, for it is what others report; one copy in ten differs by mor
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +26,7 @@ HASH_BITS = 64
 # A copy on the web is often cropped: shares of the side that are cut off a stimulus before it is compared.
 CROPS = (0.0, 1 / 64, 2 / 64)
 MINIATURE = 16
-ITEMS, PAIRS = 1024, 4096
+ITEMS = 1024
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,23 @@ class Pairs:
     unread: dict[int, str]
 
 
+@dataclass(frozen=True)
+class Looks:
+    """What is compared of stimuli."""
+
+    miniatures: Float32[np.ndarray, "crops n values"]
+    hashes: UInt64[np.ndarray, " n"]
+
+    @classmethod
+    def of(cls, *stimuli: UInt8[np.ndarray, "_n height width 3"]) -> Looks:
+        """Of one or more sets of stimuli, one after the other."""
+        shown = [np.concatenate([miniatures(some, crop) for some in stimuli]) for crop in CROPS]
+        return cls(np.stack(shown), np.concatenate([difference_hash(some) for some in stimuli]))
+
+
 def near_duplicates(
     corpus: Corpus,
-    stimuli: UInt8[np.ndarray, "n height width 3"],
+    stimuli: Looks,
     stimuli_embeddings: Float[np.ndarray, "_n embedding"],
     cosine_at: float = COSINE_AT,
     layout_at: float = LAYOUT_AT,
@@ -71,35 +86,57 @@ def near_duplicates(
     Raises:
         ValueError: not one embedding for each stimulus, or embeddings of another width than the corpus's.
     """
-    known = np.asarray(stimuli_embeddings, np.float32)
-    if len(stimuli) != len(known):
-        raise ValueError(f"{len(stimuli)} stimuli need as many embeddings; {len(known)} were provided.")
-    width = corpus.image_embeddings()[0].shape[1]
-    if known.shape[1] != width:
-        raise ValueError(
-            f"the stimuli's embeddings are {known.shape[1]} wide and those of the corpus '{corpus.folder}' {width}: "
-            "compare them by the encoder that embedded the corpus."
-        )
-    shown, hashes = np.stack([miniatures(stimuli, crop) for crop in CROPS]), difference_hash(stimuli)
+    known = _checked(corpus, stimuli, stimuli_embeddings)
     unread: dict[int, str] = {}
     found: list[tuple[np.ndarray, ...]] = []
     looked_at = 0
     for start in tqdm(range(0, len(corpus), ITEMS), desc="near-duplicates", unit="block", delay=2):
         items = np.arange(start, min(start + ITEMS, len(corpus)))
         cosine = corpus.embedding_rows("image", items) @ known.T
-        rows, columns = np.nonzero(cosine >= cosine_at)
-        pictures, failed = _opened(items[np.unique(rows)], corpus)
+        pictures, failed = _opened(items[(cosine >= cosine_at).any(1)], corpus)
         looked_at += len(pictures) + len(failed)
         unread |= failed
-        readable = np.isin(items[rows], list(pictures))
-        rows, columns = rows[readable], columns[readable]
-        layout = _correlations(pictures, items[rows], shown, columns)
-        kept = layout >= layout_at
-        rows, columns = rows[kept], columns[kept]
-        own = np.array([difference_hash(pictures[item][None])[0] for item in items[rows].tolist()], np.uint64)
-        found.append((items[rows], columns, cosine[rows, columns], layout[kept], hamming(own, hashes[columns])))
-    item, stimulus, *measured = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return Pairs(item.astype(np.int64), stimulus.astype(np.int64), *measured, looked_at, unread)
+        if pictures:
+            cosine = cosine[np.array(list(pictures)) - start]
+            found.append(_pairs(pictures, cosine, stimuli, cosine_at, layout_at))
+    return Pairs(*_joined(found), looked_at, unread)
+
+
+def _checked(corpus: Corpus, stimuli: Looks, embeddings: np.ndarray) -> Float32[np.ndarray, "n embedding"]:
+    known = np.asarray(embeddings, np.float32)
+    if len(stimuli.hashes) != len(known):
+        raise ValueError(f"{len(stimuli.hashes)} stimuli need as many embeddings; {len(known)} were provided.")
+    width = corpus.image_embeddings()[0].shape[1]
+    if known.shape[1] != width:
+        raise ValueError(
+            f"the stimuli's embeddings are {known.shape[1]} wide and those of the corpus '{corpus.folder}' {width}: "
+            "compare them by the encoder that embedded the corpus."
+        )
+    return known
+
+
+def _pairs(
+    pictures: dict[int, np.ndarray],
+    cosine: Float32[np.ndarray, "m n"],
+    stimuli: Looks,
+    cosine_at: float,
+    layout_at: float,
+) -> tuple[np.ndarray, ...]:
+    """The pairs of some pictures, as the columns of `Pairs`: all are correlated, which one product does."""
+    own = miniatures(np.stack(list(pictures.values())))
+    layout = np.full(cosine.shape, -1, np.float32)
+    for cropped in stimuli.miniatures:
+        np.maximum(layout, own @ cropped.T, out=layout)
+    rows, columns = np.nonzero((cosine >= cosine_at) & (layout >= layout_at))
+    items = np.array(list(pictures), np.int64)[rows]
+    hashes = np.array([difference_hash(pictures[item][None])[0] for item in items.tolist()], np.uint64)
+    return items, columns, cosine[rows, columns], layout[rows, columns], hamming(hashes, stimuli.hashes[columns])
+
+
+def _joined(found: list[tuple[np.ndarray, ...]]) -> Iterator[np.ndarray]:
+    """Columns of all blocks; without one, empty."""
+    for place, kind in enumerate((np.int64, np.int64, np.float32, np.float32, np.uint8)):
+        yield np.concatenate([np.zeros(0, kind), *(columns[place].astype(kind) for columns in found)])
 
 
 def near_duplicates_reference(
@@ -145,23 +182,6 @@ def _opened(items: Int[np.ndarray, " m"], corpus: Corpus) -> tuple[dict[int, np.
         except ImageRefused as problem:
             failed[item] = str(problem)
     return pictures, failed
-
-
-def _correlations(
-    pictures: dict[int, np.ndarray],
-    items: Int[np.ndarray, " p"],
-    shown: Float32[np.ndarray, "crops n values"],
-    columns: Int[np.ndarray, " p"],
-) -> Float32[np.ndarray, " p"]:
-    """Of every pair the largest correlation over the crops, PAIRS at a time."""
-    seen = {item: miniatures(picture[None])[0] for item, picture in pictures.items()}
-    best = np.full(len(items), -1, np.float32)
-    for start in range(0, len(items), PAIRS):
-        part = slice(start, start + PAIRS)
-        own = np.stack([seen[item] for item in items[part].tolist()])
-        for cropped in shown:
-            best[part] = np.maximum(best[part], np.einsum("pv,pv->p", own, cropped[columns[part]]))
-    return best
 
 
 def difference_hash(images: UInt8[np.ndarray, "n height width 3"]) -> UInt64[np.ndarray, " n"]:

@@ -93,9 +93,9 @@ class Metadata:
         place = number, group, name
         if place not in self._kept:
             self._kept[place] = _read(self.paths[number], group, name)
+            while len(self._kept) > 1 and sum(column.nbytes for column in self._kept.values()) > KEPT_BYTES:
+                self._kept.popitem(last=False)
         self._kept.move_to_end(place)
-        while len(self._kept) > 1 and sum(column.nbytes for column in self._kept.values()) > KEPT_BYTES:
-            self._kept.popitem(last=False)
         return self._kept[place]
 
 

@@ -49,6 +49,7 @@ class Stage1Settings(Settings):
         contrast: what eq. 3 and 5 compare: the prior's 'estimates', a 'head' behind the projector, or 'nothing'.
         free_share: of a batch, rows of the corpus, whose condition is simulated; they need no betas.
         free_items: how many of the corpus's first items are drawn from.
+        free_captions: of how many captions that are alike a row of text is the mean; a stimulus has five.
         start: folder of networks that were trained on the corpus before, inside this package or elsewhere; '' for none.
     """
 
@@ -68,6 +69,7 @@ class Stage1Settings(Settings):
     contrast: str = number(ESTIMATES, one_of=(ESTIMATES, HEAD, NOTHING))
     free_share: float = number(0.0, low=0, high=0.9)
     free_items: int = number(4_000, low=1)
+    free_captions: int = number(1, low=1)
     start: str = ""
     whitening_floor: float = number(0.01, above=0)  # of C + floor * identity, in shares of the mean variance
     validation_steps: int = number(10, low=1)  # steps of the sample that the history reports

@@ -7,7 +7,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from brainram_lib.stage1.network import Attention
 from brainram_lib.stage2.evidence import FEATURES
 from brainram_lib.stage2.interface import Fusion, with_p, zeroed
 from brainram_lib.stage2.settings import Stage2Settings
@@ -43,7 +42,7 @@ class ChoosingRam(Fusion):
         self.enter = nn.Linear(3 * width, inner)
         self.position = nn.Parameter(torch.randn(tokens, inner) * 0.02)
         self.evidence = nn.Sequential(nn.Linear(FEATURES, inner), nn.GELU(), nn.Linear(inner, inner))
-        self.layers = nn.Sequential(*[_Layer(inner, settings.heads, settings.dropout) for _ in range(LAYERS)])
+        self.layers = nn.Sequential(*[_layer(inner, settings.heads, settings.dropout) for _ in range(LAYERS)])
         self.norm = nn.LayerNorm(inner)
         self.weigh, self.out = zeroed(nn.Linear(inner, 1)), zeroed(nn.Linear(inner, width))
         self.speaks = nn.Parameter(torch.zeros(FEATURES))
@@ -83,19 +82,8 @@ class ChoosingRam(Fusion):
         return plain + self.out((weights[..., None] * h).sum(1)), weights
 
 
-class _Layer(nn.Module):
+def _layer(width: int, heads: int, dropout: float) -> nn.Module:
     """Self-attention over the tokens of one source, and an MLP; both residual, behind norms."""
-
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
-        self.attention = Attention(width, heads)
-        self.mlp = nn.Sequential(
-            nn.Linear(width, 2 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * width, width)
-        )
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens width"]:
-        y = self.norms[0](x)
-        x = x + self.dropout(self.attention(y, y))
-        return x + self.mlp(self.norms[1](x))
+    return nn.TransformerEncoderLayer(
+        width, heads, 2 * width, dropout, functional.gelu, batch_first=True, norm_first=True
+    )
