@@ -98,12 +98,12 @@ ADDITIONS: dict[str, Addition] = {
         "what speaks for it, and some are random in training, so that weights learn trust",
         {
             "stage2__fusion": "choosing-ram",
-            "stage2__gamma": 0.1,
+            "stage2__gamma": 0.03,
             "stage2__temperature": 0.1,
             "stage2__schedule": "one-cycle",
-            "stage2__dropout": 0.2,
+            "stage2__dropout": 0.1,
             "stage2__random_share": 0.25,
-            "stage2__closeness": 0.1,
+            "stage2__closeness": 0.03,
         },
         {
             EMBEDDED: {"stage2__epochs": 3, "stage2__batch": 64, "stage2__rate": 1e-3},
