@@ -103,15 +103,17 @@ class EmbeddedCorpus:
         root = runs.absolute() / CORPORA / f"embedded-{self.key}"
         if not root.exists():
             _written.cache_clear()
-        return _written(root, self)
+        return _written(root, self, _tokens_folder(runs, self, self.encoder))
 
 
 @cache
-def _written(root: Path, source: EmbeddedCorpus) -> Corpus:
+def _written(root: Path, source: EmbeddedCorpus, tokens: Path) -> Corpus:
     from brainram_lib.retrieval.corpus import Corpus
+    from brainram_lib.retrieval.remembered import RememberedTokens
+    from brainram_lib.retrieval.tokens import TokenCache
     from brainram_lib.world.corpus import make_mini_corpus
 
-    encoder = source.encoder.load()
+    encoder = RememberedTokens(source.encoder.load())
     try:
         with held(root.with_name(f".{root.name}.lock"), "the embedded corpus"):
             make_mini_corpus(root, encoder, source.pairs, source.planted, foreign_share=source.foreign_share)
@@ -119,13 +121,19 @@ def _written(root: Path, source: EmbeddedCorpus) -> Corpus:
         # somebody else's results can be read
         if not root.exists():
             raise
-    return Corpus(root, encoder.image_size)
+    corpus = Corpus(root, encoder.image_size)
+    if encoder.count == len(corpus):
+        encoder.hand_over(TokenCache(corpus, encoder.encoder, tokens))
+    return corpus
+
+
+def _tokens_folder(runs: Path, source: CorpusSource, encoder: EncoderWeights) -> Path:
+    return runs.absolute() / CORPORA / f"tokens-{source.rows_key}-{encoder.key}"
 
 
 def corpus_tokens(source: CorpusSource, encoder: EncoderWeights, store: Store) -> TokenCache:
     """The corpus's pictures and captions as tokens, encoded once for all that share the store."""
-    folder = store.root.absolute() / CORPORA / f"tokens-{source.rows_key}-{encoder.key}"
-    return _tokens(source.open(store.root), encoder, folder)
+    return _tokens(source.open(store.root), encoder, _tokens_folder(store.root, source, encoder))
 
 
 @cache

@@ -109,6 +109,15 @@ class TokenCache:
             gathered[rows] = torch.from_numpy(stored[places[rows, 1]]).to(dtype)
         return gathered.reshape(*ids.shape, *shape)
 
+    def keep_images(self, first: int, tokens: Float[np.ndarray, "n tokens width"]) -> None:
+        """Take in the image tokens of the items `first`, `first` + 1, ..., which whoever embedded the corpus has."""
+        ids = list(range(first, first + len(tokens)))
+        self._check_ids(np.array(ids))
+        with self._writing():
+            self._take_in_new("image")
+            if len(self._missing(ids, "image")) == len(ids):
+                self._write("image", ids, tokens, [bytes_mark(self.corpus.image_bytes(item)) for item in ids])
+
     def _missing(self, items: list[int], modality: str) -> list[int]:
         places, failed = self._places[modality], self._failures[modality]
         return [item for item in items if places[item, 0] < 0 and item not in failed]
@@ -129,11 +138,15 @@ class TokenCache:
                 f"the encoder gave {modality} tokens that are NaN or infinite in half precision for {len(bad)} items, "
                 f"the first are {bad[:3]}. Check its weights."
             )
+        self._write(modality, readable, tokens, [marks[item] for item in readable] if marks else [])
+
+    def _write(self, modality: str, ids: list[int], tokens: np.ndarray, marks: list[int]) -> None:
+        """One block, its ids last; the lock is held."""
         path = self.folder / modality / f"{self._next_number(modality):06d}.npy"
         write_array(path, tokens)
         if marks:
-            write_array(path.with_suffix(".files.npy"), np.array([marks[item] for item in readable], np.uint64))
-        write_array(path.with_suffix(".ids.npy"), np.array(readable, np.int64))
+            write_array(path.with_suffix(".files.npy"), np.array(marks, np.uint64))
+        write_array(path.with_suffix(".ids.npy"), np.array(ids, np.int64))
         self._take_in_new(modality)
 
     def _next_number(self, modality: str) -> int:

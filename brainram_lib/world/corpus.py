@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -69,12 +69,20 @@ def make_mini_corpus(
     if not shards:
         return places
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        for shard in tqdm(shards, desc="make the corpus", unit="shard"):
+
+        def drawn(shard: int) -> Iterator[list[CorpusItem]]:
             ids = range(shard * shard_size, min((shard + 1) * shard_size, count))
             jobs = [
                 (part, {i: places[i] for i in part if i in places}, foreign.intersection(part)) for part in _parts(ids)
             ]
-            items = [item for part in pool.map(_items, jobs) for item in part]
+            return pool.map(_items, jobs)
+
+        # the next shard is drawn while one is embedded
+        ahead = drawn(shards[0])
+        for shard, after in zip(tqdm(shards, desc="make the corpus", unit="shard"), [*shards[1:], None], strict=True):
+            items = [item for part in ahead for item in part]
+            if after is not None:
+                ahead = drawn(after)
             write_shard(layout, shard, items, encoder, SCENE_SIZE)
     return places
 
