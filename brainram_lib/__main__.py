@@ -84,10 +84,12 @@ def world_make(chosen: Arguments) -> None:
 
 
 def world_sprites(chosen: Arguments) -> None:
-    """Draw the shipped sprite atlas anew from two emoji fonts."""
-    from brainram_lib.world.sprites import ATLAS, build_atlas
+    """Draw the shipped sprite atlases anew from emoji fonts; without Noto's only that of unseen categories."""
+    from brainram_lib.world.sprites import ATLAS, UNSEEN, build_atlas, build_unseen_atlas
 
-    print(f"{build_atlas(chosen.openmoji, chosen.noto)} sprites in {ATLAS}")
+    print(f"{build_unseen_atlas(chosen.openmoji)} sprites in {UNSEEN}")
+    if chosen.noto is not None:
+        print(f"{build_atlas(chosen.openmoji, chosen.noto)} sprites in {ATLAS}")
 
 
 def world_train(chosen: Arguments) -> None:
@@ -185,7 +187,7 @@ def scores(chosen: Arguments) -> None:
 
 
 def audit(chosen: Arguments) -> None:
-    """Print what a reviewer asks: near-duplicates, what retrieval contributed, the split, ceilings, brain agreement."""
+    """Print what a reviewer asks: near-duplicates, retrieval, the split, ceilings, brain agreement, new stimuli."""
     how = {"images": not chosen.tokens, "folds": chosen.folds, "held_out": chosen.held_out}
     found = _workbench(chosen).audits(chosen.audits or None, **how)
     if chosen.json:
@@ -297,7 +299,7 @@ def _parser() -> argparse.ArgumentParser:
     scored.add_argument("--markdown", action="store_true", help="print the table as markdown")
     audited = _stage(commands, "audit", audit)
     audited.add_argument(
-        "audits", nargs="*", metavar="AUDIT", help="duplicates, retrieval, split, ceiling, brain; default: all"
+        "audits", nargs="*", metavar="AUDIT", help="duplicates, retrieval, split, ceiling, brain, stimuli; default: all"
     )
     audited.add_argument("--tokens", action="store_true", help="generate nothing: tokens and images that exist alone")
     audited.add_argument("--folds", type=int, default=1, choices=range(1, 6), help="held-out parts; default: 1")
@@ -351,7 +353,7 @@ def _add_world(parser: argparse.ArgumentParser) -> None:
     _stage(commands, "report", world_report)
     sprites = _command(commands, "sprites", world_sprites)
     sprites.add_argument("--openmoji", type=Path, required=True, metavar="FONT", help="OpenMoji's colour font")
-    sprites.add_argument("--noto", type=Path, required=True, metavar="FONT", help="Noto Color Emoji")
+    sprites.add_argument("--noto", type=Path, metavar="FONT", help="Noto Color Emoji; default: leave that atlas alone")
     for model in RECIPES:
         _add_training(_command(commands, f"train-{model}", world_train), model)
     start = _stage(commands, "train-prior", world_train_prior)

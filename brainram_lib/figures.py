@@ -16,6 +16,7 @@ from brainram_lib.view.cortex import inflated_map, on_cortex, regions_on_cortex
 from brainram_lib.view.curves import loss_curves
 from brainram_lib.view.denoising import denoising_figure
 from brainram_lib.view.gallery import gallery, score_plot
+from brainram_lib.view.new_stimuli import new_stimuli_figure
 from brainram_lib.view.tokens import weight_plot
 from brainram_lib.workbench import Workbench
 
@@ -96,6 +97,14 @@ def denoising(workbench: Workbench) -> Figure:
     return denoising_figure(errors, "Error of x_0 against noise, validation images")
 
 
+def new_stimuli(workbench: Workbench) -> Figure:
+    """The first stimuli of every other kind, unselected, above what decoders of ordinary scenes make of them."""
+    names = {"ridge": "ridge", "without RAM": "brainram-plus-no-ram", "BrainRAM-plus": "brainram-plus"}
+    rows, kinds = workbench.new_stimuli(names, each=2)
+    title = f"New kinds of stimuli, subject {workbench.subject}: the first two of each, unselected"
+    return new_stimuli_figure(rows, kinds, title)
+
+
 FIGURES: dict[str, Callable[[Workbench], Figure]] = {
     "scenes": scenes,
     "cortex": cortex,
@@ -106,6 +115,7 @@ FIGURES: dict[str, Callable[[Workbench], Figure]] = {
     "denoising": denoising,
     "attribution": attribution,
     "ram_weights": ram_weights,
+    "new_stimuli": new_stimuli,
 }
 
 

@@ -8,7 +8,7 @@ Which stages there are says `pipeline.run`; which systems, the files of `systems
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ from brainram_lib.pipeline.run import run_of
 from brainram_lib.profiles import Profile, profile_of
 from brainram_lib.systems import system_of, systems
 from brainram_lib.systems.audits import AUDITS, Audit, Subject
+from brainram_lib.systems.audits.stimuli import gallery_of
 from brainram_lib.systems.scores import (
     leads_of,
     records_of,
@@ -161,6 +162,15 @@ class Workbench(RunArrays):
             )
         subject = Subject(self.run, self.store, images, folds, tuple(held_out))
         return [AUDITS[name](subject) for name in chosen]
+
+    def new_stimuli(
+        self, systems: Mapping[str, str], each: int = 2
+    ) -> tuple[dict[str, UInt8[np.ndarray, "n height width 3"]], list[str]]:
+        """Stimuli of other kinds than those trained on, the first `each` of every kind, and systems' images of them.
+
+        `systems`: label -> name. The labelled rows of a gallery, 'stimulus' first, and the kind of each column.
+        """
+        return gallery_of(Subject(self.run, self.store), systems, each)
 
     def submitted(self, folder: str | Path, preset: str = "brainram", blurry: str | Path | None = None) -> ScoreTable:
         """Scores of a folder of reconstructions that others made; see `evaluation.submitted` for what it may hold.

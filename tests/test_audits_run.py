@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -12,13 +13,21 @@ from brainram_lib.audits.encoding import Encoding, pattern_correlation
 from brainram_lib.core.modalities import MODALITIES
 from brainram_lib.evaluation.tables import EMBEDDED
 from brainram_lib.pipeline.controls import Fewer, FromTraining, Handed, Oracle, OtherBrain
+from brainram_lib.pipeline.data import Images
+from brainram_lib.pipeline.elsewhere import NotElsewhere, on
 from brainram_lib.pipeline.encoding import BrainAgreement
 from brainram_lib.pipeline.nearest import derangement
 from brainram_lib.pipeline.ram import Refined, Retrieved
+from brainram_lib.pipeline.shown import USUAL, Shown
+from brainram_lib.pipeline.source import EmbeddedWorld
 from brainram_lib.pipeline.trials import NoTrials, Repetitions, decoded
 from brainram_lib.profiles import MINI, changed
+from brainram_lib.systems import brainram
+from brainram_lib.systems.audits import Subject
 from brainram_lib.systems.audits.retrieval import AS_FOUND, ORACLE, generated_with, own_picture, variants
+from brainram_lib.systems.audits.stimuli import stimuli
 from brainram_lib.systems.system import system_of
+from brainram_lib.view.new_stimuli import new_stimuli_figure
 from brainram_lib.workbench import Workbench
 from brainram_lib.world.corpus import planted_places
 from brainram_lib.world.world import WorldSettings
@@ -222,3 +231,67 @@ def test_the_model_that_judges_is_fitted_without_the_test_images(workbench):
     every = {"all": np.ones(predicted.shape[1], bool)}
     expected = pattern_correlation(predicted, workbench.betas()["test"], workbench.betas()["train"].mean(0), every)
     np.testing.assert_allclose(store.result(same).json("values")["all"], expected["all"], atol=1e-4)
+
+
+@dataclass(frozen=True)
+class ShownAgain(Shown):
+    """The test images once more, as if they were others."""
+
+    images: Images
+
+    def make(self, folder, store):
+        betas, ids = self.images.betas(store)["test"], self.images.nsd_ids(store, "test")
+        self._write(folder, betas, ids, np.full(len(ids), 3), ["a", "b"] * (len(ids) // 2))
+
+
+def test_a_decoder_handed_the_test_betas_gives_what_it_gave_for_the_test_images(workbench):
+    run, store = workbench.run, workbench.store
+    shown = ShownAgain(run.images)
+    for modality in MODALITIES:
+        for stage in (run.ridge(modality), run.estimates(modality), run.refined(modality)):
+            made, before = (store.result(one).array("test") for one in (on(stage, shown), stage))
+            np.testing.assert_allclose(made, before, atol=1e-6, err_msg=stage.name)
+    moved = on(system_of("brainram-plus").images(run), shown)
+    assert moved.guide.estimate == moved.image and moved.guide.found == moved.image.fusion.found
+    guides = [np.array(store.result(one).array("items")) for one in (moved.guide, brainram.images(run).guide)]
+    np.testing.assert_array_equal(*guides)
+    with pytest.raises(NotElsewhere, match="'mixed-image' cannot be handed the betas of other stimuli"):
+        on(system_of("convex-mix").tokens(run)["image"], shown)
+
+
+def test_new_kinds_of_stimuli_stand_beside_ordinary_images(workbench):
+    found = audit(workbench, "stimuli")
+    titles = [table.title.split(",")[0] for table in found.tables]
+    assert titles[0] == "New kinds of stimuli: how new" and titles[-1].endswith("how the session is z-scored")
+    scores = found.tables[1].sections[0]
+    assert list(scores.cells.index)[:2] == [USUAL, "Natural scenes"] and len(scores.cells) == 11
+    assert not scores.best.any(axis=None), "rows are of different stimuli"
+    values = {(one.system, one.metric): one for one in found.records}
+    for system in ("brainram-plus", "brainram-plus-no-ram", "ridge"):
+        assert values[f"{system}, Gratings", "image_mse"].n == values[f"{system}, Gratings", "first_of_kind"].n == 2
+        assert values[f"{system}, {USUAL}", "chance_of_kind"].value == 0.5
+    assert values["Noise", "nearest_train"].value < values["Natural scenes", "nearest_train"].value
+    assert any(one.system == "brainram-plus, Noise over ridge, Noise" for one in found.records)
+    assert found.skipped == [] and "generated" not in workbench.store.made
+
+
+def test_new_stimuli_that_are_not_there_are_named(workbench, tmp_path):
+    given = replace(workbench.run, source=EmbeddedWorld(WORLD, workbench.layout.root), _marks={})
+    (workbench.layout.root / "nsddata/experiments/nsdsynthetic").rename(tmp_path / "away")
+    try:
+        found = stimuli(replace(Subject(given, workbench.store), images=False))
+    finally:
+        (tmp_path / "away").rename(workbench.layout.root / "nsddata/experiments/nsdsynthetic")
+    assert found.tables == [] and "the design of NSD-synthetic" in found.skipped[0]
+    other = Workbench(changed(TINY, data__normalisation="none"), runs=workbench.store.root, world=WORLD)
+    assert "this profile's betas are 'none': they do not compare" in audit(other, "stimuli").skipped[0]
+
+
+def test_a_gallery_has_the_first_of_every_kind_above_what_systems_make_of_them(workbench):
+    quick = changed(TINY, generation__steps=1, sampling__samples=1)
+    rows, kinds = Workbench(quick, runs=workbench.store.root, world=WORLD).new_stimuli({"ridge": "ridge"}, each=1)
+    assert list(rows) == ["stimulus", "ridge"] and len(kinds) == len(set(kinds)) == 10
+    stage = workbench.run.new_stimuli()
+    np.testing.assert_array_equal(rows["stimulus"][3], stage.pictures(workbench.store, slice(6, 7))[0])
+    assert rows["ridge"].shape == rows["stimulus"].shape
+    assert len(new_stimuli_figure(rows, kinds).axes[0].images) == 20

@@ -113,7 +113,7 @@ def test_the_signal_is_standard_and_a_function_of_subject_and_seed(sheet, brain)
 
 def test_early_voxels_answer_pixels_and_face_patches_answer_people(sheet, brain):
     scenes = [scene_of("brain-test", index) for index in range(64)]
-    parts = brain[0].parts(np.stack([render(scene) for scene in scenes[:2]]), scenes[:2])
+    parts = brain[0].parts(np.stack([render(scene) for scene in scenes[:2]]), semantic_drive(scenes[:2]))
     v1 = np.array(area_names(sheet)) == "V1"
     assert parts[0][:, v1].abs().sum() > 0 and parts[1][:, v1].abs().sum() == 0
     faces = sheet.labels["floc-faces"] > 0

@@ -107,7 +107,7 @@ class Design:
         missing = [name for name in _FIELDS if name not in fields]
         if missing:
             raise DamagedFileError(f"'{path}' has no {missing}; NSD's holds {list(_FIELDS)}. Fetch it again.")
-        numbers = {name: _whole_numbers(path, name, fields[name]) for name in _FIELDS}
+        numbers = {name: whole_numbers(path, name, fields[name], axes) for name, axes in _FIELDS.items()}
         shared = numbers["sharedix"].ravel() - 1
         design = cls(
             numbers["masterordering"].ravel() - 1,
@@ -158,12 +158,17 @@ class Design:
         return everything._where(np.isin(session, self.sessions(sessions)))
 
 
-def _whole_numbers(path: Path, name: str, values: object) -> Int[np.ndarray, " ..."]:
+def whole_numbers(path: Path, name: str, values: object, axes: int) -> Int[np.ndarray, " ..."]:
+    """A field of a design file, which must hold whole numbers on so many axes.
+
+    Raises:
+        DamagedFileError: it does not.
+    """
     array = np.asarray(values)
     whole = array.dtype.kind in "iufb" and array.size > 0 and np.array_equal(array, np.nan_to_num(array).round())
-    if not whole or array.ndim != _FIELDS[name]:
+    if not whole or array.ndim != axes:
         raise DamagedFileError(
-            f"'{path}' must hold whole numbers of {_FIELDS[name]} axes in '{name}'; it holds {array.dtype} of shape "
+            f"'{path}' must hold whole numbers of {axes} axes in '{name}'; it holds {array.dtype} of shape "
             f"{array.shape}. Fetch it again."
         )
     return array.astype(np.int64)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Bool, Float, Float32, Int
 from tqdm.auto import tqdm
 
 from brainram_lib.nsd.betas import read_files, session_files
@@ -39,26 +41,44 @@ def read_repetitions(
     ids = ids[counts == REPETITIONS]
     if not len(ids):
         raise NsdError(f"no {split} image has {REPETITIONS} trials in sessions {data.record['sessions']}: read more.")
-    mask = np.zeros(int(np.prod(data.volume_shape)), bool)
-    mask[data.voxel_index] = True
     betas = np.empty((len(ids), REPETITIONS, len(data.voxel_index)), np.float32)
     seen = np.zeros(len(ids), int)
-    record = data.record
-    for session in tqdm(record["sessions"], desc="repetitions"):
-        here = trials.of_session(session)
-        files = session_files(layout, record["subject"], session, record["version"], record["space"])
-        values = read_files(files, mask.reshape(data.volume_shape))
-        if len(values) != len(here):
-            raise MixedRootsError(
-                f"'{files[0]}' has {len(values)} trials, the design {len(here)} in session {session}. Take both from "
-                "one data set."
-            )
+    for here, values in each_session(layout, data, "repetitions"):
         z = session_z(values, here.is_test)
         for trial in np.flatnonzero(np.isin(here.nsd_id, ids)):
             row = np.searchsorted(ids, here.nsd_id[trial])
             betas[row, seen[row]] = z[trial]
             seen[row] += 1
     return ids, betas
+
+
+def each_session(
+    layout: NsdLayout, data: PreparedSubject, label: str
+) -> Iterator[tuple[Trials, Float32[np.ndarray, "trials voxels"]]]:
+    """The trials of each session that a subject was prepared from, and their betas for the prepared voxels.
+
+    Raises:
+        MixedRootsError: betas and design disagree about the number of trials.
+        NsdError: a file is missing or damaged.
+    """
+    trials, mask, record = trials_of(layout, data), mask_of(data), data.record
+    for session in tqdm(record["sessions"], desc=label):
+        here = trials.of_session(session)
+        files = session_files(layout, record["subject"], session, record["version"], record["space"])
+        values = read_files(files, mask)
+        if len(values) != len(here):
+            raise MixedRootsError(
+                f"'{files[0]}' has {len(values)} trials, the design {len(here)} in session {session}. Take both from "
+                "one data set."
+            )
+        yield here, values
+
+
+def mask_of(data: PreparedSubject) -> Bool[np.ndarray, " *volume"]:
+    """The prepared voxels as a mask of their volume."""
+    mask = np.zeros(int(np.prod(data.volume_shape)), bool)
+    mask[data.voxel_index] = True
+    return mask.reshape(data.volume_shape)
 
 
 def mean_beta(layout: NsdLayout, data: PreparedSubject) -> Float[np.ndarray, " voxels"]:

@@ -167,7 +167,7 @@ class Fewer(Variant):
 
     def neighbours(self, store: Store, split: str) -> Neighbours:
         """See `Variant`."""
-        return _searched(self, store, split)
+        return searched(self, store, split)
 
 
 @dataclass(frozen=True)
@@ -189,10 +189,11 @@ class FromTraining(Variant):
 
     def neighbours(self, store: Store, split: str) -> Neighbours:
         """See `Variant`."""
-        return _searched(self, store, split)
+        return searched(self, store, split)
 
 
-def _searched(variant: Variant, store: Store, split: str) -> Neighbours:
+def searched(variant: Variant, store: Store, split: str) -> Neighbours:
+    """What a variant's own search finds for its own estimates."""
     whitening = None if variant.image is None else variant.image.prior.load(store).whitening
     asked = variant.asked(store, split), whitening, variant.excluded(store, split)
     return variant.search(store).find(variant.modality, *asked)

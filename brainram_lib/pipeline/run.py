@@ -14,6 +14,7 @@ from brainram_lib.core.marks import content_mark, file_mark
 from brainram_lib.core.modalities import MODALITIES
 from brainram_lib.core.store import Stage
 from brainram_lib.evaluation.submitted import files_of
+from brainram_lib.nsd.synthetic.prepare import SESSION
 from brainram_lib.pipeline.attribution import Attributions, NeighbourAttributions
 from brainram_lib.pipeline.calibration import Calibration
 from brainram_lib.pipeline.clusters import HeldOut, StimulusClusters, SubsetTargets
@@ -28,7 +29,8 @@ from brainram_lib.pipeline.pictures import Generated, NearestNeighbour, NearestT
 from brainram_lib.pipeline.prior import CrossFitted, Estimates, PriorTraining, RidgeFit
 from brainram_lib.pipeline.ram import BOTH, FusionTraining, GuidingNeighbours, Refined, Retrieved
 from brainram_lib.pipeline.scores import PROBE, EstimateScores, ImageScores
-from brainram_lib.pipeline.source import BETAS, CAPTIONS, STIMULI, EmbeddedWorld, NsdFiles, Source
+from brainram_lib.pipeline.shown import Shown, ShownTargets, SyntheticSession, UsualImages
+from brainram_lib.pipeline.source import BETAS, CAPTIONS, STIMULI, SYNTHETIC, EmbeddedWorld, NsdFiles, Source
 from brainram_lib.pipeline.submitted import Made, SubmittedScores
 from brainram_lib.pipeline.trials import Repetitions, TrialScores
 from brainram_lib.pipeline.weights import EncoderWeights, GeneratorWeights, PriorWeights
@@ -239,6 +241,17 @@ class Run:
     @cached_property
     def encoding_model(self) -> EncodingModel:
         return EncodingModel(self.targets("image"))
+
+    # --- stimuli of other kinds
+
+    def new_stimuli(self, statistics: str = SESSION) -> SyntheticSession:
+        return SyntheticSession(self.betas, self._mark(SYNTHETIC), statistics)
+
+    def usual_images(self, count: int) -> UsualImages:
+        return UsualImages(Repetitions(self.images), count)
+
+    def shown_targets(self, shown: Shown) -> ShownTargets:
+        return ShownTargets(shown, self.encoder)
 
     def trial_scores(self, image: Stage, text: Stage) -> TrialScores:
         return TrialScores(image, text, Repetitions(self.images))

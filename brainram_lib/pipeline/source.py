@@ -16,9 +16,12 @@ from brainram_lib.core.locks import NotWritableError, held
 from brainram_lib.core.marks import content_mark, fingerprint
 from brainram_lib.nsd.layout import CAPTION_SPLITS, NsdLayout
 from brainram_lib.nsd.settings import DataSettings
+from brainram_lib.nsd.synthetic.layout import SyntheticLayout
+from brainram_lib.world.synthetic import RECIPE
+from brainram_lib.world.synthetic_session import write_synthetic
 from brainram_lib.world.world import SETTINGS_FILE, WorldSettings, make_world, read_settings, scene_for_nsd_id
 
-BETAS, STIMULI, CAPTIONS = "betas", "stimuli", "captions"
+BETAS, STIMULI, CAPTIONS, SYNTHETIC = "betas", "stimuli", "captions", "synthetic"
 
 
 @runtime_checkable
@@ -36,8 +39,11 @@ class Source(Protocol):
     def layout(self, runs: Path, subject: int) -> NsdLayout:
         """Where its files are; a world that is made is made first."""
 
+    def synthetic(self, runs: Path, subject: int) -> NsdLayout:
+        """The same, with NSD-synthetic among the files if the source can have it."""
+
     def mark(self, what: str, subject: int, data: DataSettings) -> str:
-        """The mark of the files that 'betas', 'stimuli' or 'captions' of a subject are read from."""
+        """The mark of the files that 'betas', 'stimuli', 'captions' or 'synthetic' of a subject are read from."""
 
     def labels(self, runs: Path, subject: int, nsd_ids: Sequence[int]) -> list[frozenset[str]] | None:
         """The categories that each stimulus shows, where they are known."""
@@ -47,14 +53,18 @@ def files_read(layout: NsdLayout, what: str, subject: int, data: DataSettings) -
     """The files that decide what is read.
 
     Raises:
-        ValueError: another name than 'betas', 'stimuli' or 'captions'.
+        ValueError: another name than 'betas', 'stimuli', 'captions' or 'synthetic'.
+        LayoutError: NSD-synthetic was not prepared in this version of betas.
     """
     if what == STIMULI:
         return [layout.stimuli]
     if what == CAPTIONS:
         return [layout.stim_info, *(layout.captions(split) for split in CAPTION_SPLITS)]
+    if what == SYNTHETIC:
+        return _synthetic_files(SyntheticLayout(layout), subject, data)
     if what != BETAS:
-        raise ValueError(f"'what' must be one of {BETAS}, {STIMULI}, {CAPTIONS}. '{what}' was provided.")
+        names = f"{BETAS}, {STIMULI}, {CAPTIONS}, {SYNTHETIC}"
+        raise ValueError(f"'what' must be one of {names}. '{what}' was provided.")
     sessions = range(1, data.sessions + 1)
     hdf5 = [layout.betas_session(subject, session, data.beta_version) for session in sessions]
     # NIfTI counts where there is no HDF5, as the reader chooses
@@ -72,6 +82,12 @@ def files_read(layout: NsdLayout, what: str, subject: int, data: DataSettings) -
     ]
 
 
+def _synthetic_files(layout: SyntheticLayout, subject: int, data: DataSettings) -> list[Path]:
+    (hdf5,), (nifti,) = (layout.betas(subject, data.beta_version, ext=ext) for ext in ("hdf5", "nii.gz"))
+    betas = hdf5 if hdf5.exists() else nifti
+    return [betas, layout.expdesign, layout.information, layout.stimuli, layout.colour_stimuli(subject)]
+
+
 @dataclass(frozen=True)
 class NsdFiles:
     """The Natural Scenes Dataset in a folder of the user's: the one that holds `nsddata`."""
@@ -83,6 +99,10 @@ class NsdFiles:
     def layout(self, runs: Path, subject: int) -> NsdLayout:
         """See `Source`."""
         return NsdLayout(self.root)
+
+    def synthetic(self, runs: Path, subject: int) -> NsdLayout:
+        """See `Source`: what the user has."""
+        return self.layout(runs, subject)
 
     def mark(self, what: str, subject: int, data: DataSettings) -> str:
         """The content of the files."""
@@ -118,10 +138,17 @@ class EmbeddedWorld:
             _written.cache_clear()
         return _written(root, self.settings, subject)
 
+    def synthetic(self, runs: Path, subject: int) -> NsdLayout:
+        """See `Source`: a world that is made gets its session on first use, and one that is given has it or not."""
+        layout = self.layout(runs, subject)
+        if self.root is None:
+            _synthetic_written(layout.root, subject)
+        return layout
+
     def mark(self, what: str, subject: int, data: DataSettings) -> str:
         """The settings of a world that is made; the content of one that is given."""
         if self.root is None:
-            return fingerprint(self.settings)
+            return fingerprint([self.settings, RECIPE] if what == SYNTHETIC else self.settings)
         return NsdFiles(self.root).mark(what, subject, data)
 
     def labels(self, runs: Path, subject: int, nsd_ids: Sequence[int]) -> list[frozenset[str]] | None:
@@ -141,3 +168,12 @@ def _written(root: Path, settings: WorldSettings, subject: int) -> NsdLayout:
         if (root / SETTINGS_FILE).exists():
             return NsdLayout(root)
         raise
+
+
+def _synthetic_written(root: Path, subject: int) -> None:
+    """The session's files, written by one process at a time; where nothing can be written, the reader says so."""
+    try:
+        with held(root.with_name(f".{root.name}.lock"), "the embedded world's NSD-synthetic"):
+            write_synthetic(root, subject)
+    except NotWritableError:
+        return

@@ -114,5 +114,5 @@ def decoded(
     known = None if linear is None else Rows(linear.ridge.load(store).predict(betas))
     draws = stage.sampling.kind == DRAW
     seeds = range(stage.seed * 1000, stage.seed * 1000 + stage.sampling.samples) if draws else None
-    blocks = sampled(prior, Rows(betas), known, seeds, stage.sampling.steps, f"{stage.name}, fewer repetitions")
+    blocks = sampled(prior, Rows(betas), known, seeds, stage.sampling.steps, f"{stage.name}, other betas")
     return np.concatenate(list(blocks)).astype(np.float32)

@@ -250,9 +250,13 @@ class Responder:
 
     @torch.no_grad()
     def parts(
-        self, pictures: UInt8[np.ndarray, "n height width 3"], scenes: Sequence[Scene]
+        self, pictures: UInt8[np.ndarray, "n height width 3"], drive: Float[np.ndarray, "n names"]
     ) -> Float[Tensor, "4 n voxels"]:
-        """The four parts of PARTS before they are standardised and mixed."""
+        """The four parts of PARTS before they are standardised and mixed, of one batch.
+
+        Args:
+            pictures: what is shown. drive: which names of `semantic_names` it shows, and how strongly.
+        """
         batch = _as_batch(pictures)
         out = torch.zeros(4, len(batch), len(self._late))
         middle, late = network_maps(batch)
@@ -263,25 +267,65 @@ class Responder:
             out[k][:, self._uses[k]] = ((centred @ field.T) * weights.T).sum(1)
         sides = [(late[..., side] - self._means[2]) @ self._late.T for side in (0, 1)]
         out[2] = sides[1] * self._contralateral + sides[0] * (1 - self._contralateral)
-        out[3] = torch.from_numpy(semantic_drive(scenes)) @ self._categories.T
+        out[3] = torch.from_numpy(drive) @ self._categories.T
         return out
 
     def signal(
         self, pictures: UInt8[np.ndarray, "n height width 3"], scenes: Sequence[Scene], progress: str = "signal"
     ) -> Float[np.ndarray, "n voxels"]:
         """The noise-free signal, standardised per voxel over these pictures."""
+        parts = self.all_parts(pictures, semantic_drive(scenes), progress)
+        return self.standard(parts)(parts).numpy()
+
+    def standard(self, parts: Float[Tensor, "4 n voxels"]) -> Standard:
+        """The units in which the signal of these pictures has mean 0 and standard deviation 1."""
+        return Standard.of(parts, torch.from_numpy(self.tuning.shares).T[:, None])
+
+    def all_parts(
+        self,
+        pictures: UInt8[np.ndarray, "n height width 3"],
+        drive: Float[np.ndarray, "n names"],
+        progress: str = "signal",
+    ) -> Float[Tensor, "4 n voxels"]:
+        """`parts` of any number of pictures."""
         starts = range(0, len(pictures), _BATCH)
         batches = [
-            self.parts(pictures[start : start + _BATCH], scenes[start : start + _BATCH])
+            self.parts(pictures[start : start + _BATCH], drive[start : start + _BATCH])
             for start in tqdm(starts, desc=f"{progress}: simulate the visual system", unit="batch")
         ]
-        parts = _standardised(torch.cat(batches, 1))
-        shares = torch.from_numpy(self.tuning.shares).T[:, None]
-        return _standardised((parts * shares).sum(0)).numpy()
+        return torch.cat(batches, 1)
 
 
-def _standardised(values: Float[Tensor, "*parts n voxels"]) -> Float[Tensor, "*parts n voxels"]:
-    return (values - values.mean(-2, keepdim=True)) / values.std(-2, keepdim=True).clamp(min=1e-6)
+@dataclass(frozen=True)
+class Standard:
+    """How the parts of a signal become a signal: standardised, mixed by the voxels' shares, standardised again.
+
+    Attributes:
+        parts, mixed: means and standard deviations, over the pictures that it was made of.
+        shares: (4, 1, voxels).
+    """
+
+    parts: tuple[Tensor, Tensor]
+    mixed: tuple[Tensor, Tensor]
+    shares: Float[Tensor, "4 1 voxels"]
+
+    @classmethod
+    def of(cls, parts: Float[Tensor, "4 n voxels"], shares: Float[Tensor, "4 1 voxels"]) -> Standard:
+        """The standard of these pictures."""
+        own = _moments(parts)
+        return cls(own, _moments((_in_units(parts, own) * shares).sum(0)), shares)
+
+    def __call__(self, parts: Float[Tensor, "4 n voxels"]) -> Float[Tensor, "n voxels"]:
+        """The signal of any pictures, in these units."""
+        return _in_units((_in_units(parts, self.parts) * self.shares).sum(0), self.mixed)
+
+
+def _moments(values: Float[Tensor, "*parts n voxels"]) -> tuple[Tensor, Tensor]:
+    return values.mean(-2, keepdim=True), values.std(-2, keepdim=True).clamp(min=1e-6)
+
+
+def _in_units(values: Float[Tensor, "*parts n voxels"], moments: tuple[Tensor, Tensor]) -> Tensor:
+    return (values - moments[0]) / moments[1]
 
 
 @dataclass(frozen=True)

@@ -269,6 +269,29 @@ def _shelf(canvas: np.ndarray, edge: float, rng: np.random.Generator) -> np.ndar
     return canvas
 
 
+def _stars(canvas: np.ndarray, edge: float, rng: np.random.Generator) -> np.ndarray:
+    rows, columns = _grid()
+    for x, y in rng.uniform(0, 64, (30, 2)):
+        canvas = _blend(canvas, (np.hypot(columns - x, rows - y) < 0.8) & (rows < edge - 1), (250, 250, 225))
+    return canvas
+
+
+def _bubbles(canvas: np.ndarray, edge: float, rng: np.random.Generator) -> np.ndarray:
+    rows, columns = _grid()
+    for x, y, size in rng.uniform((0, 0, 1.5), (64, 64, 4), (14, 3)):
+        ring = np.abs(np.hypot(columns - x, rows - y) - size) < 0.7
+        canvas = _blend(canvas, ring, (190, 240, 245), 0.7)
+    return canvas
+
+
+def _spikes(canvas: np.ndarray, edge: float, rng: np.random.Generator) -> np.ndarray:
+    rows, columns = _grid()
+    for x in np.linspace(3, 61, 8) + rng.uniform(-3, 3, 8):
+        high, wide = rng.uniform(8, edge * 0.7), rng.uniform(2.5, 5)
+        canvas = _blend(canvas, np.abs(columns - x) < wide * (1 - rows / high), (26, 18, 30))
+    return canvas
+
+
 DECORATIONS = {
     "none": lambda canvas, edge, rng: canvas,
     "clouds": _clouds,
@@ -283,6 +306,10 @@ DECORATIONS = {
     "tiles": _tiles,
     "window": _window,
     "shelf": _shelf,
+    # of places that nobody was trained on
+    "stars": _stars,
+    "bubbles": _bubbles,
+    "spikes": _spikes,
 }
 
 

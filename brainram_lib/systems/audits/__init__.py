@@ -6,7 +6,15 @@ from brainram_lib.systems.audits.common import Audit, Subject
 from brainram_lib.systems.audits.duplicates import duplicates
 from brainram_lib.systems.audits.retrieval import retrieval
 from brainram_lib.systems.audits.split import split
+from brainram_lib.systems.audits.stimuli import stimuli
 
-AUDITS = {"duplicates": duplicates, "retrieval": retrieval, "split": split, "ceiling": ceiling, "brain": brain}
+AUDITS = {
+    "duplicates": duplicates,
+    "retrieval": retrieval,
+    "split": split,
+    "ceiling": ceiling,
+    "brain": brain,
+    "stimuli": stimuli,
+}
 
 __all__ = ["AUDITS", "Audit", "Subject"]
