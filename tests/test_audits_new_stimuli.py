@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from brainram_lib.audits.new_stimuli import above_chance, first, kept, rows_of, scores_by_kind
+from brainram_lib.audits.new_stimuli import above_chance, first, found_again, kept, rows_of, scores_by_kind
 
 KINDS = ["a", "a", "b", "b", "b", "alone", "a", "c", "c"]
 RNG = np.random.default_rng(5)
@@ -55,6 +55,13 @@ def test_a_smaller_pool_is_easier():
     made = REAL + 3 * np.random.default_rng(0).standard_normal(REAL.shape).astype(np.float32)
     assert first(made, REAL, 2).mean() > first(made, REAL).mean()
     np.testing.assert_array_equal(first(made, REAL, 99), first(made, REAL))
+
+
+def test_betas_with_a_signal_find_their_other_half_and_noise_does_not():
+    signal, noise = np.random.default_rng(8).standard_normal((2, 40, 1, 30))
+    both = 5 + signal + 0.5 * np.random.default_rng(9).standard_normal((40, 2, 30))
+    assert found_again(both).mean() > 0.9
+    assert found_again(5 + noise + 20 * np.random.default_rng(7).standard_normal((40, 2, 30))).mean() < 0.2
 
 
 def test_a_share_is_one_on_the_same_scores_and_nothing_over_chance_is_no_share():

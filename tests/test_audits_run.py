@@ -241,7 +241,8 @@ class ShownAgain(Shown):
 
     def make(self, folder, store):
         betas, ids = self.images.betas(store)["test"], self.images.nsd_ids(store, "test")
-        self._write(folder, betas, ids, np.full(len(ids), 3), ["a", "b"] * (len(ids) // 2))
+        arrays = {"test": betas, "halves": np.stack([betas, betas], 1), "ids": ids}
+        self._write(folder, ["a", "b"] * (len(ids) // 2), **arrays, presentations=np.full(len(ids), 3))
 
 
 def test_a_decoder_handed_the_test_betas_gives_what_it_gave_for_the_test_images(workbench):

@@ -126,7 +126,9 @@ def test_betas_are_z_scored_over_the_session_and_averaged_over_presentations(tre
     np.testing.assert_allclose(found.betas, expected, atol=1e-4)
     np.testing.assert_array_equal(found.images, np.arange(COMMON + OWN))
     assert found.kinds == tuple(KINDS) and found.presentations.sum() == SHOWN and found.presentations[2] == 4
-    assert not found.silent.any()
+    assert not found.silent.any() and found.halves.shape == (COMMON + OWN, 2, len(prepared.voxel_index))
+    third = z[np.flatnonzero(ORDER == 2)]
+    np.testing.assert_allclose(found.halves[2], (third[::2].mean(0), third[1::2].mean(0)), atol=1e-4)
 
 
 def test_nifti_is_read_where_there_is_no_hdf5(tree, prepared):

@@ -73,6 +73,15 @@ def first(
     return found["image_retrieval"].per_image
 
 
+def found_again(halves: Float[np.ndarray, "n 2 voxels"], pool: int | None = None) -> Float[np.ndarray, " images"]:
+    """How often one half of an image's presentations finds the other half's betas first, as `first` finds pictures.
+
+    Both less their mean over the images: what the betas tell of an image beyond its kind, whoever decodes them.
+    """
+    one, other = (halves[:, None, half] - halves[:, half].mean(0) for half in (0, 1))
+    return first(one, other, pool)
+
+
 def cosine_of_other(made: Samples, real: Tokens) -> Float[np.ndarray, " images"]:
     """Cosine of each picture's tokens with the estimate of the next one: what knowing the kind alone is worth."""
     others = np.roll(made, 1, axis=0)

@@ -152,7 +152,7 @@ class Design:
             self.images[subject - 1][self.ordering],
             session,
             np.arange(len(self.ordering)),
-            _occurrence(self.ordering),
+            occurrence(self.ordering),
             self.ordering < self.n_shared,
         )
         return everything._where(np.isin(session, self.sessions(sessions)))
@@ -174,7 +174,7 @@ def whole_numbers(path: Path, name: str, values: object, axes: int) -> Int[np.nd
     return array.astype(np.int64)
 
 
-def _occurrence(values: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+def occurrence(values: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
     """How many times each value came before."""
     order = np.argsort(values, kind="stable")
     ordered = values[order]

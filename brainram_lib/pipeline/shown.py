@@ -23,12 +23,16 @@ from brainram_lib.pipeline.weights import EncoderWeights
 
 # Pictures that are read and encoded at a time: NSD-synthetic's have 714 x 714 pixels.
 CHUNK = 50
+ARRAYS = ("test", "halves", "ids", "presentations")
 USUAL = "Ordinary test images"
 
 
 @dataclass(frozen=True)
 class Shown(Stage):
-    """Stimuli that were shown: `test.npy` (n, voxels), `ids.npy`, `presentations.npy` and `kinds.json`."""
+    """Stimuli that were shown: `test.npy` (n, voxels), `ids.npy`, `presentations.npy` and `kinds.json`.
+
+    `halves.npy` (n, 2, voxels) holds the means over every other presentation, NaN where there is none.
+    """
 
     def pictures(self, store: Store, rows: slice) -> UInt8[np.ndarray, "n height width 3"]:
         """What was shown."""
@@ -38,10 +42,9 @@ class Shown(Stage):
         """The kind of each stimulus."""
         return store.result(self).json("kinds")
 
-    def _write(self, folder: Path, betas: np.ndarray, ids: np.ndarray, counts: np.ndarray, kinds: list[str]) -> None:
-        write_array(folder / "test.npy", np.asarray(betas, np.float32))
-        write_array(folder / "ids.npy", ids)
-        write_array(folder / "presentations.npy", counts)
+    def _write(self, folder: Path, kinds: list[str], **arrays: np.ndarray) -> None:
+        for name in ARRAYS:
+            write_array(folder / f"{name}.npy", arrays[name])
         write_json(folder / "kinds.json", kinds)
 
 
@@ -80,7 +83,9 @@ class SyntheticSession(Shown):
         ]
         seen = ~np.concatenate(parts)
         kinds = [kind for kind, one in zip(found.kinds, seen, strict=True) if one]
-        self._write(folder, found.betas[seen], found.images[seen], found.presentations[seen], kinds)
+        whole = {"test": found.betas, "halves": found.halves, "ids": found.images}
+        whole["presentations"] = found.presentations
+        self._write(folder, kinds, **{name: array[seen] for name, array in whole.items()})
         write_json(folder / "said.json", {"silent_voxels": int(found.silent.sum()), "blank": int((~seen).sum())})
 
     def pictures(self, store: Store, rows: slice) -> UInt8[np.ndarray, "n height width 3"]:
@@ -100,9 +105,11 @@ class UsualImages(Shown):
     def make(self, folder: Path, store: Store) -> None:
         """Means over the first presentations."""
         result = store.result(self.trials)
-        trials, ids = np.array(result.array("test")), np.array(result.array("ids"))
-        counts = np.full(len(ids), self.count)
-        self._write(folder, trials[:, : self.count].mean(1), ids, counts, [USUAL] * len(ids))
+        trials, ids = np.array(result.array("test"))[:, : self.count], np.array(result.array("ids"))
+        parts = [trials[:, start::2] for start in (0, 1)]
+        halves = [one.mean(1) if one.shape[1] else np.full_like(trials[:, 0], np.nan) for one in parts]
+        arrays = {"test": trials.mean(1), "halves": np.stack(halves, 1), "ids": ids}
+        self._write(folder, [USUAL] * len(ids), **arrays, presentations=np.full(len(ids), self.count))
 
     def pictures(self, store: Store, rows: slice) -> UInt8[np.ndarray, "n height width 3"]:
         """See `Shown`."""
@@ -123,9 +130,9 @@ class FirstOfEach(Shown):
     def make(self, folder: Path, store: Store) -> None:
         """Their betas."""
         rows, result = self.rows(store), store.result(self.shown)
-        kinds = [self.shown.kinds(store)[row] for row in rows]
-        arrays = [np.array(result.array(name))[rows] for name in ("test", "ids", "presentations")]
-        self._write(folder, *arrays, kinds)
+        kinds = self.shown.kinds(store)
+        arrays = {name: np.array(result.array(name))[rows] for name in ARRAYS}
+        self._write(folder, [kinds[row] for row in rows], **arrays)
 
     def pictures(self, store: Store, rows: slice) -> UInt8[np.ndarray, "n height width 3"]:
         """See `Shown`."""

@@ -43,5 +43,5 @@ UNSEEN_PLACES: tuple[Place, ...] = (
     Place("lava field", "o", ("on lava",), ((48, 14, 18), (150, 44, 22)), ((228, 92, 24), (92, 18, 12)), "peaks"),
     Place("under water", "w", ("under water",), ((10, 92, 112), (12, 60, 96)), ((16, 92, 84), (8, 44, 60)), "bubbles"),
     Place("cave", "o", ("in a cave",), ((44, 34, 52), (66, 50, 66)), ((86, 62, 84), (40, 28, 44)), "spikes"),
-    Place("neon room", "h", ("in neon light",), ((196, 30, 168), (92, 16, 140)), ((24, 210, 214), (16, 92, 130)), "tiles"),
+    Place("neon room", "h", ("in neon",), ((196, 30, 168), (92, 16, 140)), ((24, 210, 214), (16, 92, 130)), "tiles"),
 )  # fmt: skip

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 
 from brainram_lib.nsd.betas import read_files, require_volume
+from brainram_lib.nsd.design import occurrence
 from brainram_lib.nsd.errors import MixedRootsError, NsdError, is_there
 from brainram_lib.nsd.layout import NsdLayout
 from brainram_lib.nsd.prepared import PreparedSubject
@@ -27,12 +28,14 @@ class SyntheticBetas:
     Attributes:
         images: 0-based numbers of the images that were shown, ascending. kinds: the class of each.
         betas: means over presentations. presentations: how many of each.
+        halves: means over the first, third, ... presentation and over the second, fourth, ...; NaN where there is none.
         silent: voxels that cannot be z-scored in this session (constant, or not finite); their betas are 0, the mean.
     """
 
     images: Int[np.ndarray, " n"]
     kinds: tuple[str, ...]
     betas: Float32[np.ndarray, "n voxels"]
+    halves: Float32[np.ndarray, "n 2 voxels"]
     presentations: Int[np.ndarray, " n"]
     silent: Bool[np.ndarray, " voxels"]
 
@@ -75,11 +78,16 @@ def prepare_synthetic(layout: NsdLayout, data: PreparedSubject, statistics: str 
         )
     z = np.zeros(values.shape)
     z[:, ~silent] = (values[:, ~silent] - mean[~silent]) / sd[~silent]
-    images, place, counts = np.unique(experiment.ordering, return_inverse=True, return_counts=True)
-    total = np.zeros((len(images), z.shape[1]))
-    np.add.at(total, place, z)
+    images, place = np.unique(experiment.ordering, return_inverse=True)
     kinds = tuple(experiment.kinds[image] for image in images)
-    return SyntheticBetas(images, kinds, (total / counts[:, None]).astype(np.float32), counts, silent)
+    total, counts = np.zeros((len(images), 2, z.shape[1])), np.zeros((len(images), 2))
+    half = place, occurrence(experiment.ordering) % 2
+    np.add.at(total, half, z)
+    np.add.at(counts, half, 1)
+    whole = total.sum(1) / counts.sum(1)[:, None]
+    halves = np.where(counts[..., None] > 0, total / np.maximum(counts, 1)[..., None], np.nan)
+    found = (one.astype(np.float32) for one in (whole, halves))
+    return SyntheticBetas(images, kinds, *found, counts.sum(1).astype(np.int64), silent)
 
 
 def core_statistics(layout: NsdLayout, data: PreparedSubject) -> Statistics:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import UInt8
 
-from brainram_lib.audits.new_stimuli import above_chance, first, kept, rows_of, scores_by_kind
+from brainram_lib.audits.new_stimuli import above_chance, first, found_again, kept, rows_of, scores_by_kind
 from brainram_lib.evaluation import records
 from brainram_lib.evaluation.catalogue import Metric
 from brainram_lib.evaluation.records import Record, Values
@@ -44,6 +44,7 @@ NOVELTY = (
     Metric("presentations", "Presentations", "up", decimals=2),
     Metric("nearest_train", "Cosine to the nearest training image", "up"),
     Metric("spread", "Cosine to another of the kind", "up"),
+    Metric("found_again", "Betas find their other presentation", "up", percent=True),
 )
 LEADS = tuple(one for one in SCORES if one.name in ("image_mse", "image_cosine", "two_way_within", "first_of_kind"))
 SAID = {SESSION: "statistics of this session", CORE: "statistics of the core sessions"}
@@ -79,11 +80,15 @@ def _values(audit: Audit, system: System, shown: Shown, usual: Shown) -> Kinds:
         return {}
 
 
-def kind_values(subject: Subject, system: System, shown: Shown) -> Kinds:
-    """Per-image scores of a system's estimates of what was shown, by kind and metric."""
+def kind_values(subject: Subject, system: System, shown: Shown, seen: Shown | None = None) -> Kinds:
+    """Per-image scores of a system's estimates of what was shown, by kind and metric.
+
+    Args:
+        seen: the same stimuli with other betas, if their tokens are there.
+    """
     store = subject.store
     made = samples_of(store, tokens_on(system.tokens(subject.run), shown)["image"]).numpy()
-    real = subject.run.shown_targets(shown).tokens(store)
+    real = subject.run.shown_targets(seen or shown).tokens(store)
     found = scores_by_kind(made, real, shown.kinds(store))
     if list(found) == [USUAL]:
         # ordinary images are asked what a kind is asked: to be found among as many
@@ -110,6 +115,7 @@ def _add_novelty(audit: Audit, shown: Mapping[str, Shown]) -> None:
     run, store = audit.subject.run, audit.subject.store
     train = np.asarray(store.result(run.targets("image")).array("train"), np.float32)
     rows: list[Record] = []
+    pool = usual_pool(kind_sizes(audit.subject))
     for stage in shown.values():
         real, counts = run.shown_targets(stage).tokens(store), np.array(store.result(stage).array("presentations"))
         nearest = nearest_by_tokens(real, train)[1]
@@ -118,10 +124,15 @@ def _add_novelty(audit: Audit, shown: Mapping[str, Shown]) -> None:
         for kind, own in rows_of(stage.kinds(store)).items():
             known = {"presentations": counts[own].astype(float), "nearest_train": nearest[own]}
             known["spread"] = (unit[own] * np.roll(unit[own], 1, 0)).sum(1)
+            halves = np.array(store.result(stage).array("halves")[own])
+            if np.isfinite(halves).all() and len(own) > 1:
+                known["found_again"] = found_again(halves, pool if kind == USUAL else None)
             rows += records.records_of(kind, known, **audit.subject.of)
     said = store.result(run.new_stimuli()).json("said")
     notes = (
         f"Cosines of the true image tokens. Images of each kind: {_counted(rows_of(run.new_stimuli().kinds(store)))}.",
+        "Last column: one half of an image's presentations looks for the betas of the other half among its kind, "
+        f"ordinary images among {pool}. What the betas do not tell, no decoder can.",
         f"{said['silent_voxels']} voxels cannot be z-scored in this session and are 0; {said['blank']} images are of "
         "one colour within the middle square and are left out.",
     )
@@ -182,7 +193,8 @@ def _add_leads(audit: Audit, values: Mapping[str, Kinds]) -> None:
         return
     flat: Values = {f"{name}, {kind}": own for name, found in values.items() for kind, own in found.items()}
     pairs = [(f"{method}, {kind}", f"{rival}, {kind}") for rival in rivals for kind in values[method]]
-    titles = {f"{name}, {kind}": f"{system_of(name).title}, {kind}" for name, found in values.items() for kind in found}
+    titles = {f"{rival}, {kind}": system_of(rival).title for rival in rivals for kind in values[method]}
+    titles |= {f"{method}, {kind}": f"{kind}: {system_of(method).title}" for kind in values[method]}
     audit.add_leads("New kinds of stimuli: leads", leads_over(audit.subject, flat, pairs), LEADS, titles)
 
 
@@ -193,14 +205,16 @@ def _add_statistics(audit: Audit, names: list[str]) -> None:
     titles: dict[str, str] = {}
     for name in names:
         for statistics, words in SAID.items():
-            found = kind_values(subject, system_of(name), subject.run.new_stimuli(statistics)).values()
+            shown = subject.run.new_stimuli(statistics), subject.run.new_stimuli()
+            found = kind_values(subject, system_of(name), *shown).values()
             common = set.intersection(*(set(one) for one in found)) & {one.name for one in SCORES}
             key = f"{name} {statistics}"
             values[key] = {metric: np.concatenate([one[metric] for one in found]) for metric in common}
             titles[key] = f"{system_of(name).title}, {words}"
     notes = ("All new stimuli together, each kind among itself.",)
     title = "New kinds of stimuli: how the session is z-scored"
-    audit.add_scores(title, scored(subject, values, {}), SCORES, titles, list(titles), notes)
+    columns = tuple(one for one in SCORES if one.name != "chance_of_kind")
+    audit.add_scores(title, scored(subject, values, {}), columns, titles, list(titles), notes)
 
 
 def gallery_of(
