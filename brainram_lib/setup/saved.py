@@ -18,7 +18,7 @@ DAY = 86_400
 # Stages that are looked at for themselves: what they were made from is needed as long as they are there.
 ENDS = (
     *("image-scores", "estimate-scores", "submitted-scores", "attribution", "neighbour-attribution"),
-    *("near-duplicates", "trial-scores", "brain-agreement", "calibration"),
+    *("near-duplicates", "trial-scores", "brain-agreement", "calibration", "kind-scores"),
 )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import UInt8
 
-from brainram_lib.audits.new_stimuli import above_chance, first, found_again, kept, rows_of, scores_by_kind
+from brainram_lib.audits.new_stimuli import above_chance, found_again, kept, rows_of
 from brainram_lib.evaluation import records
 from brainram_lib.evaluation.catalogue import Metric
 from brainram_lib.evaluation.records import Record, Values
@@ -15,10 +15,10 @@ from brainram_lib.nsd.errors import NsdError
 from brainram_lib.nsd.noise import REPETITIONS
 from brainram_lib.nsd.synthetic.prepare import CORE, SESSION
 from brainram_lib.pipeline.elsewhere import NotElsewhere, on, tokens_on
+from brainram_lib.pipeline.kinds import KindScores
 from brainram_lib.pipeline.nearest import nearest_by_tokens
 from brainram_lib.pipeline.pictures import CHOSEN
-from brainram_lib.pipeline.shown import USUAL, FirstOfEach, Shown
-from brainram_lib.pipeline.tokens import samples_of
+from brainram_lib.pipeline.shown import USUAL, FirstOfEach, Shown, UsualImages
 from brainram_lib.pipeline.trials import NoTrials
 from brainram_lib.systems.audits.common import Audit, Subject, leads_over, scored
 from brainram_lib.systems.audits.split import compared
@@ -83,18 +83,17 @@ def _values(audit: Audit, system: System, shown: Shown, usual: Shown) -> Kinds:
 def kind_values(subject: Subject, system: System, shown: Shown, seen: Shown | None = None) -> Kinds:
     """Per-image scores of a system's estimates of what was shown, by kind and metric.
 
+    Ordinary images are asked what a kind is asked: to be found among as many.
+
     Args:
         seen: the same stimuli with other betas, if their tokens are there.
     """
-    store = subject.store
-    made = samples_of(store, tokens_on(system.tokens(subject.run), shown)["image"]).numpy()
-    real = subject.run.shown_targets(seen or shown).tokens(store)
-    found = scores_by_kind(made, real, shown.kinds(store))
-    if list(found) == [USUAL]:
-        # ordinary images are asked what a kind is asked: to be found among as many
-        sizes, own = kind_sizes(subject), found[USUAL]
-        own |= {f"first_of_{size}": first(made.mean(1), real, size) for size in sizes}
-        own |= {"first_of_kind": own[f"first_of_{usual_pool(sizes)}"]}
+    run, store, sizes = subject.run, subject.store, kind_sizes(subject)
+    tokens = tokens_on(system.tokens(run), shown)["image"]
+    pools = tuple(sorted(set(sizes))) if isinstance(shown, UsualImages) else ()
+    found = KindScores(tokens, run.shown_targets(seen or shown), shown, pools).values(store)
+    if own := found.get(USUAL):
+        own["first_of_kind"] = own[f"first_of_{usual_pool(sizes)}"]
         del own["first_of_all"]
     return found
 
@@ -132,7 +131,7 @@ def _add_novelty(audit: Audit, shown: Mapping[str, Shown]) -> None:
     notes = (
         f"Cosines of the true image tokens. Images of each kind: {_counted(rows_of(run.new_stimuli().kinds(store)))}.",
         "Last column: one half of an image's presentations looks for the betas of the other half among its kind, "
-        f"ordinary images among {pool}. What the betas do not tell, no decoder can.",
+        f"ordinary images among {pool}. It is what half of the betas tells, whoever decodes them.",
         f"{said['silent_voxels']} voxels cannot be z-scored in this session and are 0; {said['blank']} images are of "
         "one colour within the middle square and are left out.",
     )
