@@ -4,6 +4,7 @@ import pytest
 from brainram_lib.evaluation.identification import (
     BRAINS,
     IMAGES,
+    drawn_images,
     found_first,
     ranks,
     retrieval,
@@ -56,6 +57,15 @@ def test_repeats_draw_without_replacement_and_give_intervals():
     assert found.repeats.shape == (30,) and found.pool == 13 and found.chance == pytest.approx(1 / 13)
     assert low < found.mean < high
     assert ((found.per_image >= 0) & (found.per_image <= 1)).all() and len(found.per_image) == 40
+
+
+def test_the_images_that_were_drawn_are_known():
+    similarity = np.eye(50) + 0.01 * np.random.default_rng(0).normal(size=(50, 50))
+    similarity[7, 7] = -9
+    per_image = retrieval_from_similarity(similarity, pool=9, repeats=4, seed=3)["image_retrieval"].per_image
+    drawn = drawn_images(50, pool=9, repeats=4, seed=3)
+    assert len(drawn) == len(per_image) < 50 and drawn_images(5).tolist() == [0, 1, 2, 3, 4]
+    assert drawn[per_image < 1].tolist() == [7]
 
 
 def test_the_whole_test_set_as_pool_leaves_one_draw():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from brainram_lib.evaluation.catalogue import IDENTIFICATION, MINI, metric
+from brainram_lib.evaluation.differences import lead_table
 from brainram_lib.evaluation.labels import Labels
 from brainram_lib.evaluation.records import (
     Record,
@@ -26,7 +27,6 @@ from brainram_lib.evaluation.reported import (
 from brainram_lib.evaluation.tables import (
     EMBEDDED,
     MISSING,
-    lead_table,
     measured_section,
     reported_section,
     score_table,
@@ -71,8 +71,11 @@ def test_leads_are_differences_image_by_image():
     # the two intervals overlap where the paired one leaves out zero
     assert records_of("ridge", values["ridge"], subject=2, seed=5)[0].high > values["brainram"]["clip"].mean()
     table = lead_table([one], COLUMNS[1:], "Lead", embedded=True, labels=LABELS)
-    assert table.title.endswith(EMBEDDED) and "| BrainRAM over Ridge | 2.0 [" in table.markdown()
-    assert "(n = 50)" in table.text()
+    assert table.title.endswith(EMBEDDED) and "| BrainRAM over Ridge | **2.0 [" in table.markdown()
+    assert "(n = 50)" in table.text() and "the 1 of 1 differences that remain" in table.text()
+    assert one.p < 0.001 and "not tested" not in table.text()
+    untested = Record(*(getattr(one, name) for name in Record.__dataclass_fields__))
+    assert "| 2.0 [" in lead_table([untested], COLUMNS[1:], "Lead", embedded=True, labels=LABELS).markdown()
 
 
 @pytest.mark.parametrize("name", ["scores.json", "scores.parquet"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 POOL, REPEATS = 300, 30
 BRAINS, IMAGES = 0, 1
@@ -86,10 +86,19 @@ def retrieval_from_similarity(
     n = len(similarity)
     if n < pool:
         raise ValueError(f"'pool' must be at most the {n} test images. {pool} was provided.")
-    rng = np.random.default_rng(seed)
-    draws = [np.sort(rng.choice(n, pool, replace=False)) for _ in range(repeats)]
+    draws = _draws(n, pool, repeats, seed)
     directions = {"image_retrieval": IMAGES, "brain_retrieval": BRAINS}
     return {name: _identified(similarity, draws, axis) for name, axis in directions.items()}
+
+
+def drawn_images(n: int, pool: int = POOL, repeats: int = REPEATS, seed: int = 0) -> Int[np.ndarray, " drawn"]:
+    """Which of n images `per_image` is of, in its order: those that were drawn at least once."""
+    return np.unique(np.concatenate(_draws(n, min(pool, n), repeats, seed)))
+
+
+def _draws(n: int, pool: int, repeats: int, seed: int) -> list[Int[np.ndarray, " pool"]]:
+    rng = np.random.default_rng(seed)
+    return [np.sort(rng.choice(n, pool, replace=False)) for _ in range(repeats)]
 
 
 def found_first(similarity: Float[np.ndarray, "brains images"], competing: int) -> Bool[np.ndarray, " n"]:

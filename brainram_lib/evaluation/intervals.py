@@ -1,4 +1,4 @@
-"""Intervals over images: the percentile bootstrap, seeded."""
+"""Intervals over images: the percentile bootstrap, seeded. `joint` adds seeds and subjects."""
 
 from __future__ import annotations
 
@@ -56,6 +56,13 @@ def bootstrap_means(values: Float[np.ndarray, " n"], resamples: int, seed: int) 
     """Means of `resamples` draws of all images with replacement, (resamples,)."""
     drawn = np.random.default_rng(seed).integers(len(values), size=(resamples, len(values)))
     return values[drawn].mean(1)
+
+
+def drawn_counts(images: int, resamples: int, seed: int) -> Float[np.ndarray, "resamples images"]:
+    """How often each image is in a draw: those of `bootstrap_means`, for many scores of the same images at once."""
+    drawn = np.random.default_rng(seed).integers(images, size=(resamples, images))
+    places = drawn + images * np.arange(resamples)[:, None]
+    return np.bincount(places.ravel(), minlength=images * resamples).reshape(resamples, images).astype(np.float64)
 
 
 def bootstrap_means_reference(

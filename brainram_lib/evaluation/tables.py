@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import pandas
@@ -23,12 +23,13 @@ from brainram_lib.evaluation.reported import (
 
 EMBEDDED = "embedded world (mini): not comparable with the paper's numbers"
 MISSING = "–"
+OVER_IMAGES = "bootstrap interval over images"
 NO_LABELS = Labels()
 
 
 @dataclass(frozen=True)
 class Section:
-    """Rows under one heading: `cells` holds text, systems by metrics, and `best` marks the best of each column."""
+    """Rows under one heading: `cells` holds text, systems by metrics; `best` marks cells, such as a column's best."""
 
     heading: str
     cells: pandas.DataFrame
@@ -96,6 +97,7 @@ def score_table(
     paper_table: str | None = None,
     rows: Sequence[str] | None = None,
     notes: Sequence[str] = (),
+    over: str = OVER_IMAGES,
 ) -> ScoreTable:
     """The measured rows, with the rows that the paper and the systems' authors print below them.
 
@@ -108,9 +110,10 @@ def score_table(
         paper_table: '1' to '4' to add the reported rows and the footnotes, or None.
         rows: systems in order; by default as `labels` lists them, then the others as they come.
         notes: further footnotes.
+        over: what the intervals are over.
     """
     sections = [measured_section(records, columns, labels, rows=rows)]
-    notes = [_interval_note(records), *notes]
+    notes = [interval_note(records, over), *notes]
     if paper_table is not None:
         for provenance in PROVENANCES:
             section = reported_section(paper_table, provenance)
@@ -119,39 +122,26 @@ def score_table(
     return ScoreTable(f"{title} · {EMBEDDED}" if embedded else title, tuple(sections), tuple(notes))
 
 
-def lead_table(
-    leads: Sequence[Record],
-    columns: Sequence[Metric],
-    title: str,
-    *,
-    embedded: bool,
-    labels: Labels = NO_LABELS,
-    notes: Sequence[str] = (),
-) -> ScoreTable:
-    """What `records.leads` gave, 'difference [low, high]'. No cell is marked as best: rows have different rivals."""
-    section = measured_section(leads, columns, labels, "image by image")
-    nothing = pandas.DataFrame(False, index=section.best.index, columns=section.best.columns)
-    notes = ("Mean difference of two systems' scores on the same images.", _interval_note(leads), *notes)
-    title = f"{title} · {EMBEDDED}" if embedded else title
-    return ScoreTable(title, (Section(section.heading, section.cells, nothing),), notes)
-
-
 def measured_section(
     records: Sequence[Record],
     columns: Sequence[Metric],
     labels: Labels = NO_LABELS,
     heading: str = "measured here",
     rows: Sequence[str] | None = None,
+    shown: Callable[[Record, Metric], str] | None = None,
 ) -> Section:
-    """Measured scores, 'value [low, high]'. Several subjects or seeds give a row each, named in the row's title."""
+    """Measured scores, 'value [low, high]'. Several subjects or seeds give a row each, named in the row's title.
+
+    `shown`: other text for a cell.
+    """
     several = len({(record.subject, record.seed) for record in records}) > 1
-    shown = {metric.name for metric in columns}
-    kept = [record for record in records if record.metric in shown and (rows is None or record.system in rows)]
+    names = {metric.name for metric in columns}
+    kept = [record for record in records if record.metric in names and (rows is None or record.system in rows)]
     order = _order(kept, labels, rows)
     kept.sort(key=lambda record: (order[record.system], record.subject, record.seed))
     titles = [_row_title(record, labels, several) for record in kept]
     bounds = {title for title, record in zip(titles, kept, strict=True) if record.system in labels.bounds}
-    return _section(heading, kept, titles, columns, bounds, _with_interval)
+    return _section(heading, kept, titles, columns, bounds, shown or with_interval)
 
 
 def reported_section(table: str, provenance: str) -> Section:
@@ -198,7 +188,8 @@ def _row_title(record: Record, labels: Labels, several: bool) -> str:
     return f"{title} (subject {record.subject}, seed {record.seed})" if several else title
 
 
-def _number(value: float, metric: Metric) -> str:
+def number(value: float, metric: Metric) -> str:
+    """A value as the metric is printed: '93.0' in percent, '.550' else."""
     if metric.percent:
         # + 0.0 takes the sign off a zero
         return f"{round(100 * value, 1) + 0.0:.1f}"
@@ -206,20 +197,22 @@ def _number(value: float, metric: Metric) -> str:
     return text.replace("0.", ".", 1) if abs(value) < 1 else text
 
 
-def _with_interval(record: Record, metric: Metric) -> str:
+def with_interval(record: Record, metric: Metric) -> str:
+    """'value [low, high]', or the value alone where the interval is a point."""
     if record.low == record.high:
-        return _number(record.value, metric)
-    low, high = (_number(end, metric) for end in (record.low, record.high))
-    return f"{_number(record.value, metric)} [{low}, {high}]"
+        return number(record.value, metric)
+    low, high = (number(end, metric) for end in (record.low, record.high))
+    return f"{number(record.value, metric)} [{low}, {high}]"
 
 
 def _plain(record: Record, metric: Metric) -> str:
-    return _number(record.value, metric)
+    return number(record.value, metric)
 
 
-def _interval_note(records: Sequence[Record]) -> str:
+def interval_note(records: Sequence[Record], over: str = OVER_IMAGES) -> str:
+    """What stands in brackets."""
     counts = sorted({record.n for record in records})
-    return f"In brackets: 95 % bootstrap interval over images (n = {', '.join(map(str, counts))})."
+    return f"In brackets: 95 % {over} (n = {', '.join(map(str, counts))})."
 
 
 def _tex(text: str) -> str:

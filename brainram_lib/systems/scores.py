@@ -10,10 +10,11 @@ import numpy as np
 from brainram_lib.core.store import Stage, Store
 from brainram_lib.evaluation import catalogue, records
 from brainram_lib.evaluation.catalogue import Metric
+from brainram_lib.evaluation.differences import lead_table
 from brainram_lib.evaluation.labels import CHANCE, Labels
 from brainram_lib.evaluation.presets import preset_of
 from brainram_lib.evaluation.records import Record, Values
-from brainram_lib.evaluation.tables import ScoreTable, lead_table, score_table
+from brainram_lib.evaluation.tables import ScoreTable, score_table
 from brainram_lib.pipeline.duplicates import NearDuplicates
 from brainram_lib.pipeline.ram import Retrieved
 from brainram_lib.pipeline.run import Run

@@ -10,9 +10,10 @@ import numpy as np
 from brainram_lib.core.store import Stage, Store
 from brainram_lib.evaluation import records
 from brainram_lib.evaluation.catalogue import Metric
+from brainram_lib.evaluation.differences import lead_table
 from brainram_lib.evaluation.labels import CHANCE, Labels
 from brainram_lib.evaluation.records import Record, Values
-from brainram_lib.evaluation.tables import ScoreTable, lead_table, score_table
+from brainram_lib.evaluation.tables import ScoreTable, score_table
 from brainram_lib.pipeline.run import Run
 from brainram_lib.systems.system import Tokens
 
