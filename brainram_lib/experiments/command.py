@@ -1,4 +1,4 @@
-"""`python -m brainram_lib experiment ...`: run, show, list."""
+"""`python -m brainram_lib experiment ...`: run, show, claims, list."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from brainram_lib.core.store import default_runs
+from brainram_lib.evaluation.tables import ScoreTable
 from brainram_lib.experiments import experiment as files
-from brainram_lib.experiments.results import Results, tables, where
+from brainram_lib.experiments.claims import claim_table, claims
+from brainram_lib.experiments.results import Results, where
+from brainram_lib.experiments.shown import as_json, saved, tables
 from brainram_lib.profiles import profile_of
 
 Arguments = argparse.Namespace
@@ -30,15 +33,30 @@ def run_command(chosen: Arguments) -> None:
 
 
 def show_command(chosen: Arguments) -> None:
-    """Print an experiment's saved records as tables, the paper's rows beside them."""
-    experiment = files.load(files.find(chosen.experiment))
-    profile = profile_of(chosen.profile or experiment.profile).name
-    results = Results.read(where(experiment.name, profile, chosen.runs or default_runs(), chosen.results))
+    """Print an experiment's saved records as tables: scores beside the paper's rows, differences, and their tests."""
+    experiment, results = _saved(chosen)
     if chosen.format == "json":
-        print(json.dumps([asdict(one) for one in results.records], indent=1))
+        print(json.dumps(as_json(experiment, results, chosen.population), indent=1))
         return
-    for table in tables(experiment, results):
-        print({"text": table.text, "markdown": table.markdown, "latex": table.latex}[chosen.format]())
+    for table in tables(experiment, results, chosen.population):
+        _print(table, chosen.format)
+
+
+def claims_command(chosen: Arguments) -> None:
+    """Say of each comparison that the paper's table makes whether it holds here, by the corrected test."""
+    experiment, results = _saved(chosen)
+    if chosen.format == "json":
+        print(json.dumps([asdict(one) for one in claims(experiment, results, chosen.population)], indent=1))
+        return
+    _print(claim_table(experiment, results, chosen.population), chosen.format)
+
+
+def _saved(chosen: Arguments) -> tuple[files.Experiment, Results]:
+    return saved(chosen.experiment, chosen.profile, chosen.runs or default_runs(), chosen.results)
+
+
+def _print(table: ScoreTable, how: str) -> None:
+    print({"text": table.text, "markdown": table.markdown, "latex": table.latex}[how]())
 
 
 def list_command(chosen: Arguments) -> None:
@@ -68,7 +86,7 @@ def job_command(chosen: Arguments) -> None:
 
 def add_to(commands: Any) -> None:
     """Add the commands to the parser."""
-    parser = commands.add_parser("experiment", help="tables as data: run, show, list")
+    parser = commands.add_parser("experiment", help="tables as data: run, show, claims, list")
     inner = parser.add_subparsers(required=True, metavar="COMMAND")
     run = _command(inner, "run", run_command)
     run.add_argument("--subjects", type=int, nargs="+", help="default: those of the file")
@@ -79,12 +97,8 @@ def add_to(commands: Any) -> None:
     where_to.add_argument("--slurm", metavar="PARTITION", help="submit the jobs to a partition instead")
     run.add_argument("--out", type=Path, metavar="FOLDER", help="of the records; default: runs/experiments/PROFILE")
     _places(run)
-    show = _command(inner, "show", show_command)
-    show.add_argument("--results", type=Path, metavar="FOLDER", help="of the records; default: your own, else results/")
-    for name in ("json", "markdown", "latex"):
-        show.add_argument(f"--{name}", dest="format", action="store_const", const=name, default="text")
-    show.add_argument("--runs", type=Path, metavar="FOLDER", help="where results are saved; default: runs/")
-    show.add_argument("--profile", help="default: that of the file")
+    for name, handler in (("show", show_command), ("claims", claims_command)):
+        _show(_command(inner, name, handler))
     every = inner.add_parser("list", help=list_command.__doc__, description=list_command.__doc__)
     every.set_defaults(handler=list_command)
     every.add_argument("--runs", type=Path, metavar="FOLDER", help="where results are saved; default: runs/")
@@ -93,6 +107,15 @@ def add_to(commands: Any) -> None:
     job.add_argument("--subject", type=int, required=True)
     job.add_argument("--seed", type=int, required=True)
     _places(job)
+
+
+def _show(show: argparse.ArgumentParser) -> None:
+    show.add_argument("--results", type=Path, metavar="FOLDER", help="of the records; default: your own, else results/")
+    for name in ("json", "markdown", "latex"):
+        show.add_argument(f"--{name}", dest="format", action="store_const", const=name, default="text")
+    show.add_argument("--population", action="store_true", help="intervals that hold for other subjects too")
+    show.add_argument("--runs", type=Path, metavar="FOLDER", help="where results are saved; default: runs/")
+    show.add_argument("--profile", help="default: that of the file")
 
 
 def _command(commands: Any, name: str, handler: Any) -> argparse.ArgumentParser:

@@ -15,6 +15,10 @@ system = "brainram"
 reported = "Average"           # the paper's row beside it
 [row.changes]
 stage2__fusion = "average"
+[[claim]]                      # a comparison that the paper makes
+row = "ram"
+over = "average"
+said = "section 5.3: RAM surpasses all other fusion methods"
 """
 
 from __future__ import annotations
@@ -25,13 +29,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from brainram_lib.experiments.entries import ExperimentError, numbers, only, typed
+
 FOLDER = Path(__file__).resolve().parents[2] / "experiments"
-_KEYS = {"name", "title", "paper_table", "profile", "subjects", "seeds", "reference", "changes", "notes", "row"}
+_KEYS = {"name", "title", "paper_table", "profile", "subjects", "seeds", "reference", "changes", "notes"}
+_PARTS = {"row", "claim"}
 _ROW_KEYS = {"name", "title", "system", "reported", "method", "without", "changes", "what", "bound"}
-
-
-class ExperimentError(ValueError):
-    """An experiment file says what cannot be; the message names file and entry, and what may stand there."""
+_CLAIM_KEYS = {"row", "over", "said"}
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,15 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Claimed:
+    """A comparison that the paper makes: `row` against `over`, and in what words; its numbers are in `reported.csv`."""
+
+    row: str
+    over: str
+    said: str = ""
+
+
+@dataclass(frozen=True)
 class Experiment:
     """A table: its rows, and for whom they are run.
 
@@ -68,6 +81,7 @@ class Experiment:
         paper_table: '1' to '4', whose printed rows stand beside the measured ones, or None.
         reference: the row that the others are compared with on the same images, or None.
         notes: printed below the table.
+        claims: the comparisons of `experiment claims`.
     """
 
     name: str
@@ -80,6 +94,7 @@ class Experiment:
     reference: str | None = None
     notes: tuple[str, ...] = ()
     changes: Mapping[str, Any] = field(default_factory=dict)
+    claims: tuple[Claimed, ...] = ()
 
     def row(self, name: str) -> Row:
         """The row of this name.
@@ -139,11 +154,11 @@ def load(path: Path) -> Experiment:
         said = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as problem:
         raise ExperimentError(f"'{path}' cannot be read as TOML: {problem}") from problem
-    _only(said, _KEYS, f"'{path}'")
+    only(said, _KEYS | _PARTS, f"'{path}'")
     rows = said.get("row") or []
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows) or not rows:
         raise ExperimentError(f"'{path}' must have at least one [[row]].")
-    common = _typed(said, "changes", dict, path, {})
+    common = typed(said, "changes", dict, path, {})
     made = tuple(_row(row, common, path) for row in rows)
     names = [row.name for row in made]
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -151,47 +166,40 @@ def load(path: Path) -> Experiment:
     reference = said.get("reference")
     if reference is not None and reference not in names:
         raise ExperimentError(f"'{path}': 'reference' must be one of {names}. '{reference}' was provided.")
+    claims = tuple(_claim(one, made, path) for one in typed(said, "claim", list, path, []))
     return Experiment(
-        _typed(said, "name", str, path, path.stem),
-        _typed(said, "title", str, path),
-        _typed(said, "profile", str, path, "mini"),
-        _numbers(said, "subjects", path, (1,)),
-        _numbers(said, "seeds", path, (0,)),
+        typed(said, "name", str, path, path.stem),
+        typed(said, "title", str, path),
+        typed(said, "profile", str, path, "mini"),
+        numbers(said, "subjects", path, (1,)),
+        numbers(said, "seeds", path, (0,)),
         made,
         said.get("paper_table"),
         reference,
-        tuple(_typed(said, "notes", list, path, [])),
+        tuple(typed(said, "notes", list, path, [])),
         common,
+        claims,
     )
 
 
 def _row(said: Mapping[str, Any], common: Mapping[str, Any], path: Path) -> Row:
     where = f"row '{said.get('name', '?')}' of '{path}'"
-    _only(said, _ROW_KEYS, where)
-    name, system = (_typed(said, key, str, where) for key in ("name", "system"))
-    changes = {**common, **_typed(said, "changes", dict, where, {})}
-    title, what = _typed(said, "title", str, where, name), _typed(said, "what", str, where, "")
-    bound, without = _typed(said, "bound", bool, where, False), tuple(_typed(said, "without", list, where, []))
+    only(said, _ROW_KEYS, where)
+    name, system = (typed(said, key, str, where) for key in ("name", "system"))
+    changes = {**common, **typed(said, "changes", dict, where, {})}
+    title, what = typed(said, "title", str, where, name), typed(said, "what", str, where, "")
+    bound, without = typed(said, "bound", bool, where, False), tuple(typed(said, "without", list, where, []))
     return Row(name, title, system, changes, said.get("reported"), what, bound, said.get("method"), without)
 
 
-def _only(said: Mapping[str, Any], known: set[str], where: str) -> None:
-    if unknown := sorted(set(said) - known):
-        raise ExperimentError(f"{where}: '{unknown[0]}' is no entry. It may have {', '.join(sorted(known))}.")
-
-
-def _typed(said: Mapping[str, Any], key: str, kind: type, where: object, default: Any = None) -> Any:
-    value = said.get(key, default)
-    if not isinstance(value, kind):
-        raise ExperimentError(f"{where}: '{key}' must be a {kind.__name__}. {value!r} was provided.")
-    return value
-
-
-def _numbers(said: Mapping[str, Any], key: str, path: Path, default: tuple[int, ...]) -> tuple[int, ...]:
-    value = said.get(key, list(default))
-    good = (
-        isinstance(value, list) and value and all(isinstance(one, int) and not isinstance(one, bool) for one in value)
-    )
-    if not good or len(set(value)) != len(value):
-        raise ExperimentError(f"'{path}': '{key}' must be a list of different whole numbers. {value!r} was provided.")
-    return tuple(value)
+def _claim(said: Mapping[str, Any], rows: Sequence[Row], path: Path) -> Claimed:
+    where = f"a [[claim]] of '{path}'"
+    only(said, _CLAIM_KEYS, where)
+    found = Claimed(*(typed(said, key, str, where) for key in ("row", "over")), typed(said, "said", str, where, ""))
+    reported = {row.name for row in rows if row.reported}
+    if wrong := [name for name in (found.row, found.over) if name not in reported]:
+        raise ExperimentError(
+            f"{where}: 'row' and 'over' must be rows that are 'reported', one of {sorted(reported)}. '{wrong[0]}' was "
+            "provided."
+        )
+    return found

@@ -1,29 +1,23 @@
-"""Records of an experiment: read, joined, written, and shown as a table. Nothing is loaded that computes."""
+"""Records of an experiment: read, joined and written, with the scores of single images beside them."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from scipy.stats import t as student
-
 from brainram_lib.core.files import write_json
+from brainram_lib.core.marks import file_mark, plain
 from brainram_lib.core.store import library
-from brainram_lib.evaluation import catalogue
-from brainram_lib.evaluation.catalogue import Metric
-from brainram_lib.evaluation.labels import Labels
 from brainram_lib.evaluation.records import Record
-from brainram_lib.evaluation.tables import ScoreTable, lead_table, score_table
 from brainram_lib.experiments.experiment import Experiment, ExperimentError
+from brainram_lib.experiments.per_image import PerImage
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
-# Columns behind those of the image metrics; those that records lack are left out.
-_BEHIND = (catalogue.PROBE[0], *catalogue.ESTIMATES, *catalogue.IDENTIFICATION)
+_RECORD = tuple(one.name for one in fields(Record))
 
 
 @dataclass(frozen=True)
@@ -44,7 +38,7 @@ class RowRecord:
     @classmethod
     def of(cls, experiment: str, row: str, record: Record) -> RowRecord:
         """A record of a row."""
-        return cls(experiment, row, **asdict(record))
+        return cls(experiment, row, **{name: getattr(record, name) for name in _RECORD})
 
     def as_record(self) -> Record:
         """The same under the row's name, as tables take it."""
@@ -68,6 +62,8 @@ class Results:
         simulated: whether they are of the embedded world.
         command: that made them. library: version and commit of what made them. made: when.
         said: notes that were measured, such as near-duplicates in the corpus.
+        images: the scores of single images, in a file of their own; empty where it is not beside the records.
+        images_mark: of that file's content, so that one of other records is not taken for theirs.
     """
 
     experiment: str
@@ -81,6 +77,8 @@ class Results:
     library: dict[str, Any] = field(default_factory=dict)
     made: str = ""
     said: tuple[str, ...] = ()
+    images: PerImage = field(default_factory=lambda: PerImage.of([]), compare=False)
+    images_mark: str | None = field(default=None, compare=False)
 
     @classmethod
     def of(
@@ -109,17 +107,23 @@ class Results:
             for name in ("records", "differences"):
                 said[name] = tuple(RowRecord(**row) for row in said[name])
             said["said"] = tuple(said.get("said", ()))
-            return cls(**said)
+            results = cls(**said)
         except FileNotFoundError as problem:
             raise ExperimentError(f"there are no records at '{path}'. Run the experiment first.") from problem
         except (OSError, ValueError, TypeError, KeyError) as problem:
             raise ExperimentError(
                 f"'{path}' does not hold the records of an experiment ({str(problem)[:200]}). Delete it and run again."
             ) from problem
+        beside = images_file(path)
+        if results.images_mark is None or file_mark(beside) != results.images_mark:
+            return results
+        return replace(results, images=PerImage.read(beside))
 
     def write(self, path: Path) -> None:
-        """Write them as JSON, whole."""
-        write_json(path, self)
+        """Write them as JSON, whole, and before them the scores of single images, whose mark is in them."""
+        mark = self.images.write(images_file(path)) if self.images else None
+        said = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "images"}
+        write_json(path, plain(said | {"images_mark": mark}))
 
     def joined(self, earlier: Results) -> Results:
         """With the records of rows, subjects and seeds that were made before and not now, if of the same settings."""
@@ -128,9 +132,15 @@ class Results:
         kept = {place: key for place, key in earlier.keys.items() if place not in self.keys}
         keep = [one for one in earlier.records if one.place in kept]
         differ = [one for one in earlier.differences if one.place in kept]
-        parts = {"records": (*self.records, *keep), "differences": (*self.differences, *differ)}
+        images = PerImage.of([one.lines for one in (self.images, earlier.images.of_places(kept)) if one])
+        parts = {"records": (*self.records, *keep), "differences": (*self.differences, *differ), "images": images}
         said = tuple(dict.fromkeys((*self.said, *(earlier.said if kept else ()))))
         return Results(**{**vars(self), **parts, "keys": {**kept, **self.keys}, "said": said})
+
+
+def images_file(path: Path) -> Path:
+    """The file of single images' scores beside a file of records."""
+    return path.with_name(f"{path.stem}.images.parquet")
 
 
 def where(experiment: str, profile: str, runs: Path, folder: Path | None = None) -> Path:
@@ -145,82 +155,3 @@ def where(experiment: str, profile: str, runs: Path, folder: Path | None = None)
         looked = ", ".join(f"'{place}'" for place in places)
         raise ExperimentError(f"there are no records of '{experiment}' in {looked}. Run the experiment first.")
     return found[0]
-
-
-def tables(experiment: Experiment, results: Results) -> list[ScoreTable]:
-    """The measured rows with the paper's beside them, and the difference of each from the reference."""
-    rows = [row.name for row in experiment.rows]
-    titles = {row.name: row.title for row in experiment.rows}
-    labels = Labels(titles, frozenset(row.name for row in experiment.rows if row.bound))
-    of = _of(results)
-    shown = [one.as_record() for one in results.records if one.row in titles]
-    title = f"{experiment.title}, {of}"
-    columns = _columns(shown, results.simulated)
-    made = [
-        score_table(
-            over_runs(shown),
-            columns,
-            title,
-            embedded=results.simulated,
-            labels=labels,
-            paper_table=experiment.paper_table,
-            rows=rows,
-            notes=(*_notes(results), *results.said, *experiment.notes),
-        )
-    ]
-    if results.differences and experiment.reference:
-        against = [one.as_record() for one in results.differences if one.row in titles]
-        title = f"Difference from {titles[experiment.reference]}, {of}"
-        made.append(lead_table(over_runs(against), columns, title, embedded=results.simulated, labels=labels))
-    return made
-
-
-def over_runs(records: Sequence[Record]) -> list[Record]:
-    """Records of one run as they are; of several subjects or seeds, their mean with Student's interval over runs."""
-    groups: dict[tuple[str, str], list[Record]] = {}
-    for one in records:
-        groups.setdefault((one.system, one.metric), []).append(one)
-    return [group[0] if len(group) == 1 else _mean(group) for group in groups.values()]
-
-
-def _mean(group: Sequence[Record]) -> Record:
-    values = np.array([one.value for one in group])
-    half = float(student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
-    mean, first = float(values.mean()), group[0]
-    return Record(first.system, first.metric, mean, mean - half, mean + half, first.n, 0, 0)
-
-
-def _columns(records: Sequence[Record], simulated: bool) -> list[Metric]:
-    present = {one.metric for one in records}
-    return [metric for metric in _known(simulated) if metric.name in present]
-
-
-def column(name: str, simulated: bool) -> Metric:
-    """The column of a metric; on the embedded world one whose network has a stand-in carries the stand-in's title."""
-    return next(metric for metric in _known(simulated) if metric.name == name)
-
-
-def _known(simulated: bool) -> tuple[Metric, ...]:
-    return (*(catalogue.MINI if simulated else catalogue.PAPER), *_BEHIND)
-
-
-def _of(results: Results) -> str:
-    pairs = [(one.subject, one.seed) for one in results.records]
-    subjects, seeds = (sorted({pair[place] for pair in pairs}) for place in (0, 1))
-    words = [
-        f"{name}{'s' if len(found) > 1 else ''} {', '.join(map(str, found))}"
-        for name, found in (("subject", subjects), ("seed", seeds))
-    ]
-    return ", ".join(words)
-
-
-def _notes(results: Results) -> list[str]:
-    runs = {(one.subject, one.seed) for one in results.records}
-    notes = []
-    if len(runs) > 1:
-        notes.append(f"Mean over {len(runs)} runs (subjects and seeds); in brackets Student's 95 % interval over runs.")
-    made = f"Made by `{results.command}` on {results.made[:10]}" if results.command else f"Made on {results.made[:10]}"
-    version, commit = results.library.get("version"), results.library.get("commit")
-    today = library()["version"]
-    older = f"; this is version {today}" if version != today else ""
-    return [*notes, f"{made}, version {version}, commit {commit}{older}."]

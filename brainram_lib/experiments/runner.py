@@ -15,10 +15,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pandas
+
 from brainram_lib.core.store import Store, default_runs
 from brainram_lib.evaluation import records
 from brainram_lib.evaluation.records import Values
 from brainram_lib.experiments.experiment import Experiment, ExperimentError, Row
+from brainram_lib.experiments.per_image import PerImage, lines_of
 from brainram_lib.experiments.results import Results, RowRecord
 from brainram_lib.profiles import Profile, changed, profile_of, with_method
 from brainram_lib.systems import System, system_of
@@ -161,6 +164,7 @@ def collect(experiment: Experiment, places: Places, command: str = "") -> Result
     differences: list[RowRecord] = []
     keys: dict[str, str] = {}
     said: dict[str, None] = {}
+    images: list[pandas.DataFrame] = []
     simulated = False
     for subject in experiment.subjects:
         for seed in experiment.seeds:
@@ -171,12 +175,14 @@ def collect(experiment: Experiment, places: Places, command: str = "") -> Result
                 system = system_of(row.system)
                 per_image, _ = values_of(workbench.run, workbench.store, [system])
                 values[row.name] = per_image[system.name]
+                images.append(lines_of(row.name, subject, seed, workbench.nsd_ids("test"), values[row.name]))
                 stages = stages_of(workbench.run, system)
                 said |= dict.fromkeys(_said(workbench, system, subject, len(experiment.subjects) > 1))
                 keys[f"{row.name}/{subject}/{seed}"] = "-".join(stage.key for stage in stages)
             found += [one for row in experiment.rows for one in _records(experiment, row, values, subject, seed)]
             differences += _differences(experiment, values, subject, seed)
     of = {"profile": experiment.profile, "simulated": simulated, "command": command, "said": tuple(said)}
+    of["images"] = PerImage.of(images)
     return Results.of(experiment, found, differences, keys, **of)
 
 

@@ -13,10 +13,18 @@ from brainram_lib.core.store import default_runs
 from brainram_lib.evaluation.tables import ScoreTable
 from brainram_lib.experiments import claims
 from brainram_lib.experiments.experiment import ExperimentError, find, load
-from brainram_lib.experiments.results import Results, tables, where
+from brainram_lib.experiments.results import Results
 from brainram_lib.experiments.runner import Job, Places, check, collect, profile_of_row
-from brainram_lib.profiles import profile_of
+from brainram_lib.experiments.shown import saved, tables
 from brainram_lib.workbench import Workbench
+
+
+def saved_claims(name: str, profile: str = "mini", runs: str | Path | None = None) -> ScoreTable:
+    """Whether each of the paper's comparisons comes out here, from the saved records of an experiment."""
+    try:
+        return claims.claim_table(*saved(name, profile, default_runs() if runs is None else Path(str(runs))))
+    except ExperimentError as problem:
+        return ScoreTable(f"Claims of '{name}'", (), (str(problem),))
 
 
 class TableRun:
@@ -66,16 +74,12 @@ class TableRun:
         return collect(self.experiment, self.places)
 
     def tables(self) -> list[ScoreTable]:
-        """Scores beside the paper's, and each row's difference from the reference on the same images."""
+        """Scores beside the paper's, each row's difference from the reference on the same images, and its test."""
         return tables(self.experiment, self.results)
 
-    def claims(self) -> pandas.DataFrame:
-        """Whether each of the paper's differences comes out here."""
-        return claims.claim_table(claims.claims(self.experiment, self.results))
-
-    def verdict(self) -> str:
-        """The claims counted, in a sentence."""
-        return claims.said(claims.claims(self.experiment, self.results))
+    def claims(self) -> ScoreTable:
+        """Whether each of the paper's comparisons comes out here."""
+        return claims.claim_table(self.experiment, self.results)
 
     def workbench(self, row: str) -> Workbench:
         """The run of one row."""
@@ -90,13 +94,12 @@ class TableRun:
         return shown
 
     def committed(self) -> list[ScoreTable]:
-        """The tables over subjects and seeds, from saved records; empty where none are there."""
-        every = load(self._file)
+        """The tables and claims over subjects and seeds, from saved records; empty where none are there."""
         try:
-            file = where(every.name, profile_of(self.experiment.profile).name, self.places.runs or default_runs())
-            return tables(every, Results.read(file))
+            every, found = saved(str(self._file), self.experiment.profile, self.places.runs or default_runs())
         except ExperimentError:
             return []
+        return [*tables(every, found), claims.claim_table(every, found)]
 
     @property
     def title(self) -> str:

@@ -1,0 +1,36 @@
+"""Entries of an experiment file, checked: only known ones, each of its type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+class ExperimentError(ValueError):
+    """An experiment file says what cannot be; the message names file and entry, and what may stand there."""
+
+
+def only(said: Mapping[str, Any], known: set[str], where: str) -> None:
+    """Refuse an entry that is not known."""
+    if unknown := sorted(set(said) - known):
+        raise ExperimentError(f"{where}: '{unknown[0]}' is no entry. It may have {', '.join(sorted(known))}.")
+
+
+def typed(said: Mapping[str, Any], key: str, kind: type, where: object, default: Any = None) -> Any:
+    """An entry of a type, or its default."""
+    value = said.get(key, default)
+    if not isinstance(value, kind):
+        raise ExperimentError(f"{where}: '{key}' must be a {kind.__name__}. {value!r} was provided.")
+    return value
+
+
+def numbers(said: Mapping[str, Any], key: str, path: Path, default: tuple[int, ...]) -> tuple[int, ...]:
+    """A list of different whole numbers."""
+    value = said.get(key, list(default))
+    good = (
+        isinstance(value, list) and value and all(isinstance(one, int) and not isinstance(one, bool) for one in value)
+    )
+    if not good or len(set(value)) != len(value):
+        raise ExperimentError(f"'{path}': '{key}' must be a list of different whole numbers. {value!r} was provided.")
+    return tuple(value)
