@@ -258,7 +258,10 @@ class NsdCheckParser(argparse.ArgumentParser):
 
 
 class SystemNames:
-    """The systems that are registered, asked for when one is named or help is printed: they load slowly."""
+    """The systems that are registered, asked for when help is printed: they load slowly.
+
+    Any name passes the parser, for a profile's file may add systems; the registry refuses those that there are not.
+    """
 
     def __iter__(self) -> Iterator[str]:
         from brainram_lib.systems import systems
@@ -266,12 +269,13 @@ class SystemNames:
         return (system.name for system in systems())
 
     def __contains__(self, name: object) -> bool:
-        return name in list(self)
+        return True
 
 
 def _parser() -> argparse.ArgumentParser:
     from brainram_lib.experiments.command import add_to as add_experiments
     from brainram_lib.setup.gpu.command import add_to as add_gpu
+    from brainram_lib.setup.own import add_to as add_own
     from brainram_lib.setup.saved import add_to as add_runs
 
     parser = argparse.ArgumentParser(
@@ -314,6 +318,7 @@ def _parser() -> argparse.ArgumentParser:
     drawn.add_argument("--out", type=Path, metavar="FOLDER", help="default: figures/")
     checked = _stage(commands, "doctor", doctor)
     checked.add_argument("--checkpoint", type=Path, metavar="FOLDER", help="generator; default: in the hub's cache")
+    add_own(commands)
     add_experiments(commands)
     add_runs(commands)
     add_gpu(commands)

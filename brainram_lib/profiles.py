@@ -74,6 +74,8 @@ class Profile(Settings):
         source: where stimuli and betas come from, a name of `pipeline.run.SOURCES`.
         encoder: the CLIP. metrics: a set of `evaluation.catalogue`.
         method: 'brainram', as printed, or 'brainram-plus'.
+        folder: data of the user's own (`study`), in the place of the source; in a file, relative to it.
+        systems: Python files outside the package that register systems; in a file, relative to it.
         own: paths that the user has set; `with_method` leaves them alone.
         peers: the compared systems' networks.
     """
@@ -93,6 +95,8 @@ class Profile(Settings):
     retrieval: RetrievalSettings = RetrievalSettings()
     corpus: CorpusSettings = CorpusSettings()
     method: str = number(BRAINRAM, one_of=METHODS)
+    folder: str | None = None
+    systems: tuple[str, ...] = ()
     own: tuple[str, ...] = ()
     peers: PeerSettings = PeerSettings()
 
@@ -210,9 +214,19 @@ def _from_file(path: Path) -> Profile:
             f"'{path}' must hold an object whose 'base' is one of {sorted(PROFILES)} ({str(problem)[:200]!r})."
         ) from problem
     try:
-        return changed(base, **({"name": path.stem} | settings))
+        return changed(base, **({"name": path.stem} | _located(settings, path.absolute().parent)))
     except ValueError as problem:
         raise ValueError(f"'{path}': {problem}") from problem
+
+
+def _located(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The settings of a file with its own files' names in full."""
+    found = dict(settings)
+    if isinstance(found.get("folder"), str):
+        found["folder"] = str(folder / found["folder"])
+    if isinstance(found.get("systems"), list):
+        found["systems"] = [str(folder / name) if isinstance(name, str) else name for name in found["systems"]]
+    return found
 
 
 def changed(profile: Profile, **changes: object) -> Profile:

@@ -24,6 +24,7 @@ from brainram_lib.profiles import Profile, profile_of
 from brainram_lib.systems import system_of, systems
 from brainram_lib.systems.audits import AUDITS, Audit, Subject
 from brainram_lib.systems.audits.stimuli import gallery_of
+from brainram_lib.systems.outside import load_systems
 from brainram_lib.systems.scores import (
     leads_of,
     records_of,
@@ -53,8 +54,12 @@ class Workbench(RunArrays):
         corpus_root: a corpus in clip-retrieval's format; the embedded world makes its own.
         world: the embedded world's sizes, where they are not the default.
 
+    Attributes:
+        own_systems: those of the profile's files outside the package.
+
     Raises:
-        ValueError: an unknown profile or subject, a bad seed, or real files and no `nsd_root`.
+        ValueError: an unknown profile or subject, a bad seed, real files and no `nsd_root`, data or systems of the
+            user's own that cannot be used.
     """
 
     def __init__(
@@ -68,6 +73,7 @@ class Workbench(RunArrays):
         world: WorldSettings | None = None,
     ) -> None:
         self.profile = profile if isinstance(profile, Profile) else profile_of(profile)
+        self.own_systems = load_systems(self.profile.systems)
         places = [_place(name, value) for name, value in (("nsd_root", nsd_root), ("corpus_root", corpus_root))]
         self.subject, self.seed = subject, seed
         run = run_of(self.profile, subject, seed, *places, world)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from brainram_lib.nsd import prepare as prepare_module
+from brainram_lib.nsd.averaging import CONSTANT, ZERO
 from brainram_lib.nsd.design import Design
 from brainram_lib.nsd.errors import (
     DamagedFileError,
@@ -20,7 +21,7 @@ from brainram_lib.nsd.errors import (
     ShapeError,
 )
 from brainram_lib.nsd.normalise import NORMALISATIONS
-from brainram_lib.nsd.prepare import CONSTANT, ZERO, prepare_subject
+from brainram_lib.nsd.prepare import prepare_subject
 from brainram_lib.nsd.prepared import PreparedSubject
 from tests.nsd_files import (
     AFFINE,

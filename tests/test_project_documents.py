@@ -27,6 +27,7 @@ DOCUMENTS = [
         "docs/speed.md",
         "docs/scoring.md",
         "docs/gpu.md",
+        *(f"docs/guides/{page.name}" for page in sorted((ROOT / "docs/guides").glob("*.md"))),
     )
 ]
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"")

@@ -19,7 +19,7 @@ LAYERS = (
     ("pipeline",),
     ("profiles", "audits"),
     ("evaluation", "generation", "attribution"),
-    ("stage2",),
+    ("stage2", "study"),
     ("retrieval",),
     ("stage1", "peers"),
     ("encoders",),

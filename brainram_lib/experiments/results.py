@@ -64,6 +64,7 @@ class Results:
         said: notes that were measured, such as near-duplicates in the corpus.
         images: the scores of single images, in a file of their own; empty where it is not beside the records.
         images_mark: of that file's content, so that one of other records is not taken for theirs.
+        reported: whether the papers' rows may stand beside them: they are of NSD.
     """
 
     experiment: str
@@ -79,6 +80,7 @@ class Results:
     said: tuple[str, ...] = ()
     images: PerImage = field(default_factory=lambda: PerImage.of([]), compare=False)
     images_mark: str | None = field(default=None, compare=False)
+    reported: bool = True
 
     @classmethod
     def of(

@@ -165,13 +165,13 @@ def collect(experiment: Experiment, places: Places, command: str = "") -> Result
     keys: dict[str, str] = {}
     said: dict[str, None] = {}
     images: list[pandas.DataFrame] = []
-    simulated = False
+    simulated, reported = False, True
     for subject in experiment.subjects:
         for seed in experiment.seeds:
             values: Values = {}
             for row in experiment.rows:
                 workbench = Job(row, subject, seed).workbench(experiment, places)
-                simulated = workbench.run.source.simulated
+                simulated, reported = workbench.run.source.simulated, workbench.run.source.reported
                 system = system_of(row.system)
                 per_image, _ = values_of(workbench.run, workbench.store, [system])
                 values[row.name] = per_image[system.name]
@@ -183,6 +183,7 @@ def collect(experiment: Experiment, places: Places, command: str = "") -> Result
             differences += _differences(experiment, values, subject, seed)
     of = {"profile": experiment.profile, "simulated": simulated, "command": command, "said": tuple(said)}
     of["images"] = PerImage.of(images)
+    of["reported"] = reported
     return Results.of(experiment, found, differences, keys, **of)
 
 

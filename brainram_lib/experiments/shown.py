@@ -56,7 +56,7 @@ def tables(experiment: Experiment, results: Results, population: bool = False) -
             shown,
             columns,
             f"{experiment.title}, {of_runs(results)}",
-            paper_table=experiment.paper_table,
+            paper_table=experiment.paper_table if results.reported else None,
             rows=[row.name for row in experiment.rows],
             notes=(*_notes(results), *results.said, *experiment.notes),
             over=over,

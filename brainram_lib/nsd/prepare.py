@@ -7,27 +7,23 @@ be normalised is left out, counted, and listed with its reason in prepared.json.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int
-from tqdm.auto import tqdm
 
 from brainram_lib.nsd import betas, rois
+from brainram_lib.nsd.averaging import exclusions, read_rows, usable
 from brainram_lib.nsd.behaviour import check_against_design
 from brainram_lib.nsd.design import Design, Trials
 from brainram_lib.nsd.errors import MissingFileError, MissingSessionError, MixedRootsError, NsdError, shortened
 from brainram_lib.nsd.layout import DEFAULT_SPACE, DEFAULT_VERSION, NsdLayout
 from brainram_lib.nsd.ncsnr_files import read_ncsnr
-from brainram_lib.nsd.normalise import DEFAULT_NORMALISATION, require_normalisation, session_z
-from brainram_lib.nsd.prepared import PreparedSubject, Rows, write_prepared
-
-NOT_FINITE = "not finite in some trial"
-ZERO = "zero in every trial"
-CONSTANT = "constant over the training trials of some session"
+from brainram_lib.nsd.normalise import DEFAULT_NORMALISATION, require_normalisation
+from brainram_lib.nsd.prepared import PreparedSubject, write_prepared
 
 
 @dataclass(frozen=True)
@@ -40,25 +36,6 @@ class _Voxels:
     @property
     def index(self) -> Int[np.ndarray, " voxels"]:
         return np.flatnonzero(self.mask)
-
-
-class _Health:
-    """Which voxels cannot be used, found session by session."""
-
-    def __init__(self, voxels: int) -> None:
-        self.not_finite = np.zeros(voxels, bool)
-        self.zero = np.ones(voxels, bool)
-        self.constant = np.zeros(voxels, bool)
-
-    def look(self, values: Float32[np.ndarray, "trials voxels"], is_test: Bool[np.ndarray, " trials"]) -> None:
-        training = values[~is_test]
-        self.not_finite |= ~np.isfinite(values).all(axis=0)
-        self.zero &= (values == 0).all(axis=0)
-        self.constant |= (training == training[:1]).all(axis=0)
-
-    def reasons(self) -> dict[str, Bool[np.ndarray, " voxels"]]:
-        zero = self.zero & ~self.not_finite
-        return {NOT_FINITE: self.not_finite, ZERO: zero, CONSTANT: self.constant & ~self.not_finite & ~zero}
 
 
 def prepare_subject(
@@ -100,9 +77,8 @@ def prepare_subject(
     for paths in files.values():
         betas.require_volume(paths, voxels.mask.shape)
     snr = _ncsnr(layout, subject, version, space, voxels.mask)
-    splits, health = _read(trials, files, voxels, normalisation, average)
-    reasons = health.reasons()
-    keep = _usable(reasons, roi)
+    splits, reasons = read_rows(trials, _readers(files, trials, voxels), int(voxels.mask.sum()), normalisation, average)
+    keep = usable(reasons, roi)
     regions = _regions(layout, subject, voxels.index[keep], voxels.mask.shape, space)
     arrays = {
         "voxel_index": voxels.index[keep],
@@ -114,7 +90,7 @@ def prepare_subject(
         **{"average": average, "volume_shape": voxels.mask.shape, "affine": voxels.affine, "rois": list(regions)},
         "ncsnr": "absent" if snr is None else "file",
         "files": [str(path.relative_to(layout.root)) for paths in files.values() for path in paths],
-        **_exclusions(voxels.index, reasons),
+        **exclusions(voxels.index, reasons),
     }
     return write_prepared(Path(out), splits, keep, normalisation, arrays, record)
 
@@ -148,56 +124,21 @@ def _voxels(layout: NsdLayout, subject: int, roi: str, space: str) -> _Voxels:
     return voxels
 
 
-def _read(
-    trials: Trials, files: dict[int, tuple[Path, ...]], voxels: _Voxels, normalisation: str, average: bool
-) -> tuple[dict[str, Rows], _Health]:
-    """Read each session once, add its trials to the rows they belong to, and note unusable voxels."""
-    count = int(voxels.mask.sum())
-    rows = _row_of_trial(trials, average)
-    splits = {split: Rows.empty(_row_ids(trials, split, average), count) for split in ("train", "test")}
-    health = _Health(count)
-    for session, paths in tqdm(files.items(), desc="sessions"):
-        here = trials.session == session
-        values, is_test = betas.read_files(paths, voxels.mask), trials.is_test[here]
-        if len(values) != here.sum():
+def _readers(
+    files: dict[int, tuple[Path, ...]], trials: Trials, voxels: _Voxels
+) -> dict[int, Callable[[], Float32[np.ndarray, "trials voxels"]]]:
+    """What reads each session, and sees that it has as many trials as the design says."""
+
+    def read(session: int, paths: tuple[Path, ...]) -> Float32[np.ndarray, "trials voxels"]:
+        values, expected = betas.read_files(paths, voxels.mask), int((trials.session == session).sum())
+        if len(values) != expected:
             raise MixedRootsError(
-                f"'{paths[0]}' has {len(values)} trials, the design {here.sum()} in session {session}. Take both from "
+                f"'{paths[0]}' has {len(values)} trials, the design {expected} in session {session}. Take both from "
                 "one data set."
             )
-        health.look(values, is_test)
-        if normalisation == "session-z":
-            values = session_z(values, is_test)
-        splits["train"].add(rows[here][~is_test], values[~is_test])
-        splits["test"].add(rows[here][is_test], values[is_test])
-    return splits, health
+        return values
 
-
-def _usable(reasons: dict[str, Bool[np.ndarray, " voxels"]], roi: str) -> Bool[np.ndarray, " voxels"]:
-    """A few dead voxels are listed and left out; if most are dead, the mask cannot belong to these betas."""
-    keep = ~np.logical_or.reduce(list(reasons.values()))
-    if keep.mean() < 0.5:
-        counts = {reason: int(bad.sum()) for reason, bad in reasons.items()}
-        raise NsdError(
-            f"only {keep.sum()} of {len(keep)} voxels of '{roi}' have usable betas ({counts}): the mask is probably "
-            "another subject's. Take mask and betas of one subject."
-        )
-    return keep
-
-
-def _row_ids(trials: Trials, split: str, average: bool) -> Int[np.ndarray, " rows"]:
-    return trials.ids(split) if average else np.sort(trials.nsd_id[trials.is_test == (split == "test")])
-
-
-def _row_of_trial(trials: Trials, average: bool) -> Int[np.ndarray, " trials"]:
-    """Each trial's row in its own split: by nsdId, and by time within an image if repetitions are kept."""
-    rows = np.empty(len(trials), np.int64)
-    for split in ("train", "test"):
-        chosen = np.flatnonzero(trials.is_test == (split == "test"))
-        if average:
-            rows[chosen] = np.searchsorted(trials.ids(split), trials.nsd_id[chosen])
-        else:
-            rows[chosen[np.lexsort((trials.index[chosen], trials.nsd_id[chosen]))]] = np.arange(len(chosen))
-    return rows
+    return {session: partial(read, session, paths) for session, paths in files.items()}
 
 
 def _regions(
@@ -220,8 +161,3 @@ def _ncsnr(
             stacklevel=3,  # the caller of `prepare_subject`
         )
         return None
-
-
-def _exclusions(index: Int[np.ndarray, " voxels"], reasons: dict[str, np.ndarray]) -> dict[str, Any]:
-    listed = {reason: index[bad].tolist() for reason, bad in reasons.items() if bad.any()}
-    return {"excluded": listed, "n_excluded": {reason: len(places) for reason, places in listed.items()}}

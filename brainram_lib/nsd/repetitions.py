@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
@@ -36,14 +36,29 @@ def read_repetitions(
     Raises:
         NsdError: no image of the split has three trials in these sessions, or a file is missing or damaged.
     """
-    trials = trials_of(layout, data)
+    sessions = each_session(layout, data, "repetitions")
+    return single_trials(trials_of(layout, data), sessions, len(data.voxel_index), split)
+
+
+def single_trials(
+    trials: Trials, sessions: Iterable[tuple[Trials, np.ndarray]], voxels: int, split: str
+) -> tuple[Int[np.ndarray, " images"], Float32[np.ndarray, "images repetitions voxels"]]:
+    """The three trials of every image of a split that has three, z-scored per session; see `read_repetitions`.
+
+    Args:
+        trials: of all sessions. sessions: the trials of each and their betas. voxels: how many the betas have.
+
+    Raises:
+        NsdError: no image of the split has three trials in these sessions.
+    """
     ids, counts = np.unique(trials.nsd_id[trials.is_test == (split == "test")], return_counts=True)
     ids = ids[counts == REPETITIONS]
     if not len(ids):
-        raise NsdError(f"no {split} image has {REPETITIONS} trials in sessions {data.record['sessions']}: read more.")
-    betas = np.empty((len(ids), REPETITIONS, len(data.voxel_index)), np.float32)
+        listed = np.unique(trials.session).tolist()
+        raise NsdError(f"no {split} image has {REPETITIONS} trials in sessions {listed}: read more.")
+    betas = np.empty((len(ids), REPETITIONS, voxels), np.float32)
     seen = np.zeros(len(ids), int)
-    for here, values in each_session(layout, data, "repetitions"):
+    for here, values in sessions:
         z = session_z(values, here.is_test)
         for trial in np.flatnonzero(np.isin(here.nsd_id, ids)):
             row = np.searchsorted(ids, here.nsd_id[trial])

@@ -50,6 +50,11 @@ class RunArrays:
         """NSD's files. The embedded world is written on first use."""
         return self.run.betas.layout(self.store)
 
+    @property
+    def cortex(self) -> NsdLayout | None:
+        """The files that carry voxels to the cortical surface; None for data that have none."""
+        return self.layout if self.run.source.on_cortex else None
+
     def subject_data(self) -> PreparedSubject:
         """The subject's betas with masks and regions, all images."""
         return self.run.betas.prepared(self.store)

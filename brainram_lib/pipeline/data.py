@@ -12,12 +12,9 @@ from tqdm.auto import tqdm
 from brainram_lib.core.files import write_blocks
 from brainram_lib.core.modalities import MODALITIES
 from brainram_lib.core.store import Stage, Store
-from brainram_lib.nsd.captions import Captions
 from brainram_lib.nsd.layout import NsdLayout
-from brainram_lib.nsd.prepare import prepare_subject
 from brainram_lib.nsd.prepared import PreparedSubject
 from brainram_lib.nsd.settings import DataSettings
-from brainram_lib.nsd.stimuli import read_stimuli
 from brainram_lib.pipeline.source import Source
 from brainram_lib.pipeline.weights import EncoderWeights
 
@@ -46,21 +43,12 @@ class Subject(Stage):
         return f"{self.source.name}/subj{self.subject:02d}"
 
     def layout(self, store: Store) -> NsdLayout:
-        """The source's files."""
+        """The source's files, where they are in NSD's layout."""
         return self.source.layout(store.root, self.subject)
 
     def make(self, folder: Path, store: Store) -> None:
-        """See `nsd.prepare`."""
-        data = self.data
-        prepare_subject(
-            self.layout(store),
-            self.subject,
-            folder,
-            sessions=data.sessions,
-            version=data.beta_version,
-            roi=data.roi,
-            normalisation=data.normalisation,
-        )
+        """See `Source.prepare`."""
+        self.source.prepare(store.root, self.subject, self.data, folder)
 
     def prepared(self, store: Store) -> PreparedSubject:
         """The saved betas with their masks."""
@@ -94,11 +82,13 @@ class Images(Stage):
 
     def stimuli(self, store: Store, split: str) -> UInt8[np.ndarray, "n height width 3"]:
         """The images that the subject saw."""
-        return read_stimuli(self.subject.layout(store), self.nsd_ids(store, split))
+        subject = self.subject
+        return subject.source.stimuli(store.root, subject.subject, self.nsd_ids(store, split).tolist())
 
     def captions(self, store: Store, split: str) -> list[list[str]]:
         """Their captions."""
-        return Captions(self.subject.layout(store)).of_all(self.nsd_ids(store, split).tolist())
+        subject = self.subject
+        return subject.source.captions(store.root, subject.subject, self.nsd_ids(store, split).tolist())
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from brainram_lib.pipeline.corpus import CorpusFolder, CorpusSource, EmbeddedCor
 from brainram_lib.pipeline.data import Images, Subject, Targets, check_modality
 from brainram_lib.pipeline.duplicates import NearDuplicates
 from brainram_lib.pipeline.encoding import EncodingModel
+from brainram_lib.pipeline.own_data import OwnData
 from brainram_lib.pipeline.peers.latents import Latents
 from brainram_lib.pipeline.peers.linear import SingleTrials
 from brainram_lib.pipeline.pictures import Generated, NearestNeighbour, NearestTraining, Shuffled
@@ -273,7 +274,8 @@ def run_of(
     """The run of a profile.
 
     Raises:
-        ValueError: a subject or a source that the profile does not have, a seed below 0, or real files and no folder.
+        ValueError: a subject or a source that the profile does not have, a seed below 0, real files and no folder, or
+            data of the user's own that cannot be used.
     """
     if subject not in profile.subjects:
         raise ValueError(
@@ -282,12 +284,22 @@ def run_of(
         )
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ValueError(f"'seed' must be a whole number, 0 or more. {seed!r} was provided.")
-    return Run(profile, subject, seed, _source(profile, nsd_root, world), corpus_root)
+    source = _source(profile, nsd_root, world)
+    if isinstance(source, OwnData):
+        source.require(subject, profile.data, profile.split.validation)
+    return Run(profile, subject, seed, source, corpus_root)
 
 
 def _source(profile: Profile, nsd_root: Path | None, world: WorldSettings | None) -> Source:
     if profile.source not in SOURCES:
         raise ValueError(f"'source' must be one of {', '.join(SOURCES)}. '{profile.source}' was provided.")
+    if profile.folder is not None:
+        if nsd_root is not None:
+            raise ValueError(
+                f"the profile '{profile.name}' has data of its own in '{profile.folder}', and nsd_root is "
+                f"'{nsd_root}'. Give one of them."
+            )
+        return OwnData(Path(profile.folder))
     if profile.source == "embedded-world":
         return EmbeddedWorld(world or WorldSettings(), nsd_root)
     if nsd_root is None:

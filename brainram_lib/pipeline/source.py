@@ -1,5 +1,7 @@
 """Where betas, stimuli and captions come from: NSD's files, or the embedded world, which writes its own.
 
+`own_data` holds a third source, data of the user's own.
+
 A source says where the files are and marks what a stage reads of them, so that a result is named by what its inputs
 hold and never by where they lie.
 """
@@ -12,10 +14,18 @@ from functools import cache
 from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
 
+import numpy as np
+from jaxtyping import Float32, Int, UInt8
+
 from brainram_lib.core.locks import NotWritableError, held
 from brainram_lib.core.marks import content_mark, fingerprint
+from brainram_lib.nsd.captions import Captions
 from brainram_lib.nsd.layout import CAPTION_SPLITS, NsdLayout
+from brainram_lib.nsd.prepare import prepare_subject
+from brainram_lib.nsd.prepared import PreparedSubject
+from brainram_lib.nsd.repetitions import read_repetitions
 from brainram_lib.nsd.settings import DataSettings
+from brainram_lib.nsd.stimuli import read_stimuli
 from brainram_lib.nsd.synthetic.layout import SyntheticLayout
 from brainram_lib.world.synthetic import RECIPE
 from brainram_lib.world.synthetic_session import write_synthetic
@@ -26,18 +36,26 @@ BETAS, STIMULI, CAPTIONS, SYNTHETIC = "betas", "stimuli", "captions", "synthetic
 
 @runtime_checkable
 class Source(Protocol):
-    """One data set in NSD's layout.
+    """One data set.
 
     Attributes:
         name: of the folder that its results lie in.
         simulated: whether its tables must say that they are of the embedded world.
+        on_cortex: whether its voxels can be drawn on a cortical surface.
+        reported: whether the papers' rows may stand beside its own.
     """
 
     name: ClassVar[str]
     simulated: ClassVar[bool]
+    on_cortex: ClassVar[bool]
+    reported: ClassVar[bool]
 
     def layout(self, runs: Path, subject: int) -> NsdLayout:
-        """Where its files are; a world that is made is made first."""
+        """Where its files are, in NSD's layout; a world that is made is made first.
+
+        Raises:
+            ValueError: they are in no such layout.
+        """
 
     def synthetic(self, runs: Path, subject: int) -> NsdLayout:
         """The same, with NSD-synthetic among the files if the source can have it."""
@@ -47,6 +65,50 @@ class Source(Protocol):
 
     def labels(self, runs: Path, subject: int, nsd_ids: Sequence[int]) -> list[frozenset[str]] | None:
         """The categories that each stimulus shows, where they are known."""
+
+    def prepare(self, runs: Path, subject: int, data: DataSettings, folder: Path, average: bool = True) -> None:
+        """Write a subject's betas, normalised and split, one row an image or (`average=False`) one a trial."""
+
+    def stimuli(self, runs: Path, subject: int, nsd_ids: Sequence[int]) -> UInt8[np.ndarray, "n height width 3"]:
+        """The pictures of some stimuli."""
+
+    def captions(self, runs: Path, subject: int, nsd_ids: Sequence[int]) -> list[list[str]]:
+        """Their captions."""
+
+    def repetitions(
+        self, runs: Path, subject: int, prepared: PreparedSubject
+    ) -> tuple[Int[np.ndarray, " images"], Float32[np.ndarray, "images repetitions voxels"]]:
+        """The trials of every test image that has three, of the prepared voxels, z-scored per session."""
+
+
+class InNsdLayout:
+    """What sources share whose files lie in NSD's layout."""
+
+    on_cortex: ClassVar[bool] = True
+    reported: ClassVar[bool] = True
+
+    def layout(self, runs: Path, subject: int) -> NsdLayout:
+        """See `Source`."""
+        raise NotImplementedError
+
+    def prepare(self, runs: Path, subject: int, data: DataSettings, folder: Path, average: bool = True) -> None:
+        """See `nsd.prepare`."""
+        how = {"version": data.beta_version, "roi": data.roi, "normalisation": data.normalisation, "average": average}
+        prepare_subject(self.layout(runs, subject), subject, folder, sessions=data.sessions, **how)
+
+    def stimuli(self, runs: Path, subject: int, nsd_ids: Sequence[int]) -> UInt8[np.ndarray, "n height width 3"]:
+        """Rows of the stimulus file."""
+        return read_stimuli(self.layout(runs, subject), nsd_ids)
+
+    def captions(self, runs: Path, subject: int, nsd_ids: Sequence[int]) -> list[list[str]]:
+        """COCO's."""
+        return Captions(self.layout(runs, subject)).of_all(nsd_ids)
+
+    def repetitions(
+        self, runs: Path, subject: int, prepared: PreparedSubject
+    ) -> tuple[Int[np.ndarray, " images"], Float32[np.ndarray, "images repetitions voxels"]]:
+        """See `nsd.repetitions`."""
+        return read_repetitions(self.layout(runs, subject), prepared)
 
 
 def files_read(layout: NsdLayout, what: str, subject: int, data: DataSettings) -> list[Path]:
@@ -89,7 +151,7 @@ def _synthetic_files(layout: SyntheticLayout, subject: int, data: DataSettings) 
 
 
 @dataclass(frozen=True)
-class NsdFiles:
+class NsdFiles(InNsdLayout):
     """The Natural Scenes Dataset in a folder of the user's: the one that holds `nsddata`."""
 
     root: Path
@@ -115,7 +177,7 @@ class NsdFiles:
 
 
 @dataclass(frozen=True)
-class EmbeddedWorld:
+class EmbeddedWorld(InNsdLayout):
     """Drawn scenes and simulated brains, written in NSD's layout on first use; or such a world in a folder.
 
     Attributes:

@@ -38,15 +38,13 @@ class Repetitions(Stage):
         Raises:
             NoTrials: the prepared betas are normalised in another way.
         """
-        from brainram_lib.nsd.repetitions import read_repetitions
-
         subject = self.images.subject
         if subject.data.normalisation != DEFAULT_NORMALISATION:
             raise NoTrials(
                 f"single trials are z-scored by session, and this profile's betas are '{subject.data.normalisation}': "
                 f"they do not compare. Set data.normalisation to '{DEFAULT_NORMALISATION}' for this audit."
             )
-        ids, betas = read_repetitions(subject.layout(store), subject.prepared(store))
+        ids, betas = subject.source.repetitions(store.root, subject.subject, subject.prepared(store))
         used = self.images.nsd_ids(store, "test")
         kept = np.isin(ids, used)
         write_array(folder / "test.npy", betas[kept])

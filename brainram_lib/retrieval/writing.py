@@ -39,13 +39,18 @@ class PooledEncoder(Protocol):
         """Global embeddings of captions."""
 
 
+class NothingDecoded(ValueError):
+    """No picture of a shard could be decoded; the shard was not written."""
+
+
 @dataclass(frozen=True)
 class CorpusItem:
-    """One picture file as it was found, its caption and its address."""
+    """One picture file as it was found, its caption and its address; `problem`: why there is no file."""
 
     image: bytes
     caption: str
     url: str
+    problem: str | None = None
 
 
 @dataclass(frozen=True)
@@ -103,12 +108,12 @@ def write_shard(
     A picture that cannot be decoded has no embedding and no row of metadata; img2dataset's table keeps its reason.
 
     Raises:
-        ValueError: no picture of the shard could be decoded.
+        NothingDecoded: no picture of the shard could be decoded.
     """
     samples = [_sample(item, sample_key(shard, position), image_size) for position, item in enumerate(items)]
     kept = [sample for sample in samples if sample.problem is None]
     if not kept:
-        raise ValueError(
+        raise NothingDecoded(
             f"none of the {len(samples)} pictures of shard {shard} of '{layout.folder}' could be decoded; the first: "
             f"{samples[0].problem}. Check what the pictures were read from."
         )
@@ -122,6 +127,8 @@ def write_shard(
 def _sample(item: CorpusItem, key: str, image_size: int) -> _Sample:
     # half an emoji cannot be written as UTF-8
     item = replace(item, caption=item.caption.encode("utf-8", "replace").decode())
+    if item.problem is not None:
+        return _Sample(item, key, problem=item.problem)
     try:
         picture = opened(item.image)
         pixels = decode(item.image, image_size)

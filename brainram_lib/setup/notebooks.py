@@ -238,7 +238,7 @@ def _require_subject(path: Path, values: Mapping[str, Any]) -> None:
     profile, subject = values.get("profile"), values.get("subject")
     if not isinstance(profile, str):
         return
-    place = str(path.absolute().parent / profile) if profile.endswith(".json") else profile
+    place = str(path.absolute().parent / profile) if profile.endswith((".json", ".toml")) else profile
     try:
         found = profile_of(place)
     except (ValueError, OSError) as problem:

@@ -290,6 +290,9 @@ def _nsd(profile: Profile, given: Needs) -> Iterator[Line]:
     from brainram_lib.nsd.check import check
     from brainram_lib.nsd.layout import NsdLayout
 
+    if profile.folder is not None:
+        yield from _own_data(Path(profile.folder))
+        return
     if given.nsd_root is None:
         yield False, "NSD: say where it is with --nsd-root; docs/paper.md says how to get it."
         return
@@ -309,6 +312,16 @@ def _nsd(profile: Profile, given: Needs) -> Iterator[Line]:
         yield False, f"NSD, {finding.thing}: {finding.status}{note}{fetch}"
     if not stopping:
         yield True, f"NSD: every file that the notebooks need for subject {given.subject} is there."
+
+
+def _own_data(folder: Path) -> Iterator[Line]:
+    from brainram_lib.study.check import report
+    from brainram_lib.study.study import Study
+
+    try:
+        yield from report(Study(folder))
+    except ValueError as problem:
+        yield False, f"Data: {problem}"
 
 
 def _corpus(profile: Profile, folder: Path | None) -> Iterator[Line]:

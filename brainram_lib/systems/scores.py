@@ -135,10 +135,13 @@ def score_tables(
     `notes` stand under each, such as what `retrieval_notes` says.
     """
     of = f"subject {run.subject}" + (f", seed {run.seed}" if run.seed else "")
+    if reported and not run.source.reported:
+        notes = (*notes, "The papers' rows are of NSD, and not comparable: they are left out.")
     how = {"embedded": run.source.simulated, "labels": labels(), "notes": notes}
+    beside = "1" if reported and run.source.reported else None
     images, estimates = image_metrics(run), catalogue.ESTIMATES + catalogue.IDENTIFICATION
     return (
-        score_table(scores, images, f"Table 1, {of}", paper_table="1" if reported else None, **how),
+        score_table(scores, images, f"Table 1, {of}", paper_table=beside, **how),
         lead_table(leads, images, f"Lead of {run.profile.method}, {of}", **how),
         score_table(scores, estimates, f"Token estimates, {of}", **how),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from brainram_lib.core.store import Stage
@@ -56,6 +56,12 @@ def register(system: System) -> System:
         raise ValueError(f"the system '{system.name}' has neither tokens nor images: there is nothing to score.")
     _REGISTRY[system.name] = system
     return system
+
+
+def forget(names: Iterable[str]) -> None:
+    """Take systems out again: a file of the user's own that changed registers its own anew."""
+    for name in names:
+        _REGISTRY.pop(name, None)
 
 
 def systems(method: str | None = None) -> tuple[System, ...]:

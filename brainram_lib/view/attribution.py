@@ -34,6 +34,8 @@ BARS: dict[str, tuple[str, ...]] = {
 PATCHES = ("faces", "bodies", "places", "words")
 OUTLINED = ("early", "ventral", "lateral", "parietal")
 VIEWS = ("medial", "ventral", "lateral")
+NO_CORTEX = "No map: these data have no cortical surface."
+NO_REGIONS = "No bars: the subject has none of the regions that are compared."
 
 
 def by_region(
@@ -55,9 +57,11 @@ def by_region(
 
 
 def attribution_figure(
-    layout: NsdLayout, data: PreparedSubject, found: Mapping[str, Attribution], title: str
+    layout: NsdLayout | None, data: PreparedSubject, found: Mapping[str, Attribution], title: str
 ) -> Figure:
     """What every voxel adds to the score, one map for each entry of `found` (its name is shown) and bars by region.
+
+    Without `layout`, which carries voxels to the cortex, there are bars alone; without regions a sentence says so.
 
     All in multiples of the average voxel of the same map. Bars are means over the images with 95 % bootstrap
     intervals; a dash is the mean |A|, how much is listened to whether or not it is true.
@@ -68,6 +72,11 @@ def attribution_figure(
     """
     if not found:
         raise ValueError("'found' must hold one attribution or more. None was provided.")
+    if layout is None:
+        figure = Figure(figsize=(9.6 * len(found), 3.8), facecolor="white")
+        _bars(figure.add_axes((0.06, 0.17, 0.92, 0.62)), data, found)
+        figure.suptitle(f"{title}\n{NO_CORTEX}", fontsize=13, y=0.98)
+        return figure
     figure = Figure(figsize=(9.6 * len(found), 10), facecolor="white")
     above, below = figure.subfigures(2, 1, height_ratios=(6.2, 3.8))
     maps = {name: on_cortex(layout, data, one.contribution / _average(one)) for name, one in found.items()}
@@ -92,6 +101,10 @@ def _average(found: Attribution) -> float:
 
 
 def _bars(axes: Axes, data: PreparedSubject, found: Mapping[str, Attribution]) -> None:
+    if not by_region(data, next(iter(found.values())).values):
+        axes.text(0.5, 0.5, NO_REGIONS, ha="center", va="center", fontsize=12, transform=axes.transAxes)
+        axes.axis("off")
+        return
     wide, shown = 0.8 / len(found), {}
     for k, (name, one) in enumerate(found.items()):
         groups = by_region(data, one.values / _average(one))

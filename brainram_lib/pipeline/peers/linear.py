@@ -10,7 +10,6 @@ from jaxtyping import Bool, Float, Int
 
 from brainram_lib.core.files import write_array, write_json
 from brainram_lib.core.store import Stage, Store
-from brainram_lib.nsd.prepare import prepare_subject
 from brainram_lib.nsd.prepared import PreparedSubject
 from brainram_lib.pipeline.data import Images, Subject, finite, validation_rows
 
@@ -30,18 +29,9 @@ class SingleTrials(Stage):
         return "single-trials"
 
     def make(self, folder: Path, store: Store) -> None:
-        """See `nsd.prepare`."""
-        data = self.subject.data
-        prepare_subject(
-            self.subject.layout(store),
-            self.subject.subject,
-            folder,
-            sessions=data.sessions,
-            version=data.beta_version,
-            roi=data.roi,
-            normalisation=data.normalisation,
-            average=False,
-        )
+        """See `Source.prepare`."""
+        subject = self.subject
+        subject.source.prepare(store.root, subject.subject, subject.data, folder, average=False)
 
     def of(
         self, store: Store, nsd_ids: Int[np.ndarray, " n"]
@@ -122,11 +112,12 @@ class RegionRidge(Stage):
         prepared = self.images.subject.prepared(store)
         if not self.regions:
             return np.ones(prepared.betas("test").shape[1], bool)
-        chosen = np.logical_or.reduce([prepared.roi(region) for region in self.regions])
+        known = [prepared.roi(region) for region in self.regions if region in prepared.roi_names]
+        chosen = np.logical_or.reduce(known) if known else np.zeros(1, bool)
         if not chosen.any():
             raise ValueError(
                 f"'regions' of '{self.name}' must have voxels among the prepared betas. {', '.join(self.regions)} "
-                "have none. Prepare a larger 'data.roi'."
+                "have none. Prepare a larger 'data.roi'; data of your own need masks of these names."
             )
         return chosen
 

@@ -1,0 +1,132 @@
+"""Arrays of betas in .npy or .npz files, memory-mapped where they can be, and masks of regions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int
+
+from brainram_lib.study.errors import StudyError
+from brainram_lib.study.tables import SESSION, SPLIT, STIMULUS
+
+BETAS = "betas"
+
+
+@dataclass(frozen=True)
+class Betas:
+    """The files of one subject's betas, one after the other.
+
+    Attributes:
+        files: where they lie. parts: (trials, voxels) of each.
+        columns: what .npz files say of their trials beside the betas, joined; None where one does not.
+    """
+
+    files: tuple[Path, ...]
+    parts: tuple[np.ndarray, ...]
+    columns: Mapping[str, np.ndarray] | None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(trials, voxels) in all."""
+        return sum(len(part) for part in self.parts), self.parts[0].shape[1]
+
+    @property
+    def file_of_trial(self) -> Int[np.ndarray, " trials"]:
+        """Which file each trial lies in, from 1: its session where no table says."""
+        return np.repeat(np.arange(1, len(self.parts) + 1), [len(part) for part in self.parts])
+
+    def rows(self, chosen: Int[np.ndarray, " n"]) -> Float32[np.ndarray, "n voxels"]:
+        """Some trials, in ascending order."""
+        ends = np.cumsum([0, *(len(part) for part in self.parts)])
+        found = []
+        for start, stop, part in zip(ends[:-1], ends[1:], self.parts, strict=True):
+            found.append(np.asarray(part[chosen[(chosen >= start) & (chosen < stop)] - start], np.float32))
+        return np.concatenate(found)
+
+
+def open_betas(files: Sequence[Path]) -> Betas:
+    """Open files of betas; .npy is mapped, .npz read.
+
+    Raises:
+        StudyError: a file is not there, is no array of numbers (trials, voxels), or has other voxels than the first.
+    """
+    opened = [_opened(path) for path in files]
+    parts = tuple(part for part, _ in opened)
+    for path, part in zip(files, parts, strict=True):
+        if part.ndim != 2 or part.dtype.kind not in "fiu" or not part.size:
+            raise StudyError(
+                f"'{path}' must hold numbers of shape (trials, voxels). It holds {part.dtype} {part.shape}."
+            )
+        if part.shape[1] != parts[0].shape[1]:
+            raise StudyError(
+                f"'{path}' has {part.shape[1]} voxels and '{files[0]}' {parts[0].shape[1]}: a subject's files must "
+                "have the same."
+            )
+    tables = [columns for _, columns in opened]
+    known = set.intersection(*(set(columns) for columns in tables))
+    joined = {name: np.concatenate([columns[name] for columns in tables]) for name in known}
+    return Betas(tuple(files), parts, joined if STIMULUS in known else None)
+
+
+def read_rois(path: Path, voxels: int) -> dict[str, Bool[np.ndarray, " voxels"]]:
+    """Masks of regions by name, from a .npz.
+
+    Raises:
+        StudyError: a mask is of another length than the betas have voxels, or holds other than 0 and 1.
+    """
+    found = {}
+    for name, mask in load_npz(path).items():
+        if mask.shape != (voxels,) or mask.dtype.kind not in "biu" or not np.isin(mask, (0, 1)).all():
+            raise StudyError(
+                f"'{name}' in '{path}' must be a mask (true or false) over the {voxels} voxels of the betas. It is "
+                f"{mask.dtype} {mask.shape}."
+            )
+        found[name] = mask.astype(bool)
+    return found
+
+
+def load_array(path: Path) -> np.ndarray:
+    """A .npy, memory-mapped.
+
+    Raises:
+        StudyError: it is not there or is no array.
+    """
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as problem:
+        raise StudyError(f"there is no '{path}'. data.toml names it.") from problem
+    except (OSError, ValueError, EOFError) as problem:
+        raise StudyError(
+            f"'{path}' cannot be read as an array ({str(problem)[:200]}). Save it with numpy.save."
+        ) from problem
+    return array
+
+
+def load_npz(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a .npz by name.
+
+    Raises:
+        StudyError: it is not there or is damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except FileNotFoundError as problem:
+        raise StudyError(f"there is no '{path}'. data.toml names it.") from problem
+    except Exception as problem:  # zipfile and numpy raise many kinds at damaged bytes
+        raise StudyError(
+            f"'{path}' cannot be read as a .npz ({str(problem)[:200]}). Save it with numpy.savez."
+        ) from problem
+
+
+def _opened(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
+    if path.suffix.lower() != ".npz":
+        return load_array(path), {}
+    arrays = load_npz(path)
+    if BETAS not in arrays:
+        raise StudyError(f"'{path}' must hold an array called '{BETAS}'. It holds {sorted(arrays)}.")
+    return arrays[BETAS], {name: arrays[name] for name in (STIMULUS, SESSION, SPLIT) if name in arrays}

@@ -1,0 +1,172 @@
+"""Folders of the user's own that are wrong: each has its sentence before anything is made."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+from study_files import NAMES, VOXELS, write_study
+
+from brainram_lib.__main__ import main
+from brainram_lib.pipeline.run import run_of
+from brainram_lib.profiles import MINI, changed
+from brainram_lib.study.check import problems, report
+from brainram_lib.study.errors import StudyError
+from brainram_lib.study.prepare import prepare
+from brainram_lib.study.study import Study
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_study(tmp_path / "mine")
+
+
+def edit(path, *pairs):
+    text = path.read_text()
+    for old, new in pairs:
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text)
+
+
+def betas(folder, change):
+    values = np.load(folder / "betas.npy")
+    np.save(folder / "betas.npy", change(values))
+
+
+def in_both_splits(folder):
+    lines = (folder / "trials.csv").read_text().split()
+    split = ["split", *("test" if line.startswith("s1,") else "train" for line in lines[1:])]
+    split[max(k for k, line in enumerate(lines) if line.startswith("s1,"))] = "train"
+    (folder / "trials.csv").write_text("\n".join(f"{line},{one}" for line, one in zip(lines, split, strict=True)))
+    edit(folder / "data.toml", ("[split]\ntest = 4\nseed = 3\n", ""))
+
+
+def session_of_test_trials(folder):
+    lines = (folder / "trials.csv").read_text().split()
+    test = Study(folder).test(1)
+    (folder / "trials.csv").write_text(
+        "\n".join([lines[0], *(f"{one.split(',')[0]},{9 if one.split(',')[0] in test else 1}" for one in lines[1:])])
+    )
+
+
+def without_captions_of_s4(folder):
+    edit(folder / "captions.csv", ("s4.png,caption 0 of s4", "s4.png, "), ("s4.png,caption 1 of s4", "s4.png,"))
+
+
+WRONG = {
+    "no data.toml": (lambda f: (f / "data.toml").unlink(), r"there is no '.*data.toml'.*data example FOLDER"),
+    "no TOML": (lambda f: (f / "data.toml").write_text("pictures ="), "cannot be read as TOML"),
+    "unknown entry": (
+        lambda f: edit(f / "data.toml", ("seed", "sede")),
+        r"'sede' is no entry of \[split\] of .* It may have seed, test",
+    ),
+    "no subject": (lambda f: (f / "data.toml").write_text('pictures="a"\ncaptions="b"\n'), "'subjects' in .* a table"),
+    "subject's name": (lambda f: edit(f / "data.toml", ("subjects.1", "subjects.anna")), "called by numbers.*'anna'"),
+    "negative size": (lambda f: edit(f / "data.toml", ("size = 8", "size = -8")), "'size' in .* whole number, 8 or"),
+    "counts differ": (lambda f: betas(f, lambda b: b[:-2]), "trials.csv' has 27 trials, and the betas .* have 25 rows"),
+    "unknown id": (
+        lambda f: edit(f / "trials.csv", ("s1,2", "ghost,2")),
+        "trials.csv' names stimuli without a picture in .*pictures': 'ghost'",
+    ),
+    "empty id": (lambda f: edit(f / "trials.csv", ("s1,2", ",2")), "names no stimulus in row"),
+    "other column": (lambda f: edit(f / "trials.csv", ("stimulus", "image")), "must have 'stimulus'.*It has 'image'"),
+    "session": (lambda f: edit(f / "trials.csv", ("s1,2", "s1,two")), "'session' in .* whole numbers"),
+    "both splits": (in_both_splits, "'s1' are test stimuli and training stimuli in .*by stimulus, never by trial"),
+    "no split": (lambda f: edit(f / "data.toml", ("test = 4", "")), "no split is given. Add a column 'split'"),
+    "all test": (lambda f: edit(f / "data.toml", ("test = 4", "test = 9")), "asks for 9 test stimuli, and .* saw 9"),
+    "list of strangers": (
+        lambda f: ((f / "t.txt").write_text("s1\ndog\n"), edit(f / "data.toml", ("test = 4", 'test = "t.txt"'))),
+        "t.txt' names test stimuli without a picture: 'dog'",
+    ),
+    "one caption missing": (
+        without_captions_of_s4,
+        "captions.csv' has no caption of 's4'",
+    ),
+    "captions' column": (lambda f: edit(f / "captions.csv", ("caption\n", "text\n")), "it lacks 'caption'"),
+    "no captions": (lambda f: (f / "captions.csv").unlink(), "there is no table '.*captions.csv'"),
+    "betas are flat": (lambda f: betas(f, np.ravel), r"must hold numbers of shape \(trials, voxels\)"),
+    "betas are text": (lambda f: betas(f, lambda b: b.astype(str)), "must hold numbers"),
+    "betas are pickled": (
+        lambda f: np.save(f / "betas.npy", np.array([{}], object), allow_pickle=True),
+        "cannot be read as an array .*Save it with numpy.save",
+    ),
+    "betas cut short": (
+        lambda f: (f / "betas.npy").write_bytes((f / "betas.npy").read_bytes()[:200]),
+        "cannot be read as an array",
+    ),
+    "no betas": (lambda f: (f / "betas.npy").unlink(), "there is no '.*betas.npy'"),
+    "mask of another subject": (
+        lambda f: np.savez(f / "rois.npz", V1=np.ones(VOXELS + 1, bool)),
+        r"'V1' in .* must be a mask .* over the 11 voxels .* bool \(12,\)",
+    ),
+    "two pictures": (
+        lambda f: (f / "pictures/s1.jpg").write_bytes(b""),
+        "the stimulus 's1' has two pictures, .*s1.jpg' and .*s1.png",
+    ),
+    "no picture": (lambda f: [one.unlink() for one in (f / "pictures").iterdir()], "holds no picture"),
+    "no folder": (lambda f: edit(f / "data.toml", ('"pictures"', '"gone"')), "'pictures' must be a folder, a .npy or"),
+    "test session": (session_of_test_trials, "session 9 of subject 1 has 0 training trials"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_has_its_sentence_before_work_starts(folder, name):
+    change, sentence = WRONG[name]
+    change(folder)
+    profile = changed(MINI, folder=str(folder), subjects=(1,), split__validation=2)
+    with pytest.raises(StudyError, match=sentence):
+        run_of(profile, 1, 0)
+
+
+def test_every_problem_is_listed(folder, capsys):
+    without_captions_of_s4(folder)
+    np.savez(folder / "rois.npz", V1=np.ones(3))
+    assert len(list(problems(Study(folder), 1))) == 2
+    assert main(["data", "check", str(folder)]) == 1
+    assert capsys.readouterr().out.count("NOT subject 1: ") == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"not a picture", b"\x89PNG\r\n\x1a\n" + bytes(30)])
+def test_a_picture_that_cannot_be_read_is_named(folder, content):
+    (folder / "pictures/s6.png").write_bytes(content)
+    said = [sentence for well, sentence in report(Study(folder)) if not well]
+    assert len(said) == 1 and "pictures/s6.png' cannot be used: " in said[0]
+
+
+def test_a_trial_of_nan_is_named(folder, tmp_path):
+    def spoil(values):
+        values[13] = np.nan
+        return values
+
+    betas(folder, spoil)
+    for found in (lambda: prepare(Study(folder), 1, tmp_path / "out", "session-z"), lambda: _raise(folder)):
+        with pytest.raises(StudyError, match=r"11 not finite in some trial. Trial 13 \(counted from 0\) has 100%"):
+            found()
+
+
+def _raise(folder):
+    raise StudyError(next(sentence for well, sentence in report(Study(folder)) if not well))
+
+
+def test_a_good_folder_is_described(folder):
+    said = list(report(Study(folder)))
+    assert all(well for well, _ in said)
+    text = "\n".join(sentence for _, sentence in said)
+    assert "27 trials of 11 voxels in 3 sessions; 5 training stimuli shown 3 times, 4 test stimuli shown 3" in text
+
+
+def test_data_of_ones_own_and_nsds_are_not_given_together(folder):
+    profile = changed(MINI, folder=str(folder), subjects=(1,), split__validation=2)
+    with pytest.raises(ValueError, match="has data of its own in .* and nsd_root is .* Give one of them"):
+        run_of(profile, 1, 0, folder)
+    with pytest.raises(StudyError, match="has 5 training stimuli, and the profile keeps 300 of them"):
+        run_of(changed(profile, split__validation=300), 1, 0)
+    with pytest.raises(StudyError, match=r"'subject' must be one of \[1\]"):
+        run_of(changed(profile, subjects=(1, 2)), 2, 0)
+
+
+@pytest.mark.parametrize("kind", [".gif", ".bmp"])
+def test_files_of_other_kinds_are_no_pictures(folder, kind):
+    Image.new("RGB", (4, 4)).save(folder / f"pictures/s1{kind}")
+    assert Study(folder).pictures.names == set(NAMES)

@@ -1,0 +1,123 @@
+"""A corpus from a folder of pictures and a table: packed, taken up again, and bad input counted and named."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_retrieval_corpus import SIZE, FakeEncoder, pictures
+
+from brainram_lib.retrieval.corpus import Corpus, CorpusError
+from brainram_lib.retrieval.images import decode, encoded
+from brainram_lib.retrieval.packing import pack, read_listing
+
+COUNT, SHARD = 7, 3
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "pictures/below").mkdir(parents=True)
+    rows = []
+    for k, pixels in enumerate(pictures(COUNT)):
+        name = f"below/{k}.jpg" if k % 2 else f"{k}.jpg"
+        (tmp_path / "pictures" / name).write_bytes(encoded(pixels))
+        rows.append([name, f"caption, with a comma, {k}"])
+    write(tmp_path / "captions.csv", rows)
+    return tmp_path
+
+
+def write(path, rows, header=("file", "caption")):
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([header, *rows])
+
+
+def packed(folder, encoder=None, out="corpus", table="captions.csv"):
+    listing = read_listing(folder / table)
+    return pack(folder / "pictures", listing, folder / out, encoder or FakeEncoder(), SIZE, SHARD)
+
+
+def test_a_packed_corpus_reads_back_in_the_order_of_the_table(folder):
+    assert packed(folder).pairs == COUNT
+    corpus = Corpus(folder / "corpus", SIZE)
+    assert [corpus.caption(k) for k in range(COUNT)] == [f"caption, with a comma, {k}" for k in range(COUNT)]
+    np.testing.assert_array_equal(corpus.image(5), decode((folder / "pictures/below/5.jpg").read_bytes(), SIZE))
+    assert corpus.embedding_rows("text", np.arange(COUNT)).shape == (COUNT, 6)
+
+
+class Interrupted(FakeEncoder):
+    def pooled_images(self, images):
+        if self.seen >= SHARD:
+            raise KeyboardInterrupt
+        return super().pooled_images(images)
+
+
+def test_an_interrupted_packing_goes_on_where_it_stopped(folder):
+    with pytest.raises(KeyboardInterrupt):
+        packed(folder, Interrupted())
+    encoder = FakeEncoder()
+    assert packed(folder, encoder).pairs == COUNT and encoder.seen == COUNT - SHARD
+    packed(folder, out="whole")
+    assert Corpus(folder / "corpus", SIZE).fingerprint == Corpus(folder / "whole", SIZE).fingerprint
+
+
+def test_a_table_in_parquet_with_addresses_is_read(folder):
+    table = pd.read_csv(folder / "captions.csv")
+    table.assign(url=[f"https://a.example/{k}" for k in range(COUNT)]).to_parquet(folder / "captions.parquet")
+    packed(folder, table="captions.parquet")
+    assert Corpus(folder / "corpus", SIZE).url(4) == "https://a.example/4"
+
+
+def test_what_cannot_be_used_is_left_out_and_counted(folder):
+    (folder / "secret.jpg").write_bytes(encoded(pictures(1)[0]))
+    (folder / "pictures/0.jpg").write_bytes(b"no picture")
+    (folder / "pictures/2.jpg").unlink()
+    good = [[f"below/{k}.jpg", "good"] for k in (1, 3, 5)]
+    bad = [["0.jpg", "a"], ["2.jpg", "b"], ["../secret.jpg", "c"], [str(folder / "secret.jpg"), "d"]]
+    write(folder / "captions.csv", [*good, *bad, ["4.jpg", " "], ["below/../below/1.jpg", "again"], ["6.jpg", "good"]])
+    listing, found = read_listing(folder / "captions.csv"), packed(folder)
+    assert (found.pairs, found.refused, listing.without_caption, listing.repeated) == (4, 4, 1, 1)
+    corpus = Corpus(folder / "corpus", SIZE)
+    assert {corpus.caption(k) for k in range(len(corpus))} == {"good"}, "a shard without pictures is no item"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("gone.csv", None, "there is no table '.*gone.csv'"),
+        ("a.csv", b"file;caption\na.jpg;b\n", "must have the columns 'file' and 'caption'.*separated by commas"),
+        ("a.csv", b"file,caption\na.jpg,\n", "has no row with a file and a caption"),
+        ("a.csv", b"file,caption\n\xff\xfe\n", "cannot be read as a table .* Save it as CSV in UTF-8"),
+        ("a.csv", b"", "cannot be read as a table"),
+        ("a.parquet", b"PAR1", "cannot be read as a table"),
+    ],
+)
+def test_a_wrong_table_is_named(tmp_path, name, content, sentence):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(CorpusError, match=sentence):
+        read_listing(tmp_path / name)
+
+
+def test_another_table_encoder_or_a_corpus_of_another_tool_is_not_mixed_in(folder):
+    packed(folder)
+    other = FakeEncoder()
+    other.fingerprint = "other"
+    with pytest.raises(CorpusError, match="was packed with another encoder. Choose another folder"):
+        packed(folder, other)
+    write(folder / "captions.csv", [["0.jpg", "new"]])
+    with pytest.raises(CorpusError, match="was packed with another table"):
+        packed(folder)
+    (folder / "corpus/packed.json").unlink()
+    with pytest.raises(CorpusError, match="holds a corpus that another tool wrote"):
+        packed(folder)
+
+
+def test_no_folder_and_no_usable_picture_are_named(folder):
+    write(folder / "captions.csv", [["gone.jpg", "a"]])
+    with pytest.raises(CorpusError, match=r"none of the 1 pictures .* 'gone.jpg' cannot be read \(No such file"):
+        packed(folder)
+    (folder / "pictures").rename(folder / "elsewhere")
+    with pytest.raises(CorpusError, match="there is no folder '.*pictures' of pictures"):
+        packed(folder)
