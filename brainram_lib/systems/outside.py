@@ -13,6 +13,7 @@ from brainram_lib.core.marks import file_mark, fingerprint
 from brainram_lib.core.store import Stage
 from brainram_lib.systems.system import System, forget, register, system_of, systems
 
+PACKAGE = "brainram_lib."
 # file -> mark of its content when it was run, and the names that it registered
 _RUN: dict[Path, tuple[str | None, tuple[str, ...]]] = {}
 
@@ -52,8 +53,9 @@ def _run(path: Path, earlier: tuple[str, ...]) -> tuple[str, ...]:
             register(before[name])
         raise SystemFileError(f"'{path}' registers the system '{taken[0]}', which is taken. Choose another name.")
     own = {name for name, one in vars(module).items() if isinstance(one, type) and one.__module__ == module.__name__}
-    # classes of an earlier version of the file may still be about
-    others = {one.__name__ for one in _below(Stage) if one.__module__ != module.__name__}
+    # classes of a file's earlier version, or of one that is no longer named, may still be about
+    current = {_module_name(file) for file in _RUN} - {module.__name__}
+    others = {one.__name__ for one in _below(Stage) if one.__module__.startswith(PACKAGE) or one.__module__ in current}
     if twice := sorted(own & others):
         forget(fresh)
         raise SystemFileError(
@@ -65,9 +67,13 @@ def _run(path: Path, earlier: tuple[str, ...]) -> tuple[str, ...]:
     return fresh
 
 
+def _module_name(path: Path) -> str:
+    return f"brainram_own_{path.stem}_{fingerprint(str(path))}"
+
+
 def _executed(path: Path) -> ModuleType:
     # dataclasses look their module up by its name
-    name = f"brainram_own_{path.stem}_{fingerprint(str(path))}"
+    name = _module_name(path)
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise SystemFileError(f"'{path}' is no Python file: its name must end in .py.")
