@@ -46,6 +46,13 @@ WORLD = WorldSettings(
 )
 # systems that stand in the guides' tables here: those that leads and notes are made of
 FEW = ("brainram-plus", "brainram-plus-no-ram", "ridge", "ceiling")
+# what a guide's commands must have printed
+PRINTED = {
+    "your-data": ("test stimuli shown 3 times, averaged", "Table 1, subject 1"),
+    "your-corpus": ("'corpus' holds 40 pairs", "Near-duplicates in the corpus"),
+    "your-decoder": ("closest-betas (n, height", "Table 1, subject 1", "Closest betas: held-out clusters"),
+    "batch": ("Difference from Ridge", "| Ridge, 1,500 training images |"),
+}
 STANDINS = ("python", "papermill", "make", "ssh", "tmux", "rsync", "sbatch", "cd")
 each_guide = pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.stem)
 
@@ -128,6 +135,8 @@ def test_the_blocks_of_a_guide_run(path, small, capsys):
             assert [check_call(words) for words in calls(text, small)]
         else:
             run_shell(smaller(text))
+    printed = capsys.readouterr().out
+    assert [words for words in PRINTED.get(path.stem, ()) if words not in printed] == []
 
 
 @each_guide
