@@ -114,6 +114,12 @@ def test_another_table_encoder_or_a_corpus_of_another_tool_is_not_mixed_in(folde
         packed(folder)
 
 
+@pytest.mark.parametrize("size", [0, 10_001])
+def test_shards_that_keys_cannot_count_are_refused(folder, size):
+    with pytest.raises(CorpusError, match=f"'shard_size' must lie between 1 and 10000. {size} was provided"):
+        pack(folder / "pictures", read_listing(folder / "captions.csv"), folder / "corpus", FakeEncoder(), SIZE, size)
+
+
 def test_no_folder_and_no_usable_picture_are_named(folder):
     write(folder / "captions.csv", [["gone.jpg", "a"]])
     with pytest.raises(CorpusError, match=r"none of the 1 pictures .* 'gone.jpg' cannot be read \(No such file"):

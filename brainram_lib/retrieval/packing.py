@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from brainram_lib.core.files import write_json
 from brainram_lib.core.marks import fingerprint
 from brainram_lib.retrieval.images import MAX_BYTES
-from brainram_lib.retrieval.layout import CorpusError, CorpusLayout, short
+from brainram_lib.retrieval.layout import SAMPLE_DIGITS, CorpusError, CorpusLayout, short
 from brainram_lib.retrieval.metadata import as_text
 from brainram_lib.retrieval.writing import CorpusItem, NothingDecoded, PooledEncoder, write_shard
 
@@ -89,9 +89,12 @@ def pack(
     """Write a corpus shard by shard; shards that are complete are kept, so the same call goes on where it stopped.
 
     Raises:
-        CorpusError: no such folder, `out` holds another corpus, or no picture can be used.
+        CorpusError: no such folder, a size of shards that keys cannot count, another corpus in `out`, or no picture
+            that can be used.
         StoreError: the disk is full.
     """
+    if not 1 <= shard_size <= 10**SAMPLE_DIGITS:
+        raise CorpusError(f"'shard_size' must lie between 1 and {10**SAMPLE_DIGITS}. {shard_size} was provided.")
     if not folder.is_dir():
         raise CorpusError(f"there is no folder '{folder}' of pictures.")
     layout = CorpusLayout(out)
