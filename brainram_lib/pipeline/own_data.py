@@ -11,11 +11,12 @@ import numpy as np
 from jaxtyping import Float32, Int, UInt8
 
 from brainram_lib.core.marks import content_mark, fingerprint
+from brainram_lib.nsd.errors import NsdError
 from brainram_lib.nsd.layout import NsdLayout
 from brainram_lib.nsd.prepared import PreparedSubject
 from brainram_lib.nsd.repetitions import single_trials
 from brainram_lib.nsd.settings import DataSettings
-from brainram_lib.pipeline.source import BETAS, CAPTIONS, STIMULI
+from brainram_lib.pipeline.source import BETAS, CAPTIONS, STIMULI, SYNTHETIC
 from brainram_lib.study.check import require
 from brainram_lib.study.errors import StudyError
 from brainram_lib.study.prepare import prepare, readers
@@ -59,8 +60,18 @@ class OwnData:
             "notebook 01, which shows NSD's, is not for them. `python -m brainram_lib data check` says what they hold."
         )
 
+    def synthetic(self, runs: Path, subject: int) -> NsdLayout:
+        """There is none.
+
+        Raises:
+            NsdError: always.
+        """
+        raise NsdError(f"NSD-synthetic is of NSD's subjects, and the data are those in '{self.root}'.")
+
     def mark(self, what: str, subject: int, data: DataSettings) -> str:
         """The content of the files, and what names and split make of it."""
+        if what == SYNTHETIC:
+            self.synthetic(Path(), subject)
         study = self.study
         files, table = study.files(subject), study.table(subject)
         shown = sorted(set(table.stimulus))
@@ -101,5 +112,6 @@ class OwnData:
             NsdError: none has.
         """
         trials = self.study.trials(subject)
-        sessions = readers(self.study, subject, trials, prepared.voxel_index)
+        reading = readers(self.study, subject, trials, prepared.voxel_index)
+        sessions = ((trials.of_session(session), read()) for session, read in reading.items())
         return single_trials(trials, sessions, len(prepared.voxel_index), "test")

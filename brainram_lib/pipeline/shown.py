@@ -13,7 +13,6 @@ from brainram_lib.audits.new_stimuli import rows_of
 from brainram_lib.core.files import write_array, write_blocks, write_json
 from brainram_lib.core.store import Stage, Store
 from brainram_lib.nsd.normalise import DEFAULT_NORMALISATION
-from brainram_lib.nsd.stimuli import read_stimuli
 from brainram_lib.nsd.synthetic.layout import SyntheticLayout
 from brainram_lib.nsd.synthetic.prepare import SESSION, prepare_synthetic
 from brainram_lib.nsd.synthetic.stimuli import blank, read_synthetic_stimuli
@@ -113,7 +112,8 @@ class UsualImages(Shown):
 
     def pictures(self, store: Store, rows: slice) -> UInt8[np.ndarray, "n height width 3"]:
         """See `Shown`."""
-        return read_stimuli(self.trials.images.subject.layout(store), np.array(store.result(self).array("ids"))[rows])
+        subject, ids = self.trials.images.subject, np.array(store.result(self).array("ids"))[rows]
+        return subject.source.stimuli(store.root, subject.subject, ids.tolist())
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from PIL import Image
 from study_files import NAMES, VOXELS, write_study
 
 from brainram_lib.__main__ import main
+from brainram_lib.nsd.errors import NsdError
+from brainram_lib.pipeline.own_data import OwnData
 from brainram_lib.pipeline.run import run_of
 from brainram_lib.profiles import MINI, changed
 from brainram_lib.study.check import problems, report
@@ -164,6 +166,15 @@ def test_data_of_ones_own_and_nsds_are_not_given_together(folder):
         run_of(changed(profile, split__validation=300), 1, 0)
     with pytest.raises(StudyError, match=r"'subject' must be one of \[1\]"):
         run_of(changed(profile, subjects=(1, 2)), 2, 0)
+
+
+def test_what_nsd_alone_has_is_said_and_not_made_up(folder, tmp_path):
+    source = OwnData(folder)
+    for asked in (lambda: source.mark("synthetic", 1, MINI.data), lambda: source.synthetic(tmp_path, 1)):
+        with pytest.raises(NsdError, match="NSD-synthetic is of NSD's subjects"):
+            asked()
+    with pytest.raises(StudyError, match="not in NSD's layout.*notebook 01"):
+        source.layout(tmp_path, 1)
 
 
 @pytest.mark.parametrize("kind", [".gif", ".bmp"])
