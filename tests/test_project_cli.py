@@ -18,6 +18,7 @@ COMMANDS = [
     ["world", "make"], ["world", "sprites"], ["world", "train-clip"], ["world", "train-autoencoder"],
     ["world", "train-decoder"], ["world", "train-generator"], ["nsd", "check"],
     ["prepare"], ["prior"], ["ram"], ["reconstruct"], ["scores"], ["audit"], ["doctor"], ["notebook", "run"],
+    ["notebook", "times"], ["site"],
 ]  # fmt: skip
 
 
