@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from importlib.util import find_spec
 
 import pytest
 
 from brainram_lib.setup.site import build as building
-from brainram_lib.setup.site.build import NEEDED, SiteError, build, require
+from brainram_lib.setup.site.build import NEEDED, SiteError, require
 from brainram_lib.setup.site.offline import faults, resources
 from brainram_lib.setup.site.sources import GROUPS, ROOT, notebooks, pages, write_sources
 
@@ -62,10 +64,13 @@ def test_missing_packages_are_named(tmp_path, monkeypatch):
 @pytest.mark.skipif(any(find_spec(name) is None for name in NEEDED), reason="the site's packages: `make docs`")
 def test_the_site_builds(tmp_path):
     """Every warning of Sphinx is an error, so each link, picture and docstring is looked at."""
-    site = build(tmp_path / "site", tmp_path / "nothing-executed")
+    site = tmp_path / "site"
+    command = [sys.executable, "-m", "brainram_lib", "site", "--out", str(site), "--executed", str(tmp_path / "none")]
+    for _ in ("made", "replaced"):
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
     assert list(faults(site)) == []
     text = (site / "notebooks" / "02_train_priors.html").read_text()
     assert "<math" in text and "MathJax" not in text
-    assert "batch sources tokens width" in (site / "api" / "stage2.html").read_text()
+    assert "batch sources tokens width" in re.sub("<[^>]+>", "", (site / "api" / "stage2.html").read_text())
     assert 'id="token-0-global-token"' in (site / "docs" / "glossary.html").read_text()
-    assert build(site, tmp_path / "nothing-executed") == site

@@ -32,7 +32,7 @@ OUTPUTS = [
 def executed(**papermill):
     copy = json.loads(json.dumps(PLAIN))
     tags = {"tags": ["injected-parameters"]}
-    injected = {"cell_type": "code", "metadata": tags, "source": "subject = 2", "outputs": []}
+    injected = {"cell_type": "code", "metadata": tags, "source": "subject = 2\nruns = 'r'\n", "outputs": []}
     copy["cells"][3]["outputs"] = OUTPUTS
     copy["cells"].insert(2, injected)
     copy["metadata"]["papermill"] = {"duration": 12.5, "exception": None, **papermill}
@@ -55,6 +55,7 @@ def test_an_executed_notebook_becomes_a_page(tmp_path):
     shown = page(executed(), PATH, True, "7 min. Measured on 2 cores.")
     assert "Executed by `python -m brainram_lib notebook run" in shown["cells"][1]["source"]
     assert "Time: 7 min." in shown["cells"][1]["source"]
+    assert [cell["source"] for cell in shown["cells"]].count("subject = 2\n") == 1, "folders are one machine's"
     last = shown["cells"][-1]
     assert [one.get("data", {}).get("text/markdown") for one in last["outputs"]] == [None, INTERACTIVE, None]
     alt = last["metadata"]["mystnb"]["image"]["alt"]

@@ -48,6 +48,6 @@ def test_equations_and_lists_of_docstrings_stand_apart():
 def test_an_index_stands_beside_an_accented_letter():
     from brainram_lib.setup.site.equations import mathml
 
-    made = re.sub(r"\s", "", mathml(r"\sum_{k=0}^K \tilde Z_{kt} c_1, \dots", block=True))
+    made = re.sub(r"\s", "", mathml(r"a < \sum_{k=0}^K \tilde Z_{kt}\, \exp c_1, \dots", block=True))
     assert '<msub><moveraccent="true"><mi>Z</mi>' in made and "</mover><mrow><mi>k</mi><mi>t</mi></mrow></msub>" in made
-    assert made.count("<munderover>") == 1 and "\u2026" in made
+    assert made.count("<munderover>") == 1 and "\u2026" in made and "&lt;" in made

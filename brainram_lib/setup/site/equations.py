@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import html
 import re
 from typing import Any
 from xml.etree import ElementTree
 
 _MATHML = "http://www.w3.org/1998/Math/MathML"
+# HTML's entities; XML knows five of them
+_ENTITY = re.compile(r"&(?!(?:amp|lt|gt|quot|apos);)\w+;")
 _DOTS = re.compile(r"\\dots(?![a-zA-Z])")
 
 
@@ -30,7 +33,7 @@ def mathml(text: str, block: bool) -> str:
 def _index_beside_accent(made: str) -> str:
     """docutils puts the index of a letter with an accent below the letter; it belongs beside it."""
     ElementTree.register_namespace("", _MATHML)
-    tree = ElementTree.fromstring(made)
+    tree = ElementTree.fromstring(_ENTITY.sub(lambda match: html.unescape(match[0]), made))
     for found in list(tree.iter(f"{{{_MATHML}}}munderover")):
         base, index, above = list(found)
         if above.tag.endswith("}mo") and above.get("stretchy") == "false":

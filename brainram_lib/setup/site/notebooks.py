@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from brainram_lib.setup.notebooks import PATHS
 from brainram_lib.setup.site.markdown import whole_intervals
 
 INJECTED_TAG = "injected-parameters"
@@ -81,9 +82,17 @@ def _code(cell: dict[str, Any], figure: str) -> dict[str, Any]:
     outputs = list(_readable(cell.get("outputs", [])))
     said = next((_text(one["text"]).strip().splitlines()[0] for one in outputs if one["output_type"] == "stream"), "")
     drawn = any("image/png" in one.get("data", {}) for one in outputs)
+    if INJECTED_TAG in _tags(cell):
+        cell = {**cell, "source": _without_folders(_text(cell["source"]))}
     alt = " ".join(f"{figure}. {said}".split())[:_SENTENCE]
     metadata = {"mystnb": {"image": {"alt": alt}}} if drawn else {}
     return {**cell, "outputs": outputs, "metadata": metadata}
+
+
+def _without_folders(source: str) -> str:
+    """The parameters of a run without those that name folders of one machine."""
+    lines = source.splitlines(keepends=True)
+    return "".join(line for line in lines if line.partition("=")[0].strip() not in PATHS)
 
 
 def _readable(outputs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
