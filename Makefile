@@ -13,7 +13,7 @@ export OMP_WAIT_POLICY ?= passive
 export GOMP_SPINCOUNT ?= 0
 demo rehearsal gpu test test-all: export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help demo rehearsal gpu test test-all lab lint format lock mend clean
+.PHONY: help demo rehearsal gpu test test-all docs lab lint format lock mend clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -34,6 +34,10 @@ test: .venv/ready  ## the tests, with the network denied
 test-all: .venv/ready  ## the tests and the slow ones
 	$(BIN)/python -m pytest
 
+# The site's packages are no one else's: they have a lock of their own.
+docs: .venv/docs  ## the documentation as a site that works offline, in site/; executed notebooks from runs/notebooks/
+	$(BIN)/python -m brainram_lib site --out site
+
 # JupyterLab asks at its first start whether it may fetch news; this workbench is offline.
 QUIET_LAB := .venv/etc/jupyter/labconfig/page_config.json
 $(QUIET_LAB): .venv/ready
@@ -52,12 +56,14 @@ format: .venv/ready  ## let ruff and nbstripout put things right
 	$(BIN)/ruff format .
 	$(BIN)/nbstripout --keep-id $(wildcard notebooks/*.ipynb)
 
-lock: .venv/ready  ## write requirements.lock from .venv, after changing and testing what is in it
+lock: .venv/docs  ## write both lock files from .venv, after changing and testing what is in it
 	$(BIN)/python -P brainram_lib/setup/environment.py lock > .venv/lock.new
+	$(BIN)/python -P brainram_lib/setup/environment.py lock-docs > .venv/lock-docs.new
 	mv .venv/lock.new requirements.lock
+	mv .venv/lock-docs.new requirements-docs.lock
 
 mend:  ## look for half-installed packages in .venv and set up again
-	rm -f .venv/packages .venv/ready
+	rm -f .venv/packages .venv/ready .venv/docs
 	$(MAKE) .venv/ready
 
 clean:  ## remove the environment; results in runs/ stay
@@ -84,4 +90,12 @@ clean:  ## remove the environment; results in runs/ stay
 
 .venv/ready: pyproject.toml .venv/packages
 	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation --quiet -e .
+	touch $@
+
+.venv/docs: requirements-docs.lock .venv/ready
+	@half=$$($(BIN)/python -P brainram_lib/setup/environment.py incomplete-docs); \
+	if [ -n "$$half" ]; then echo "Installing again, interrupted earlier:" $$half; \
+	  $(BIN)/python -m pip install --disable-pip-version-check --no-deps --ignore-installed $$half; fi
+	$(BIN)/python -m pip install --disable-pip-version-check -r requirements-docs.lock -c requirements.lock
+	$(BIN)/python -m pip check
 	touch $@

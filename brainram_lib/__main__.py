@@ -236,6 +236,21 @@ def notebook_run(chosen: Arguments) -> None:
     print(f"Executed: {', '.join(str(chosen.out / path.name) for path in chosen.notebooks)}")
 
 
+def notebook_times(chosen: Arguments) -> None:
+    """Read how long executed notebooks took, and keep it in a small JSON that the documents are compared with."""
+    from brainram_lib.setup.times import FILE, write_times
+
+    out = chosen.out or FILE
+    print("\n".join([*write_times(chosen.folder, out), f"Written: {out}"]))
+
+
+def site(chosen: Arguments) -> None:
+    """Build the documentation site from README, docs, notebooks and docstrings; `make docs` sets up what it needs."""
+    from brainram_lib.setup.site.build import build
+
+    print(f"Open {build(chosen.out, chosen.executed) / 'index.html'}")
+
+
 def rehearsal(chosen: Arguments) -> None:
     """Rehearse the paper's profile on files of the true sizes with random contents; stopped, it goes on."""
     from brainram_lib.setup.rehearsal.run import main as run
@@ -328,6 +343,15 @@ def _parser() -> argparse.ArgumentParser:
     rehearsed.add_argument("--step", choices=("subject", "weights", "corpus"), help="write these files alone")
     notebook = commands.add_parser("notebook", help="notebooks without a browser").add_subparsers(required=True)
     _add_notebook_run(_command(notebook, "run", notebook_run))
+    timed = _command(notebook, "times", notebook_times)
+    timed.add_argument("folder", type=Path, nargs="?", default=Path("runs/notebooks"), help="default: runs/notebooks")
+    timed.add_argument("--out", type=Path, metavar="FILE", help="default: results/times.json")
+    built = _command(commands, "site", site)
+    built.add_argument("--out", type=Path, default=Path("site"), metavar="FOLDER", help="default: site")
+    built.add_argument(
+        "--executed", type=Path, default=Path("runs/notebooks"), metavar="FOLDER",
+        help="executed copies of notebooks; default: runs/notebooks",
+    )  # fmt: skip
     return parser
 
 

@@ -19,6 +19,7 @@ COMMANDS = [
     ["world", "train-decoder"], ["world", "train-generator"], ["nsd", "check"],
     ["data", "check"], ["data", "example"], ["corpus", "pack"],
     ["prepare"], ["prior"], ["ram"], ["reconstruct"], ["scores"], ["audit"], ["doctor"], ["notebook", "run"],
+    ["notebook", "times"], ["site"],
 ]  # fmt: skip
 
 

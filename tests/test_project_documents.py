@@ -1,4 +1,7 @@
-"""What the documents promise exists: links, make targets, commands and notebook parameters; no path of one machine."""
+"""What the documents promise exists: make targets, commands and notebook parameters; no path of one machine.
+
+Links, anchors and pictures: test_site_pages.py.
+"""
 
 from __future__ import annotations
 
@@ -11,53 +14,15 @@ import pytest
 
 from brainram_lib.__main__ import _parser
 from brainram_lib.setup.notebooks import parameters_of, parse_parameters
+from brainram_lib.setup.site.sources import pages
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = [
-    ROOT / name
-    for name in (
-        "README.md",
-        "CONTRIBUTING.md",
-        "CHANGELOG.md",
-        "docs/audits.md",
-        "docs/paper.md",
-        "docs/method.md",
-        "docs/results.md",
-        "docs/log.md",
-        "docs/speed.md",
-        "docs/scoring.md",
-        "docs/gpu.md",
-        *(f"docs/guides/{page.name}" for page in sorted((ROOT / "docs/guides").glob("*.md"))),
-    )
-]
-LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"")
+DOCUMENTS = [ROOT / path for path in pages(ROOT)]
 # Put together here, so that this file does not hold them.
 MACHINE_PATHS = re.compile("|".join(f"(?<![\\w.~-])/{name}/" for name in ("work", "tmp", "root", r"home/[a-z]+")))
 TEXT = {".py", ".md", ".ipynb", ".toml", ".yml", ".json", ".csv", ".lock", ".txt", ".cfg", ".css", ".js", ".sh", ""}
 
 each_document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
-
-
-def anchors(text: str) -> set[str]:
-    """The anchors that a page's headings get: lower case, no punctuation, hyphens for spaces."""
-    headings = re.findall(r"^#+\s+(.*)$", text, re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
-def broken_links(text: str, folder: Path) -> list[str]:
-    """The links of a Markdown text that lead to no file below `folder` and to no heading."""
-    broken = []
-    for match in LINK.finditer(text):
-        target = match[1] or match[2]
-        if re.match(r"[a-z]+:", target):
-            continue
-        name, _, anchor = target.partition("#")
-        page = folder / name if name else None
-        if page is not None and not page.exists():
-            broken.append(target)
-        elif anchor and anchor not in anchors(page.read_text() if page else text):
-            broken.append(target)
-    return broken
 
 
 def commands(text: str) -> list[str]:
@@ -71,17 +36,6 @@ def words_after(command: str, program: str) -> list[str] | None:
     """The arguments given to `program` in a command, or None when the command does not call it."""
     where = re.search(rf"(?:^|[\s/]){re.escape(program)}(?:\s|$)", command)
     return shlex.split(command[where.end() :], comments=True) if where else None
-
-
-@each_document
-def test_links_resolve(path):
-    assert broken_links(path.read_text(), path.parent) == []
-
-
-def test_a_broken_link_is_found(tmp_path):
-    (tmp_path / "there.md").write_text("# One heading\n")
-    text = '[a](there.md) [b](gone.md) ![c](there.md#one-heading) [d](there.md#other) <img src="gone.png"> [e](https://e.org)'
-    assert broken_links(text, tmp_path) == ["gone.md", "there.md#other", "gone.png"]
 
 
 @each_document

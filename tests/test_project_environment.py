@@ -13,7 +13,7 @@ import yaml
 from packaging.requirements import Requirement
 
 from brainram_lib.setup import environment
-from brainram_lib.setup.environment import differing, incomplete, lock_lines, locked, normal
+from brainram_lib.setup.environment import DOCS_LOCK, differing, docs_lock_lines, incomplete, lock_lines, locked, normal
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -58,7 +58,7 @@ def imported_distributions() -> set[str]:
 
 
 def test_every_import_is_declared():
-    optional = set(requirements("gpu")) | set(requirements("dev"))
+    optional = {name for extra in ("gpu", "dev", "docs") for name in requirements(extra)}
     assert imported_distributions() - set(requirements()) - optional == set()
 
 
@@ -74,9 +74,18 @@ def test_the_lock_is_within_the_ranges(extra):
         assert requirement.specifier.contains(pins[name]), f"{requirement} is not met by {pins[name]}"
 
 
-def test_the_lock_names_versions_only():
-    text = environment.LOCK.read_text()
-    assert not re.search(r"file:|https?:|@ |--", text)
+def test_the_documentations_lock_is_within_the_ranges_and_beside_the_other():
+    pins = locked(DOCS_LOCK)
+    assert all(one.specifier.contains(pins[name]) for name, one in requirements("docs").items())
+    assert not set(pins) & set(locked()), "what both need stands in requirements.lock"
+
+
+@pytest.mark.parametrize("lock", [environment.LOCK, DOCS_LOCK], ids=lambda lock: lock.stem)
+def test_the_lock_names_versions_only(lock):
+    assert not re.search(r"file:|https?:|@ |--", lock.read_text())
+
+
+def test_the_lock_has_the_pair_that_was_tested():
     assert {"torch": "2.14.0", "torchvision": "0.29.0"}.items() <= locked().items()
 
 
@@ -101,6 +110,12 @@ def test_lock_lines_hold_requirements_and_what_they_need(tmp_path):
     (tmp_path / "pyproject.toml").write_text(text)
     names = [line.split("==")[0] for line in lock_lines(tmp_path / "pyproject.toml")]
     assert names == sorted(names) and {"pytest", "pluggy", "iniconfig", "tqdm"} <= set(names)
+
+
+def test_the_documentations_lock_has_what_it_adds(monkeypatch):
+    every = {("dev",): ["numpy==2.4.6"], ("dev", "docs"): ["furo==1", "numpy==2.4.6"]}
+    monkeypatch.setattr(environment, "lock_lines", lambda extras=("dev",): every[extras])
+    assert docs_lock_lines() == ["furo==1"]
 
 
 def test_a_lock_line_without_a_version_is_refused(tmp_path):

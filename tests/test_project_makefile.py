@@ -23,7 +23,7 @@ esac
 
 @pytest.fixture
 def checkout(tmp_path):
-    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+    for name in ("Makefile", "requirements.lock", "requirements-docs.lock", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path / name)
     return tmp_path
 
@@ -74,3 +74,13 @@ def test_a_new_lock_is_installed(checkout):
     os.utime(checkout / "requirements.lock", (stamp + 60, stamp + 60))
     make(checkout, "test", python)
     assert installs(checkout) == 2
+
+
+def test_the_documentations_packages_are_installed_for_the_documentation_alone(checkout):
+    python = f"PYTHON={stand_in(checkout)}"
+    make(checkout, "test", python)
+    assert "requirements-docs.lock" not in (checkout / "log").read_text()
+    assert make(checkout, "docs", python).returncode == 0
+    assert make(checkout, "docs", python).returncode == 0
+    log = (checkout / "log").read_text()
+    assert log.count("-r requirements-docs.lock") == 1 and log.count("-m brainram_lib site") == 2

@@ -1,0 +1,1 @@
+"""What everything stands on: saved results and their keys, whole files, the one training loop, ridge, whitening."""

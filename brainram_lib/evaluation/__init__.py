@@ -1,0 +1,1 @@
+"""Metrics, identification, intervals over images, tables, and the rows that papers print."""

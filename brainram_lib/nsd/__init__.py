@@ -1,0 +1,1 @@
+"""The Natural Scenes Dataset's files: layout, reading, design and splits, captions, regions, surfaces."""

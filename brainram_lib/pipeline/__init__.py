@@ -1,0 +1,1 @@
+"""The stages as values, the sources of data and weights, and `run`, which names the stages of one run."""

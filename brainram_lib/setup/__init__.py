@@ -1,0 +1,1 @@
+"""Environment, doctor, notebooks from the command line, rehearsal, the stages for a GPU, and the documentation site."""

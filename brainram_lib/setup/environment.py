@@ -19,11 +19,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 LOCK = ROOT / "requirements.lock"
+DOCS_LOCK = ROOT / "requirements-docs.lock"
 # torch's accelerator libraries exist for Linux only, and torch asks for them there only.
 LINUX_ONLY = re.compile(r"^(nvidia|cuda|triton)")
 HEADER = """\
 # The tested set: Python 3.11, exact versions of everything that pyproject.toml's runtime and dev requirements need.
 # Made by `make lock` from an environment that passes the tests; pyproject.toml holds the ranges.
+"""
+DOCS_HEADER = """\
+# What the documentation site needs beside requirements.lock, tested together with it: pyproject.toml's group `docs`.
+# Made by `make lock`; installed by `make docs`, and by no other target.
 """
 GIB = 2**30
 KERNEL = "python3"
@@ -98,6 +103,12 @@ def lock_lines(pyproject: Path = ROOT / "pyproject.toml", extras: tuple[str, ...
             wanted = (Requirement(text) for text in distribution(needed.name).requires or ())
             waiting += [r for r in wanted if r.marker is None or r.marker.evaluate({"extra": extra})]
     return [f"{name}=={found[name]}{_marker(name)}" for name in sorted(found)]
+
+
+def docs_lock_lines() -> list[str]:
+    """The lines of the documentation's lock: what `lock_lines` has with the group `docs`, less what it has without."""
+    without = set(lock_lines())
+    return [line for line in lock_lines(extras=("dev", "docs")) if line not in without]
 
 
 def report() -> Iterator[tuple[bool, str]]:
@@ -199,14 +210,16 @@ def _distribution(name: str):
 
 
 def main(arguments: Iterable[str] | None = None) -> None:
-    """Print the lock of this environment, or the packages in the lock that are half-installed here."""
+    """Print a lock of this environment, or the packages in a lock that are half-installed here."""
+    printed: dict[str, Callable[[], str]] = {
+        "lock": lambda: HEADER + "\n".join(lock_lines()),
+        "lock-docs": lambda: DOCS_HEADER + "\n".join(docs_lock_lines()),
+        "incomplete": lambda: "\n".join(incomplete(locked())),
+        "incomplete-docs": lambda: "\n".join(incomplete(locked(DOCS_LOCK))),
+    }
     parser = argparse.ArgumentParser(prog="environment.py", description=main.__doc__)
-    parser.add_argument("what", choices=("lock", "incomplete"))
-    chosen = parser.parse_args(arguments)
-    if chosen.what == "lock":
-        print(HEADER + "\n".join(lock_lines()))
-    else:
-        print("\n".join(incomplete(locked())))
+    parser.add_argument("what", choices=printed)
+    print(printed[parser.parse_args(arguments).what]())
 
 
 if __name__ == "__main__":

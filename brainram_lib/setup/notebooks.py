@@ -19,6 +19,7 @@ import math
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -192,6 +193,8 @@ def parse_parameters(pairs: Sequence[Sequence[str]], declared: Mapping[str, Any]
 def run_notebook(path: Path, out: Path, parameters: Mapping[str, Any] | None = None, progress: bool = True) -> None:
     """Execute the notebook at `path` with `parameters`, in its own folder, and leave the executed copy at `out`.
 
+    The copy also says how long it took, on what machine, and which stages it made (`setup/times.py`).
+
     Progress bars of the notebook's cells are shown in the terminal too, under a bar over the cells.
 
     The kernel is a process of the Python that runs this, whatever Jupyter's kernel 'python3' belongs to.
@@ -212,8 +215,10 @@ def run_notebook(path: Path, out: Path, parameters: Mapping[str, Any] | None = N
     from papermill import execute_notebook
 
     from brainram_lib.setup.notebook_engine import ENGINE, require_kernel
+    from brainram_lib.setup.times import note_run
 
     require_kernel()
+    started = time.time()
     with _readable_failure(path, out):
         execute_notebook(
             _literal(path.absolute()),
@@ -224,6 +229,7 @@ def run_notebook(path: Path, out: Path, parameters: Mapping[str, Any] | None = N
             engine_name=ENGINE,
             progress_bar={"desc": path.name} if progress else False,
         )
+        note_run(out, _results_of(path, parameters.get("runs")), started)
 
 
 def _literal(path: Path) -> str:
@@ -266,12 +272,19 @@ def _require_results(path: Path, runs: str | None) -> None:
     """The folder of results, or the nearest one above it that is there, must take files."""
     if runs is None:
         return
-    folder = path.absolute().parent / runs
+    folder = _results_of(path, runs)
     if problem := _unwritable(folder, make=False):
         raise NotebookError(
             f"Results of {path.name} cannot be written to runs = '{shortened(folder, 200)}': {problem}. Name another "
             "folder."
         )
+
+
+def _results_of(path: Path, runs: str | None) -> Path:
+    # here, as above: a notebook's check_parameters needs nothing of the store
+    from brainram_lib.core.store import default_runs
+
+    return default_runs() if runs is None else path.absolute().parent / runs
 
 
 def _unwritable(folder: Path, make: bool) -> str:

@@ -1,0 +1,1 @@
+"""Stage I, from betas to CLIP tokens: ridge, projector, diffusion prior, their losses and training."""

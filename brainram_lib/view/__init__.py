@@ -1,0 +1,1 @@
+"""Figures of the cortex, galleries, curves, and the browser of neighbours."""
