@@ -15,7 +15,7 @@ from brainram_lib.view.attribution import attribution_figure
 from brainram_lib.view.cortex import inflated_map, on_cortex, regions_on_cortex
 from brainram_lib.view.curves import loss_curves
 from brainram_lib.view.denoising import denoising_figure
-from brainram_lib.view.gallery import gallery, score_plot
+from brainram_lib.view.gallery import gallery, score_plot, with_guides
 from brainram_lib.view.new_stimuli import new_stimuli_figure
 from brainram_lib.view.tokens import weight_plot
 from brainram_lib.workbench import Workbench
@@ -27,7 +27,7 @@ SHOWN = 24
 def scenes(workbench: Workbench) -> Figure:
     """The first test stimuli with a caption each."""
     captions = [group[0] for group in workbench.captions("test")[:SHOWN]]
-    return gallery({"stimulus": workbench.stimuli("test")[:SHOWN]}, captions=captions, title="Test stimuli")
+    return gallery({"stimulus": workbench.stimuli("test")[:SHOWN]}, wrap=6, captions=captions, title="Test stimuli")
 
 
 def cortex(workbench: Workbench) -> Figure:
@@ -61,9 +61,9 @@ def reconstructions(workbench: Workbench) -> Figure:
     }
     rows = {"stimulus": workbench.stimuli("test")[:SHOWN]}
     rows |= {label: workbench.reconstructions(system)[:SHOWN] for label, system in names.items()}
-    return gallery(
-        rows, title=f"Reconstructions, subject {workbench.subject}: the first {SHOWN} test images, unselected"
-    )
+    rows, small = with_guides(rows, {"BrainRAM-plus": workbench.guiding_images("brainram-plus")})
+    title = f"Reconstructions, subject {workbench.subject}: the first {SHOWN} test images, unselected"
+    return gallery(rows, title=title, small=small)
 
 
 def table_one(workbench: Workbench) -> Figure:
@@ -75,7 +75,8 @@ def table_one(workbench: Workbench) -> Figure:
 def training(workbench: Workbench) -> Figure:
     """Losses of Stage II. `denoising` shows the priors: one short epoch is no curve, and its loss is in other units."""
     histories = {f"{m} RAM": workbench.fusion_history(m) for m in ("image", "text")}
-    return loss_curves(histories, keys=("mse", "val_mse", "val_mse_p"), title="Squared error, whitened tokens")
+    keys, title = ("mse", "val_mse", "val_mse_p"), "Squared error, whitened tokens"
+    return loss_curves(histories, keys, title=title, ylabel="squared error")
 
 
 def attribution(workbench: Workbench) -> Figure:

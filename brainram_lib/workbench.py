@@ -18,7 +18,7 @@ from jaxtyping import Int, UInt8
 from brainram_lib.core.modalities import MODALITIES
 from brainram_lib.core.store import Store, default_runs
 from brainram_lib.pipeline.arrays import RunArrays, Tokens
-from brainram_lib.pipeline.pictures import CHOSEN
+from brainram_lib.pipeline.pictures import CHOSEN, GuidingPicture
 from brainram_lib.pipeline.run import run_of
 from brainram_lib.profiles import Profile, profile_of
 from brainram_lib.systems import system_of, systems
@@ -92,9 +92,16 @@ class Workbench(RunArrays):
         return {m: tokens if tokens.ndim == 4 else tokens[:, None] for m, tokens in found.items()}
 
     def guiding_neighbours(self, system: str | None = None) -> Int[np.ndarray, "n samples"] | None:
-        """The corpus items that guided each image of a system beside its estimate; None where none did."""
+        """The guiding neighbours, (n, S): the items of the corpus that guided each draw; None where none did."""
         guide = getattr(self._system(system).images(self.run), "guide", None)
         return None if guide is None else np.array(self.store.result(guide).array("items"))
+
+    def guiding_images(self, system: str | None = None) -> UInt8[np.ndarray, "n height width 3"] | None:
+        """The image of the guiding neighbour of each image that a system shows, as it is; None where none guides."""
+        made = self._system(system).images(self.run)
+        if getattr(made, "guide", None) is None:
+            return None
+        return np.array(self.store.result(GuidingPicture(made)).array(CHOSEN))
 
     def _system(self, name: str | None) -> System:
         return system_of(name or self.profile.method)

@@ -7,8 +7,9 @@ import pytest
 
 from brainram_lib.retrieval.images import ImageRefused
 from brainram_lib.retrieval.index import Neighbours
-from brainram_lib.view.browser import OWN, BrowserData, NeighbourBrowser, neighbours_figure
-from brainram_lib.view.cards import token_grid, token_map
+from brainram_lib.view.browser import OWN, BrowserData, NeighbourBrowser
+from brainram_lib.view.cards import scale_top, token_grid, token_map
+from brainram_lib.view.neighbours import neighbours_figure, neighbours_said
 
 N, S, TOKENS = 5, 3, {"image": 10, "text": 7}
 K = {"image": 4, "text": 2}
@@ -108,6 +109,25 @@ def test_token_maps():
     assert token_grid("image", 12) == (0, 12) and token_grid("text", 77) == (0, 12) and token_grid("text", 7) == (0, 7)
     drawn = token_map(np.linspace(0, 0.5, 10), "image", 0.5)
     assert "token 0 (global): 0.00" in drawn and 'title="token 9: 0.500"' in drawn and "#fde725" in drawn
+
+
+def test_all_maps_have_one_scale():
+    shown = data()
+    tops = {shown.page(n, modality, sample, 1).top for n in (0, 4) for modality in K for sample in (0, 2)}
+    assert tops == {scale_top(shown.weights)}
+    figures = [neighbours_figure(shown, n, modality, k=2) for n, modality in ((0, "image"), (3, "text"))]
+    drawn = [axes.images[0].norm for figure in figures for axes in figure.axes if axes.images and axes.images[0].cmap]
+    assert {norm.vmax for norm in drawn if norm.vmax < 1.1} == tops
+    assert scale_top({"a": np.full((2, 2, 4, 3), 0.25)}) == 0.5 and scale_top({}) == 1
+
+
+def test_the_sentence_names_whom_the_ram_listened_to():
+    weights = np.full((N, S, 5, 10), 0.1)
+    weights[:, :, 2] = 0.6
+    said = neighbours_said(data(weights={"image": weights}), 1, "image")
+    assert "neighbour 2 has the largest weight, 60% averaged over the tokens, and the largest in 100% of them" in said
+    assert said.endswith("an even split would be 20%.")
+    assert neighbours_said(data(weights={}), 1, "text").endswith("no RAM has weighed these neighbours.")
 
 
 @pytest.mark.parametrize("modality", ["image", "text"])

@@ -5,8 +5,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from brainram_lib.evaluation.catalogue import MINI, metric
 from brainram_lib.evaluation.records import Record
 from brainram_lib.systems.scores import labels as registered_labels
+from brainram_lib.view.colours import BOUND, DECODER
 from brainram_lib.view.curves import loss_curves, lowest_said
-from brainram_lib.view.gallery import gallery, score_plot
+from brainram_lib.view.gallery import gallery, score_plot, with_guides
 
 
 def pictures(n=5, seed=0):
@@ -39,7 +40,26 @@ def test_gallery_pixels_are_enlarged_without_smoothing():
     assert not any(0 < red < 255 and green == blue == 0 for red, green, blue in colours)
 
 
+def test_guiding_neighbours_stand_small_below_the_images_that_they_guided():
+    rows = {"stimulus": pictures(3), "BrainRAM": pictures(3, 1), "ridge": pictures(3, 2)}
+    shown, small = with_guides(rows, {"BrainRAM": pictures(5, 3), "ridge": None})
+    assert list(shown) == ["stimulus", "BrainRAM", "BrainRAM's guiding neighbour", "ridge"]
+    np.testing.assert_array_equal(shown[small[0]], pictures(5, 3)[:3])
+    (axes,) = gallery(shown, small=small).axes
+    sizes = [image.get_extent()[1] - image.get_extent()[0] for image in axes.images]
+    assert sizes == [128] * 6 + [64] * 3 + [128] * 3
+    # in the middle of its column
+    assert np.mean(axes.images[6].get_extent()[:2]) == np.mean(axes.images[3].get_extent()[:2])
+
+
+def test_letters_of_a_wide_gallery_grow_with_it():
+    sizes = [gallery({"x": pictures(n)}).axes[0].texts[0].get_fontsize() for n in (5, 12)]
+    assert sizes[0] == 9 and sizes[1] == pytest.approx(9 * 12 * 132 / 1000)
+
+
 def test_gallery_errors():
+    with pytest.raises(ValueError, match=r"'small' must name some of the rows \['a'\]. 'b' was provided"):
+        gallery({"a": pictures()}, small=["b"])
     with pytest.raises(ValueError, match="same images for every label"):
         gallery({"a": pictures(), "b": pictures(4)})
     with pytest.raises(ValueError, match="at least one. Got no rows"):
@@ -68,6 +88,20 @@ def test_score_plot_has_a_panel_per_metric_with_chance_and_ceiling():
     assert labels == ["BrainRAM as printed", "Ridge", "Shuffled betas"]
     upright = [line.get_xdata()[0] for line in panels[1].lines if line.get_xdata()[0] == line.get_xdata()[-1]]
     assert {95.0, 49.0} <= {round(value, 6) for value in upright}
+
+
+def test_no_panel_of_scores_is_cut():
+    figure = score_plot(records(), (MINI[0], MINI[5]))
+    limits = [axes.get_xlim() for axes in figure.axes if axes.get_title()]
+    assert limits == [pytest.approx((-0.03, 1.03)), pytest.approx((-3, 103))]
+    below = [Record("ridge", "pixcorr", -0.2, -0.3, -0.1, 30, 1, 0)]
+    assert score_plot(below, MINI[:1]).axes[0].get_xlim()[0] == pytest.approx(-0.33)
+
+
+def test_decoders_have_one_colour_and_bounds_another():
+    (panel,) = score_plot(records(), MINI[5:6], labels=registered_labels()).axes
+    dots = {line.get_color() for line in panel.lines if line.get_marker() == "o"}
+    assert dots == {DECODER, "white"} and {line.get_markeredgecolor() for line in panel.lines} >= {DECODER, BOUND}
 
 
 def test_score_plot_falls_back_on_known_chance_and_refuses_nothing():

@@ -13,8 +13,8 @@ from brainram_lib.attribution.gradients import Attribution
 from brainram_lib.evaluation.intervals import bootstrap_interval
 from brainram_lib.nsd.layout import NsdLayout
 from brainram_lib.nsd.prepared import PreparedSubject
-from brainram_lib.view.cortex import DIVERGING, Pair, draw_inflated, on_cortex, regions_on_cortex
-from brainram_lib.view.gallery import PALETTE
+from brainram_lib.view.colours import modality_colour
+from brainram_lib.view.cortex import DIVERGING, WIDTH, Pair, draw_inflated, on_cortex, regions_on_cortex
 
 # Name of a bar -> the regions that it joins.
 BARS: dict[str, tuple[str, ...]] = {
@@ -34,6 +34,8 @@ BARS: dict[str, tuple[str, ...]] = {
 PATCHES = ("faces", "bodies", "places", "words")
 OUTLINED = ("early", "ventral", "lateral", "parietal")
 VIEWS = ("medial", "ventral", "lateral")
+# Heights in inches: of one entry's maps, and of the bars.
+MAP, BARS_BELOW = 4.4, 3.6
 NO_CORTEX = "No map: these data have no cortical surface."
 NO_REGIONS = "No bars: the subject has none of the regions that are compared."
 
@@ -73,21 +75,44 @@ def attribution_figure(
     if not found:
         raise ValueError("'found' must hold one attribution or more. None was provided.")
     if layout is None:
-        figure = Figure(figsize=(9.6 * len(found), 3.8), facecolor="white")
-        _bars(figure.add_axes((0.06, 0.17, 0.92, 0.62)), data, found)
+        figure = Figure(figsize=(WIDTH, BARS_BELOW + 0.4), facecolor="white")
+        _bars(figure.add_axes((0.08, 0.12, 0.9, 0.65)), data, found)
         figure.suptitle(f"{title}\n{NO_CORTEX}", fontsize=13, y=0.98)
         return figure
-    figure = Figure(figsize=(9.6 * len(found), 10), facecolor="white")
-    above, below = figure.subfigures(2, 1, height_ratios=(6.2, 3.8))
+    figure = Figure(figsize=(WIDTH, MAP * len(found) + BARS_BELOW), facecolor="white")
+    above, below = figure.subfigures(2, 1, height_ratios=(MAP * len(found), BARS_BELOW))
     maps = {name: on_cortex(layout, data, one.contribution / _average(one)) for name, one in found.items()}
     most = max(_reach(pair) for pair in maps.values())
     outlines = regions_on_cortex(layout, data, OUTLINED)
-    for part, (name, pair) in zip(above.subfigures(1, len(found), squeeze=False)[0], maps.items(), strict=True):
-        part.suptitle(name, fontsize=14, y=0.92)
+    for part, (name, pair) in zip(above.subfigures(len(found), 1, squeeze=False)[:, 0], maps.items(), strict=True):
+        part.suptitle(name, fontsize=12, y=0.93)
         draw_inflated(part, pair, "1 = average voxel", DIVERGING, (-most, most), outlines, VIEWS)
-    _bars(below.add_axes((0.06, 0.17, 0.92, 0.68)), data, found)
-    figure.suptitle(title, fontsize=16, y=0.985)
+    _bars(below.add_axes((0.08, 0.12, 0.9, 0.72)), data, found)
+    figure.suptitle(title, fontsize=14, y=0.995)
     return figure
+
+
+def attribution_said(data: PreparedSubject, found: Mapping[str, Attribution]) -> str:
+    """A sentence for each entry: the regions whose voxels contribute most and least, and those without an effect."""
+    lines = []
+    for name, one in found.items():
+        groups = by_region(data, one.values / _average(one))
+        spread = {group: bootstrap_interval(values) for group, values in groups.items()}
+        if not spread:
+            lines.append(f"{name}: the subject has none of the regions.")
+            continue
+        most, least = (pick(spread, key=lambda group: spread[group][0]) for pick in (max, min))
+        silent = [group for group, (_, low, high) in spread.items() if low <= 0 <= high]
+        lines.append(
+            f"{name}: a voxel of {most} contributes {_interval(spread[most])} times what the average voxel does, the "
+            f"most of these regions, one of {least} {_interval(spread[least])} times, the least; "
+            + (f"the intervals of {', '.join(silent)} hold 0." if silent else "no region's interval holds 0.")
+        )
+    return "\n".join(lines)
+
+
+def _interval(values: tuple[float, float, float]) -> str:
+    return "{:.2f} [{:.2f}, {:.2f}]".format(*values)
 
 
 def _reach(values: Pair) -> float:
@@ -112,13 +137,13 @@ def _bars(axes: Axes, data: PreparedSubject, found: Mapping[str, Attribution]) -
         at = np.arange(len(groups)) + (k - (len(found) - 1) / 2) * wide
         spread = [bootstrap_interval(values) for values in groups.values()]
         mean, low, high = (np.array(column) for column in zip(*spread, strict=True))
-        ends, colour = np.stack([mean - low, high - mean]), PALETTE[k]
+        ends, colour = np.stack([mean - low, high - mean]), modality_colour(name, k)
         shown[name] = axes.bar(at, mean, wide * 0.92, color=colour, yerr=ends, error_kw={"linewidth": 1.2})
         dash = axes.scatter(at, heard, s=260, marker="_", color="black", linewidths=2, zorder=3)
-        axes.set_xticks(np.arange(len(groups)), list(groups), fontsize=12)
+        axes.set_xticks(np.arange(len(groups)), list(groups), fontsize=10)
         patches = [position for position, group in enumerate(groups) if group in PATCHES]
     shown["mean size of the attribution, true or not"] = dash
-    axes.legend(list(shown.values()), list(shown), frameon=False, fontsize=11, ncols=len(shown), loc="upper left")
+    axes.legend(list(shown.values()), list(shown), frameon=False, fontsize=9, ncols=len(shown), loc="upper left")
     if patches:
         axes.axvline(patches[0] - 0.5, color="0.6", linewidth=1)
         axes.text(patches[0] - 0.4, 0.97, "patches within these", transform=axes.get_xaxis_transform(), va="top")
@@ -128,7 +153,7 @@ def _bars(axes: Axes, data: PreparedSubject, found: Mapping[str, Attribution]) -
 def _finish(axes: Axes) -> None:
     axes.axhline(1, color="0.5", linewidth=1, linestyle=":", zorder=0)
     axes.axhline(0, color="0.2", linewidth=1)
-    axes.set_ylabel("contribution of a voxel\n(1 = average voxel)", fontsize=12)
-    axes.set_title("By region: mean over the images, 95 % interval", fontsize=13, loc="left")
+    axes.set_ylabel("contribution of a voxel\n(1 = average voxel)", fontsize=10)
+    axes.set_title("By region: mean over the images, 95 % interval", fontsize=11, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(x=0.01, y=0.22)

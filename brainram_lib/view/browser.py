@@ -1,4 +1,4 @@
-"""Browse what retrieval found and what the RAM took from it: a widget for JupyterLab, and the same as one figure.
+"""Browse what retrieval found and what the RAM took from it: a widget for JupyterLab (a figure: `view.neighbours`).
 
 Weights are Z~ of eq. 10: for each token t a softmax over the K + 1 sources (the prior's own estimate p first, then the
 neighbours), so that over the sources they sum to one; q_tj = sum_k Z~_kt U_ktj (eq. 11).
@@ -6,16 +6,14 @@ neighbours), so that over the sources they sum to one; q_tj = sum_k Z~_kt U_ktj 
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from html import escape
 
 import ipywidgets as widgets
 import numpy as np
 from jaxtyping import Float, Int64, UInt8
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from brainram_lib.retrieval.images import ImageRefused
 from brainram_lib.retrieval.index import Neighbours
@@ -78,6 +76,11 @@ class BrowserData:
         if not np.allclose(np.asarray(given, np.float32).sum(axis=2), 1, atol=2e-2):
             raise ValueError(f"{modality} weights must sum to one over the {k + 1} sources: each token's shares.")
 
+    @cached_property
+    def top(self) -> float:
+        """Upper end of the colours of all weights that are shown, of every stimulus, sample and modality."""
+        return cards.scale_top(self.weights)
+
     @property
     def modalities(self) -> tuple[str, ...]:
         """The modalities there are neighbours of."""
@@ -110,6 +113,7 @@ class BrowserData:
             tuple(self._picture(item) for item in ids),
             self._captions(ids),
             None if weights is None else np.asarray(weights[stimulus, sample], np.float32),
+            self.top,
         )
 
     def nothing(self, modality: str) -> str:
@@ -136,7 +140,7 @@ class BrowserData:
     def _captions(self, ids: Int64[np.ndarray, " m"]) -> tuple[str, ...]:
         """A caption for every id; one that is missing is empty, and an error of the look-up stands in their place."""
         try:
-            found = [_as_text(caption) for caption in self.corpus_captions(ids)]
+            found = [as_text(caption) for caption in self.corpus_captions(ids)]
         except Exception as problem:
             found = [f"(no caption: {type(problem).__name__}: {problem})"] * len(ids)
         return tuple((found + [""] * len(ids))[: len(ids)])
@@ -147,7 +151,7 @@ def _require(name: str, value: int, low: int, high: int) -> None:
         raise ValueError(f"'{name}' must lie between {low} and {high}. {value} was provided.")
 
 
-def _as_text(caption: object) -> str:
+def as_text(caption: object) -> str:
     """A caption that a browser, a figure and Jupyter's messages can hold: no NULs, no half characters, no None."""
     text = "" if caption is None or caption != caption else str(caption)
     return text.replace("\0", " ").encode("utf-8", "replace").decode()
@@ -155,7 +159,10 @@ def _as_text(caption: object) -> str:
 
 @dataclass(frozen=True)
 class Page:
-    """What is on show: neighbours with their pictures (or why there is none), captions, and weights (K + 1, T)."""
+    """What is on show: neighbours with their pictures (or why there is none), captions, and weights (K + 1, T).
+
+    `top`: upper end of the weights' colours.
+    """
 
     modality: str
     ids: Int64[np.ndarray, " k"]
@@ -163,6 +170,7 @@ class Page:
     pictures: tuple[np.ndarray | str, ...]
     captions: tuple[str, ...]
     weights: Float[np.ndarray, "sources tokens"] | None
+    top: float = 1.0
 
     @property
     def shares(self) -> Float[np.ndarray, " sources"] | None:
@@ -256,7 +264,7 @@ def _set_range(slider: widgets.IntSlider, low: int, high: int) -> None:
 
 
 def _stimulus_card(data: BrowserData, stimulus: int) -> str:
-    texts = [_as_text(caption) for caption in data.captions[stimulus][:2]]
+    texts = [as_text(caption) for caption in data.captions[stimulus][:2]]
     captions = "".join(f"<div>{cards.shown_caption(text)}</div>" for text in texts)
     image = cards.picture(data.stimuli[stimulus], f"stimulus {stimulus}")
     return cards.card(f"stimulus {stimulus}", image, f'<div class="bram-caption">{captions}</div>')
@@ -268,7 +276,7 @@ def _own_card(page: Page) -> str:
     return cards.card(
         OWN,
         cards.bar("weight", share, f"{100 * share:.0f} %", OWN_COLOUR),
-        cards.token_map(page.weights[0], page.modality, cards.scale_top(page.weights)),
+        cards.token_map(page.weights[0], page.modality, page.top),
         f'<div class="bram-caption">{note}</div>',
         own=True,
     )
@@ -285,7 +293,7 @@ def _neighbour_card(page: Page, rank: int) -> str:
     if page.weights is not None:
         share = float(page.shares[rank + 1])
         parts.append(cards.bar("weight", share, f"{100 * share:.0f} %", WEIGHT_COLOUR))
-        parts.append(cards.token_map(page.weights[rank + 1], page.modality, cards.scale_top(page.weights)))
+        parts.append(cards.token_map(page.weights[rank + 1], page.modality, page.top))
     caption = cards.shown_caption(page.captions[rank])
     parts.append(f'<div class="bram-caption">{caption}</div>')
     parts.append(f'<div class="bram-item">item {page.ids[rank]} of the corpus</div>')
@@ -298,74 +306,12 @@ def _share_chart(page: Page) -> str:
     names, shares = _names(len(page.ids)), page.shares[: len(page.ids) + 1]
     if (hidden := len(page.shares) - len(shares)) > 0:
         names, shares = [*names, f"{hidden} not shown"], np.append(shares, page.shares[-hidden:].sum())
-    top = cards.scale_top(page.weights)
     legend = (
-        f'<div class="bram bram-note">Weights averaged over the tokens. In the maps, dark is 0, yellow {top:.2f}; an '
-        f"even split would be {1 / len(page.weights):.2f}.</div>"
+        '<div class="bram bram-note">Weights averaged over the tokens. In all maps dark is 0, yellow '
+        f"{page.top:.2f} or more; an even split would be {1 / len(page.weights):.2f}.</div>"
     )
     return cards.share_chart(names, shares) + legend
 
 
 def _names(k: int) -> list[str]:
     return [OWN, *(f"neighbour {rank}" for rank in range(1, k + 1))]
-
-
-def neighbours_figure(data: BrowserData, stimulus: int, modality: str, sample: int = 0, k: int = 4) -> Figure:
-    """One stimulus and its k neighbours as a figure; under each its token weights, under the stimulus those of p.
-
-    Raises:
-        ValueError: a choice that the data do not have.
-    """
-    page = data.page(stimulus, modality, sample, k)
-    rows = 1 if page.weights is None else 2
-    figure = Figure(figsize=(2.3 * (k + 1), 2.0 + 2.3 * rows), layout="constrained")
-    axes = figure.subplots(rows, k + 1, squeeze=False)
-    first = next(iter(data.captions[stimulus]), "")
-    _draw_picture(axes[0, 0], data.stimuli[stimulus], f"stimulus {stimulus}", _as_text(first))
-    for rank in range(k):
-        title = f"neighbour {rank + 1}\nsimilarity {page.similarity[rank]:.3f}"
-        _draw_picture(axes[0, rank + 1], page.pictures[rank], title, page.captions[rank])
-    if rows == 2:
-        _draw_maps(figure, list(axes[1]), page)
-    figure.suptitle(f"{modality} neighbours of prior sample {sample}", fontsize=12, fontweight="bold")
-    return figure
-
-
-def _draw_picture(axis: Axes, image: np.ndarray | str, title: str, caption: str) -> None:
-    axis.set_axis_off()
-    axis.set_title(title, fontsize=9)
-    if isinstance(image, str):
-        axis.text(0.5, 0.5, "no picture", ha="center", va="center", transform=axis.transAxes)
-    else:
-        axis.imshow(image)
-    # parse_math: a caption with dollar signs is text, not a formula
-    axis.text(
-        0.5,
-        -0.04,
-        _wrapped(caption),
-        ha="center",
-        va="top",
-        fontsize=7.5,
-        style="italic",
-        transform=axis.transAxes,
-        parse_math=False,
-    )
-
-
-def _draw_maps(figure: Figure, axes: Sequence[Axes], page: Page) -> None:
-    top = cards.scale_top(page.weights)
-    for place, axis in enumerate(axes):
-        apart, columns = cards.token_grid(page.modality, page.weights.shape[1])
-        values = page.weights[place, apart:]
-        grid = np.full((-(-len(values) // columns), columns), np.nan)
-        grid.flat[: len(values)] = values
-        drawn = axis.imshow(grid, vmin=0, vmax=top, cmap=cards.RAMP)
-        axis.set(xticks=[], yticks=[])
-        name = OWN if place == 0 else f"neighbour {place}"
-        first = f"\ntoken 0: {page.weights[place, 0]:.2f}" if apart else ""
-        axis.set_title(f"{name}: {100 * page.shares[place]:.0f} %{first}", fontsize=9)
-    figure.colorbar(drawn, ax=axes, label="weight of the token", shrink=0.8)
-
-
-def _wrapped(caption: str, width: int = 30, lines: int = 3) -> str:
-    return "\n".join(textwrap.wrap(caption, width, max_lines=lines, placeholder=" …"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+from collections.abc import Mapping
 from html import escape
 
 import numpy as np
@@ -101,9 +102,13 @@ def colour(weight: float | np.floating, top: float) -> str:
     return to_hex(RAMP(min(max(float(weight) / top, 0.0), 1.0)))
 
 
-def scale_top(weights: Float[np.ndarray, "sources tokens"]) -> float:
-    """Upper end of the colours: an even split among the sources lies in their middle, unless a weight needs more."""
-    return max(2 / len(weights), float(weights.max()))
+def scale_top(weights: Mapping[str, Float[np.ndarray, "_n _samples _sources _tokens"]]) -> float:
+    """Upper end of the colours of all maps, so that they compare between stimuli, samples and modalities.
+
+    The 99th percentile of the weights, or twice an even split where that is more, so that it lies in the middle.
+    """
+    ends = [max(2 / given.shape[2], float(np.percentile(given, 99))) for given in weights.values() if given.size]
+    return min(1.0, max(ends, default=1.0))
 
 
 def card(title: str, *parts: str, own: bool = False) -> str:

@@ -6,7 +6,7 @@ All maps are pairs (left, right) of 10,242 values on fsaverage5, NaN where there
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
 import numpy as np
@@ -28,6 +28,7 @@ from brainram_lib.nsd.errors import NsdError
 from brainram_lib.nsd.layout import NsdLayout
 from brainram_lib.nsd.prepared import PreparedSubject
 from brainram_lib.nsd.surfaces import FSAVERAGE5_VERTICES, voxels_to_fsaverage5
+from brainram_lib.view.colours import region_colour
 
 Pair = tuple[Shaped[np.ndarray, " vertices"], Shaped[np.ndarray, " vertices"]]
 SIDES = ("left", "right")
@@ -38,11 +39,12 @@ VIEWS: dict[str, tuple[float, float]] = {
     "posterior": (2, 300),
     "ventral": (-82, 180),
 }
-SEQUENTIAL, DIVERGING = "inferno", "RdBu_r"
-# Okabe and Ito's colours and three more that stay apart from them for colour-blind readers.
-REGION_COLOURS = (
-    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#332288", "#882255", "#999933",
-)  # fmt: skip
+# Zero is yellow in the second: white on the grey cortex would look like a hole in it.
+SEQUENTIAL, DIVERGING = "inferno", "RdYlBu_r"
+# In inches: a figure at a notebook's width, the widest column of one view, and the room of the colour bar.
+WIDTH, COLUMN, BAR = 10.0, 3.0, 0.95
+# A brain seen from behind is narrower than one seen from the side.
+WIDTHS = {"posterior": 0.72}
 
 
 @cache
@@ -136,7 +138,7 @@ def inflated_map(
     Raises:
         ValueError: the map has no finite value, another number of vertices, or a view is not known.
     """
-    figure = _canvas(title, len(views))
+    figure = _canvas(title, views)
     draw_inflated(figure, values, unit, cmap, limits, outlines, views)
     return figure
 
@@ -176,8 +178,8 @@ def region_map(regions: Mapping[str, Pair], title: str, views: Sequence[str] = t
     """
     labels = _labels(regions)
     _check(labels, views)
-    colours = ListedColormap([_region_colour(k) for k in range(max(len(regions), 2))])
-    figure = _canvas(title, len(views))
+    colours = ListedColormap([*_colours(regions), "white", "white"][: max(len(regions), 2)])
+    figure = _canvas(title, views)
     for axes, side, view in _panels(figure, views):
         _paint(axes, side, view, labels[SIDES.index(side)], colours, Normalize(0, max(len(regions), 2) - 1), "median")
         _trace(axes, side, view, regions, colour="white")
@@ -200,7 +202,7 @@ def flat_map(
     """
     _check(values, ())
     norm, colours = Normalize(*(limits or value_range(values))), colormaps[cmap] if isinstance(cmap, str) else cmap
-    figure = Figure(figsize=(13.5 if whole else 9.6, 6.4), facecolor="white")
+    figure = Figure(figsize=(13.5 if whole else WIDTH, 6.4), facecolor="white")
     figure.suptitle(title, fontsize=14, y=0.97)
     for k, side in enumerate(SIDES):
         axes = figure.add_axes((0.01 + 0.455 * k, 0.02, 0.45, 0.87))
@@ -277,27 +279,38 @@ def _labels(regions: Mapping[str, Pair]) -> Pair:
     return sides[0], sides[1]
 
 
-def _region_colour(position: int) -> str:
-    return REGION_COLOURS[position % len(REGION_COLOURS)]
+def _colours(names: Iterable[str]) -> list[str]:
+    return [region_colour(name, position) for position, name in enumerate(names)]
 
 
-def _canvas(title: str, columns: int) -> Figure:
-    figure = Figure(figsize=(3.1 * columns, 6.1), facecolor="white")
-    figure.suptitle(title, fontsize=15, y=0.975)
+def _canvas(title: str, views: Sequence[str]) -> Figure:
+    columns = sum(_shares(views))
+    width = min(WIDTH, BAR + COLUMN * columns)
+    figure = Figure(figsize=(width, 0.8 + 1.7 * (width - BAR) / columns), facecolor="white")
+    figure.suptitle(title, fontsize=14, y=0.985)
     return figure
 
 
+def _shares(views: Sequence[str]) -> list[float]:
+    return [WIDTHS.get(view, 1.0) for view in views]
+
+
 def _panels(figure: FigureBase, views: Sequence[str]) -> list[tuple[Axes, str, str]]:
-    """3D axes, the left hemisphere above the right one."""
+    """3D axes, the left hemisphere above the right one; a brain fills its square, so columns are a little wider."""
+    width, height = (length / figure.dpi for length in (figure.bbox.width, figure.bbox.height))
+    unit = (width - BAR) / sum(_shares(views))
+    size = min(0.88 * unit, 0.48 * height)
     panels = []
-    wide = 0.92 / len(views)
-    for row, side in enumerate(SIDES):
-        for column, view in enumerate(views):
-            box = (column * wide - 0.02, 0.5 - 0.43 * row, wide + 0.04, 0.44)
+    for middle, side in zip((0.715, 0.3), SIDES, strict=True):
+        left = 0.0
+        for share, view in zip(_shares(views), views, strict=True):
+            x = (left + share / 2) * unit
+            box = ((x - size / 2) / width, middle - size / height / 2, size / width, size / height)
             axes = figure.add_axes(box, projection="3d", computed_zorder=False)
             axes.patch.set_visible(False)
-            axes.text2D(0.5, 0.05, f"{side} {view}", transform=axes.transAxes, ha="center", fontsize=9, color="0.35")
+            axes.text2D(0.5, 0.04, f"{side} {view}", transform=axes.transAxes, ha="center", fontsize=9, color="0.35")
             panels.append((axes, side, view))
+            left += share
     return panels
 
 
@@ -344,13 +357,11 @@ def _trace(axes: Axes, side: str, view: str, outlines: Mapping[str, Pair], colou
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     elevation, azimuth = np.radians(_camera(side, view))
     towards = np.array([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)])
-    for position, masks in enumerate(outlines.values()):
+    for own, masks in zip(_colours(outlines), outlines.values(), strict=True):
         crossed, edges = boundary(faces, masks[SIDES.index(side)])
         seen = normals[crossed] @ towards > 0.1
         segments = points[edges[seen]].mean(2) + 0.6 * normals[crossed[seen]][:, None]
-        lines = Line3DCollection(
-            segments, colors=colour or _region_colour(position), linewidths=0.8 if colour else 1.4, zorder=5
-        )
+        lines = Line3DCollection(segments, colors=colour or own, linewidths=0.8 if colour else 1.4, zorder=5)
         lines.set_capstyle("round")
         axes.add_collection3d(lines, autolim=False)
 
@@ -381,7 +392,7 @@ def _flat_outline(axes: Axes, side: str, name: str, mask: np.ndarray) -> None:
 
 
 def _colour_bar(figure: FigureBase, norm: Normalize, cmap: Colormap, unit: str) -> None:
-    bar = figure.add_axes((0.935, 0.28, 0.012, 0.44))
+    bar = figure.add_axes((0.922, 0.28, 0.012, 0.44))
     figure.colorbar(ScalarMappable(norm, cmap), cax=bar, label=unit, extend="both")
 
 
@@ -389,7 +400,7 @@ def _legend(figure: FigureBase, names: Sequence[str], filled: bool) -> None:
     if not names:
         return
     handles = [
-        Patch(facecolor=_region_colour(k) if filled else "none", edgecolor=_region_colour(k), linewidth=1.6, label=name)
-        for k, name in enumerate(names)
+        Patch(facecolor=colour if filled else "none", edgecolor=colour, linewidth=1.6, label=name)
+        for name, colour in zip(names, _colours(names), strict=True)
     ]
     figure.legend(handles=handles, loc="lower center", ncols=min(len(names), 10), frameon=False, fontsize=10)

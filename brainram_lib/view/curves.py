@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from brainram_lib.view.gallery import PALETTE
+from brainram_lib.view.colours import line
 
+NARROW = 5
 History = Sequence[Mapping[str, float]]
 # What the entries of a training's history are called in a legend.
 NAMES = {
@@ -28,6 +29,7 @@ def loss_curves(
     step: str = "epoch",
     log: bool = True,
     title: str | None = None,
+    ylabel: str = "loss",
 ) -> Figure:
     """One panel per training: a line per key; the lowest validation value is a dot, and stands in the legend.
 
@@ -36,7 +38,8 @@ def loss_curves(
         keys: what to draw, in order; an epoch that lacks a key leaves a gap. Where a key contains 'val' its
             lowest value is marked.
         step: the key of the horizontal axis; epochs are counted where it is missing.
-        log: logarithmic vertical axis (a history with values at or below zero is drawn on a linear one).
+        log: logarithmic vertical axis, where values are above zero and span more than a factor of `NARROW`.
+        ylabel: what is on it.
 
     Raises:
         ValueError: a history is empty or holds none of the keys.
@@ -48,6 +51,7 @@ def loss_curves(
     panels = figure.subplots(1, max(len(histories), 1), squeeze=False)[0]
     for axes, (name, history) in zip(panels, histories.items(), strict=False):
         _draw(axes, history, keys, step, log)
+        axes.set_ylabel(f"{ylabel}{' (logarithmic axis)' if axes.get_yscale() == 'log' else ''}", fontsize=9)
         axes.set_title(name, fontsize=10)
     if title:
         figure.suptitle(title, fontsize=11, fontweight="bold")
@@ -62,35 +66,55 @@ def lowest_said(histories: Mapping[str, History], key: str = "val_mse") -> str:
         best = min(range(len(values)), key=values.__getitem__)
         after = len(values) - 1 - best
         end = f"{after} more epochs ended at {values[-1]:.3f}" if after else "the last epoch was the best"
+        end = end if len(values) > 1 else "there was no other"
         lines.append(f"{name}: the validation error is lowest after epoch {best}, {values[best]:.3f}; {end}.")
     return "\n".join(lines)
 
 
+def fall_said(histories: Mapping[str, History], keys: Sequence[str]) -> str:
+    """A sentence for each training: where each loss began and ended. Of one epoch there is one number, and no curve."""
+    lines = []
+    for name, history in histories.items():
+        parts = []
+        for key in keys:
+            values = [row[key] for row in history if key in row]
+            if len(values) > 1:
+                moved = "fell" if values[-1] < values[0] else "rose" if values[-1] > values[0] else "stayed"
+                parts.append(f"{NAMES.get(key, key)} {moved} from {values[0]:.3f} to {values[-1]:.3f}")
+            elif values:
+                parts.append(f"{NAMES.get(key, key)} was {values[0]:.3f}")
+        how = f"over {len(history)} epochs" if len(history) > 1 else "in the one epoch, which is a point and no curve"
+        lines.append(f"{name}: {', '.join(parts)} {how}.")
+    return "\n".join(lines)
+
+
 def _draw(axes: Axes, history: History, keys: Sequence[str], step: str, log: bool) -> None:
-    lowest = float("inf")
+    every: list[float] = []
     for position, key in enumerate(keys):
         points = [(row.get(step, number), row[key]) for number, row in enumerate(history) if key in row]
         if not points:
             continue
         x, y = zip(*points, strict=True)
-        lowest = min(lowest, *y)
-        held_out = "val" in key
-        style = {"linestyle": "--" if held_out else "-", "marker": "o" if len(points) == 1 else None}
+        every += y
+        colour, style = line(position)
         label = NAMES.get(key, key)
-        if held_out:
+        if "val" in key:
             best = min(range(len(y)), key=y.__getitem__)
-            axes.plot(x[best], y[best], "o", color=PALETTE[position % len(PALETTE)], markersize=6)
+            axes.plot(x[best], y[best], "o", color=colour, markersize=6)
             # numbers beside the lines would strike each other through
             label += f" (lowest {y[best]:.3f}, {step} {x[best]})"
-        axes.plot(x, y, color=PALETTE[position % len(PALETTE)], linewidth=1.8, label=label, **style)
-    if log and lowest > 0:
+        marker = "o" if len(points) == 1 else None
+        axes.plot(x, y, style, color=colour, linewidth=1.8, label=label, marker=marker)
+    # over a smaller range the ticks of a logarithmic axis leave it unmarked
+    if log and every and min(every) > 0 and max(every) > NARROW * min(every):
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    # of one epoch there is one tick; a locator would mark fractions of it
+    one = [row.get(step, 0) for row in history] if len(history) == 1 else None
+    axes.xaxis.set_major_locator(FixedLocator(one) if one else MaxNLocator(integer=True))
     axes.set_xlabel(f"{step}, counted from 0", fontsize=9)
-    axes.set_ylabel(f"loss{' (logarithmic axis)' if axes.get_yscale() == 'log' else ''}", fontsize=9)
     axes.grid(color="#e4e4e4", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from brainram_lib.stage1.calibration import LevelError, SampleReport
-from brainram_lib.view.gallery import PALETTE
+from brainram_lib.view.colours import LINES
 
 
 def denoising_figure(errors: Mapping[str, Sequence[LevelError]], title: str) -> Figure:
@@ -18,11 +18,11 @@ def denoising_figure(errors: Mapping[str, Sequence[LevelError]], title: str) -> 
     for axes, (name, rows) in zip(panels, errors.items(), strict=True):
         noise = [row.noise for row in rows]
         lines = (
-            ("the best multiple of x", [row.scaled for row in rows], "--"),
-            ("the condition alone", [row.condition for row in rows], ":"),
-            ("the prior", [row.prior for row in rows], "-"),
+            ("the prior", [row.prior for row in rows]),
+            ("the best multiple of x", [row.scaled for row in rows]),
+            ("the condition alone", [row.condition for row in rows]),
         )
-        for colour, (label, values, style) in zip(PALETTE, lines, strict=False):
+        for (colour, style), (label, values) in zip(LINES, lines, strict=False):
             axes.loglog(noise, values, style, color=colour, label=label, marker="o" if style == "-" else None, ms=4)
         axes.set(title=name, xlabel="standard deviation of the noise in x", ylabel="mean squared error of x_0")
         for axis in (axes.xaxis, axes.yaxis):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,12 +13,13 @@ from matplotlib.lines import Line2D
 from brainram_lib.evaluation.catalogue import Metric
 from brainram_lib.evaluation.labels import Labels
 from brainram_lib.evaluation.records import Record
+from brainram_lib.view.colours import BOUND, DECODER
 
-# Okabe and Ito's palette: apart for every kind of colour vision.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 # A cell is twice a scene of the embedded world, so that its pixels stay square and equal.
 _CELL, _GAP, _BAND = 128, 4, 18
 _DPI = 100
+# A notebook or a page shows no more pixels side by side, and makes wider figures smaller, letters and all.
+_PAGE = 1000
 NO_LABELS = Labels()
 
 
@@ -28,6 +29,7 @@ def gallery(
     wrap: int = 12,
     captions: Sequence[str] | None = None,
     title: str | None = None,
+    small: Collection[str] = (),
 ) -> Figure:
     """The same images as different systems show them: one labelled row per system, one column per image.
 
@@ -39,52 +41,83 @@ def gallery(
         wrap: images side by side.
         captions: one short text per image, written under each band.
         title: written on top.
+        small: labels of rows that are drawn at half the size, such as the neighbour that guided the row above.
 
     Raises:
-        ValueError: no rows, rows of different counts, fewer captions than images, or pictures that are not uint8.
+        ValueError: no rows, a small row that is none of them, rows of different counts, fewer captions than images, or
+            pictures that are not uint8.
     """
     count = _check_rows(rows, columns, captions)
+    if absent := [name for name in small if name not in rows]:
+        raise ValueError(f"'small' must name some of the rows {list(rows)}. '{absent[0]}' was provided.")
     bands = [range(start, min(start + wrap, count)) for start in range(0, count, wrap)]
-    text = 0 if captions is None else 48
-    head = 32 if title else 6
-    label = 16 + 9 * max(len(line) for name in rows for line in _label(name).split("\n"))
     step = _CELL + _GAP
-    band_height = len(rows) * step + text + _BAND
+    # letters as large as on a figure of a page's width
+    scale = max(1.0, min(wrap, count) * step / _PAGE)
+    text = 0 if captions is None else int(48 * scale)
+    head = int(32 * scale) if title else 6
+    label = int((16 + 8 * max(len(line) for name in rows for line in _label(name).split("\n"))) * scale)
+    heights = {name: (_CELL // 2 if name in small else _CELL) + _GAP for name in rows}
+    band_height = sum(heights.values()) + text + _BAND
     width, height = label + min(wrap, count) * step + 6, head + len(bands) * band_height
     figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor="white")
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(height, 0))
     axes.axis("off")
     if title:
-        axes.text(label, 8, title, va="top", ha="left", fontsize=13, fontweight="bold")
+        figure.set_label(title)
+        axes.text(label, 8, title, va="top", ha="left", fontsize=12 * scale, fontweight="bold")
     for position, band in enumerate(bands):
         top = head + position * band_height
-        _draw_band(axes, rows, band, (label, top))
+        _draw_band(axes, rows, band, (label, top), heights, scale)
         if captions is not None:
-            _draw_captions(axes, [captions[image] for image in band], (label, top + len(rows) * step))
+            shown = [captions[image] for image in band]
+            _draw_captions(axes, shown, (label, top + sum(heights.values())), scale)
     return figure
 
 
-def _draw_band(axes: Axes, rows: Mapping[str, np.ndarray], band: range, corner: tuple[int, int]) -> None:
-    left, top = corner
-    step = _CELL + _GAP
+def with_guides(
+    rows: Mapping[str, np.ndarray], guides: Mapping[str, np.ndarray | None]
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The rows with the guiding neighbours' images below each row that has some, and the labels of these (`small`)."""
+    made, small = {}, []
+    for name, images in rows.items():
+        made[name] = images
+        guide = guides.get(name)
+        if guide is not None:
+            small.append(f"{name}'s guiding neighbour")
+            made[small[-1]] = guide[: len(images)]
+    return made, small
+
+
+def _draw_band(
+    axes: Axes,
+    rows: Mapping[str, np.ndarray],
+    band: range,
+    corner: tuple[int, int],
+    heights: Mapping[str, int],
+    scale: float,
+) -> None:
+    left, y = corner
     for row, (name, images) in enumerate(rows.items()):
-        y = top + row * step
+        size = heights[name] - _GAP
         weight = "bold" if row == 0 else "normal"
-        axes.text(left - 8, y + _CELL / 2, _label(name), ha="right", va="center", fontsize=10, fontweight=weight)
+        font = (9 if size == _CELL else 8) * scale
+        axes.text(left - 8, y + size / 2, _label(name), ha="right", va="center", fontsize=font, fontweight=weight)
         for column, image in enumerate(band):
-            x = left + column * step
+            x = left + column * (_CELL + _GAP) + (_CELL - size) // 2
             shown = images[image]
-            smoothing = "nearest" if max(shown.shape) <= _CELL else "antialiased"
-            axes.imshow(shown, extent=(x, x + _CELL, y + _CELL, y), interpolation=smoothing, aspect="auto", zorder=2)
+            smoothing = "nearest" if max(shown.shape) <= size else "antialiased"
+            axes.imshow(shown, extent=(x, x + size, y + size, y), interpolation=smoothing, aspect="auto", zorder=2)
+        y += heights[name]
 
 
-def _draw_captions(axes: Axes, captions: Sequence[str], corner: tuple[int, int]) -> None:
+def _draw_captions(axes: Axes, captions: Sequence[str], corner: tuple[int, int], scale: float) -> None:
     left, top = corner
     for column, caption in enumerate(captions):
-        lines = textwrap.wrap(caption, 23, max_lines=3, placeholder=" ...")
+        lines = textwrap.wrap(caption, int(22 / scale), max_lines=3, placeholder=" ...")
         x = left + column * (_CELL + _GAP)
-        axes.text(x, top, "\n".join(lines), ha="left", va="top", fontsize=7.5, color="#333333", linespacing=1.1)
+        axes.text(x, top, "\n".join(lines), ha="left", va="top", fontsize=7.5 * scale, color="#333333", linespacing=1.1)
 
 
 def _label(name: str) -> str:
@@ -118,6 +151,8 @@ def score_plot(
 ) -> Figure:
     """Systems compared, one panel per metric: a dot and its interval over images, chance and ceiling as lines.
 
+    Every panel shows the whole range of its metric, from 0 to 1 or to 100 %, and below 0 where a value lies there: no
+    difference looks larger than another because an axis was cut. A metric without an upper end has its own.
     Chance is the measured 'chance' system where records hold it, else the metric's known value. Several subjects or
     seeds of a system share its line of the plot. Panels continue below after `wrap`.
 
@@ -133,7 +168,7 @@ def score_plot(
     systems = [name for name in systems if name not in ("chance", "ceiling")]
     lines = -(-len(metrics) // wrap)
     across = min(wrap, len(metrics))
-    size = (2.2 + 2.3 * across, 0.5 + lines * (0.75 + 0.3 * max(len(systems), 3)))
+    size = (2.2 + 1.95 * across, 0.5 + lines * (0.75 + 0.3 * max(len(systems), 3)))
     figure = Figure(figsize=size, layout="constrained", facecolor="white")
     panels = figure.subplots(lines, across, sharey=True, squeeze=False)
     for axes, metric in zip(panels.flat, metrics, strict=False):
@@ -142,7 +177,7 @@ def score_plot(
         axes.axis("off")
     panels[0, 0].set_yticks(range(len(systems)), [labels.title(name) for name in systems])
     panels[0, 0].set_ylim(len(systems) - 0.4, -0.6)
-    figure.legend(*_line_legend(), loc="outside lower right", ncols=3, fontsize=8, frameon=False)
+    figure.legend(*_line_legend(), loc="outside lower right", ncols=4, fontsize=8, frameon=False)
     if title:
         figure.suptitle(title, fontsize=11, fontweight="bold")
     return figure
@@ -155,10 +190,10 @@ def _panel(axes: Axes, records: Sequence[Record], metric: Metric, systems: Seque
             continue
         row = systems.index(record.system)
         bound = record.system in labels.bounds
-        colour = "#777777" if bound else _colour(record.system, systems)
+        colour = BOUND if bound else DECODER
         axes.plot([scale * record.low, scale * record.high], [row, row], color=colour, linewidth=2.2)
         axes.plot(
-            scale * record.value, row, "o", color="white" if bound else colour, markeredgecolor=colour, markersize=6
+            scale * record.value, row, "o", color="white" if bound else colour, markeredgecolor=colour, markersize=4
         )
     for system, style, known in (("chance", ":", metric.chance), ("ceiling", "--", None)):
         measured = [record.value for record in records if record.system == system]
@@ -171,18 +206,19 @@ def _panel(axes: Axes, records: Sequence[Record], metric: Metric, systems: Seque
     axes.tick_params(axis="x", labelsize=8)
     axes.tick_params(axis="y", length=0, labelsize=9)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.margins(x=0.08)
-
-
-def _colour(system: str, systems: Sequence[str]) -> str:
-    """One colour a row: there are more systems than colours that everybody can tell apart."""
-    return PALETTE[systems.index(system) % len(PALETTE)]
+    if metric.percent or metric.comparison in ("pixel_correlation", "ssim"):
+        lowest = min((scale * record.low for record in records), default=0.0)
+        axes.set_xlim(min(0.0, lowest) - 0.03 * scale, 1.03 * scale)
+    else:
+        axes.margins(x=0.08)
+        axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
 
 
 def _line_legend() -> tuple[list, list[str]]:
     handles = [
         Line2D([], [], color="#555555", linestyle=":", linewidth=1.2),
         Line2D([], [], color="#555555", linestyle="--", linewidth=1.2),
-        Line2D([], [], color=PALETTE[0], marker="o", linewidth=2.2),
+        Line2D([], [], color=DECODER, marker="o", linewidth=2.2),
+        Line2D([], [], color=BOUND, marker="o", markerfacecolor="white", linewidth=2.2),
     ]
-    return handles, ["chance", "ceiling (true tokens)", "mean, 95 % interval over images"]
+    return handles, ["chance", "ceiling (true tokens)", "mean, 95 % interval over images", "the same of a bound"]

@@ -1,8 +1,11 @@
-"""Pictures and tables of one prepared subject: the design, the regions, how reliable the voxels are."""
+"""Figures and tables of one prepared subject: the design, the regions, how reliable the voxels are.
+
+`view.subject_said` says in sentences what they show.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -14,7 +17,17 @@ from brainram_lib.nsd.design import Trials
 from brainram_lib.nsd.noise import noise_ceiling
 from brainram_lib.nsd.prepared import PreparedSubject
 from brainram_lib.nsd.rois import GROUPS, REGION_FILES
-from brainram_lib.view.gallery import PALETTE
+from brainram_lib.view.colours import AREAS, OTHERS
+
+SHOWN = 60
+# Of the first, second and third presentation, from dark to light.
+PRESENTATIONS = ("#440154", "#21918C", "#BBCB2E")
+# The areas of `by_area`: NSD's streams, from the eye inwards.
+STREAMS_OF = {
+    "early": ("early",),
+    "middle": ("midventral", "midlateral", "midparietal"),
+    "high": ("ventral", "lateral", "parietal"),
+}
 
 
 def _tidy(axes: Axes, xlabel: str, ylabel: str, title: str) -> None:
@@ -25,34 +38,50 @@ def _tidy(axes: Axes, xlabel: str, ylabel: str, title: str) -> None:
 
 
 def design_plot(trials: Trials) -> Figure:
-    """When the first 60 test images were shown, and how many presentations the images have."""
-    figure = Figure(figsize=(11, 3.6), layout="constrained", facecolor="white")
+    """When the first test images were shown, and how many presentations the images have."""
+    figure = Figure(figsize=(10, 3.8), layout="constrained", facecolor="white")
     left, right = figure.subplots(1, 2, width_ratios=(3, 1))
-    for row, nsd_id in enumerate(trials.test_ids[:60]):
+    shown_ids = trials.test_ids[:SHOWN]
+    for row, nsd_id in enumerate(shown_ids):
         shown = trials.index[trials.nsd_id == nsd_id]
         left.plot(shown, np.full(len(shown), row), "-", color="0.85", linewidth=1, zorder=1)
-        left.scatter(shown, np.full(len(shown), row), c=[PALETTE[k % len(PALETTE)] for k in range(len(shown))], s=9)
+    for repetition, (colour, name) in enumerate(zip(PRESENTATIONS, ("first", "second", "third"), strict=True)):
+        which = (trials.repetition.clip(max=2) == repetition) & np.isin(trials.nsd_id, shown_ids)
+        rows = np.searchsorted(shown_ids, trials.nsd_id[which])
+        left.scatter(trials.index[which], rows, color=colour, s=9, label=f"{name} presentation", zorder=2)
     for session in np.unique(trials.session):
         left.axvline(trials.index[trials.session == session].min(), color="0.93", linewidth=0.8, zorder=0)
-    _tidy(left, "trial (a line where a session begins)", "test image", "When images come back")
-    bottom = np.zeros(0)
-    for split, colour in (("train", PALETTE[0]), ("test", PALETTE[1])):
-        ids = trials.nsd_id[trials.is_test == (split == "test")]
-        counts = np.bincount(np.unique(ids, return_counts=True)[1], minlength=max(4, len(bottom)))
-        bottom = np.pad(bottom, (0, len(counts) - len(bottom)))
-        right.bar(np.arange(len(counts)), counts, bottom=bottom, color=colour, label=f"{split} ({len(np.unique(ids))})")
-        bottom = bottom + counts
-    right.set_xticks(np.arange(1, len(bottom)))
-    right.set_xlim(0.4, len(bottom) - 0.4)
-    right.legend(frameon=False, fontsize=9, loc="upper left")
-    _tidy(right, "presentations", "images", "How often")
+    left.legend(frameon=False, fontsize=9, ncols=3, loc="lower center", bbox_to_anchor=(0.5, -0.36))
+    rows = f"test image (the first {len(shown_ids)} of {len(trials.test_ids)})"
+    _tidy(left, "trial (a line where a session begins)", rows, "When images come back")
+    _counts(right, trials)
     return figure
 
 
-def roi_table(data: PreparedSubject) -> pd.DataFrame:
-    """Voxels in every region that the source has, both hemispheres and each, with the median ncsnr (NaN: has none)."""
+def _counts(axes: Axes, trials: Trials) -> None:
+    """How many images were shown once, twice, ..., training images below test images."""
+    bottom = np.zeros(0)
+    for split, colour in (("train", "0.75"), ("test", "0.25")):
+        ids = trials.nsd_id[trials.is_test == (split == "test")]
+        counts = np.bincount(np.unique(ids, return_counts=True)[1], minlength=max(4, len(bottom)))
+        bottom = np.pad(bottom, (0, len(counts) - len(bottom)))
+        axes.bar(np.arange(len(counts)), counts, bottom=bottom, color=colour, label=f"{split} ({len(np.unique(ids))})")
+        bottom = bottom + counts
+    axes.set_xticks(np.arange(1, len(bottom)))
+    axes.set_xlim(0.4, len(bottom) - 0.4)
+    axes.legend(frameon=False, fontsize=9, loc="upper left")
+    _tidy(axes, "presentations", "images", "How often")
+
+
+def roi_table(data: PreparedSubject, names: Sequence[str] | None = None) -> pd.DataFrame:
+    """Voxels in regions, both hemispheres and each, with the median ncsnr (NaN: has none).
+
+    `names`: which, in order, those that the source lacks left out; by default every region that it has, which is long.
+    """
     rows = []
-    for name in (name for name in data.roi_names if not name.startswith(("lh", "rh")) and data.roi(name).any()):
+    every = [name for name in data.roi_names if not name.startswith(("lh", "rh"))]
+    kept = every if names is None else [name for name in names if name in every]
+    for name in (name for name in kept if data.roi(name).any()):
         mask = data.roi(name)
         file = next((file for file, labels in REGION_FILES.items() if name in (file, *labels)), "")
         file = file or next((f for f, labels in REGION_FILES.items() if GROUPS.get(name, ("",))[0] in labels), "")
@@ -73,13 +102,13 @@ def histogram(
 
     Values that are not finite are left out; a name that has no others is named in the legend, without an outline.
     """
-    figure = Figure(figsize=(6.4, 3.4), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(8, 3.6), layout="constrained", facecolor="white")
     axes = figure.subplots()
     finite = {name: array[np.isfinite(array)] for name, array in values.items()}
     together = np.concatenate(list(finite.values())) if finite else np.empty(0)
     edges = np.histogram_bin_edges(together.astype(np.float64), 40)
     for position, (name, array) in enumerate(finite.items()):
-        colour = PALETTE[position % len(PALETTE)]
+        colour = AREAS.get(name, OTHERS[position % len(OTHERS)])
         if not len(array):
             axes.plot([], color=colour, label=f"{name} (no finite value)")
             continue
@@ -98,15 +127,10 @@ def histogram(
 
 
 def by_area(data: PreparedSubject, values: Shaped[np.ndarray, " voxels"]) -> dict[str, np.ndarray]:
-    """Values of the voxels of early, middle and high areas (NSD's streams), for `histogram`."""
-    groups = {
-        "early": ("early",),
-        "middle": ("midventral", "midlateral", "midparietal"),
-        "high": ("ventral", "lateral", "parietal"),
-    }
+    """Values of the voxels of early, middle and high areas (`STREAMS_OF`, of NSD's streams), for `histogram`."""
     masks = {
         name: np.logical_or.reduce([data.roi(part) for part in parts if part in data.roi_names] or [np.zeros(1, bool)])
-        for name, parts in groups.items()
+        for name, parts in STREAMS_OF.items()
     }
     return {name: np.asarray(values)[mask] for name, mask in masks.items() if mask.any()} or {"all": np.asarray(values)}
 

@@ -10,7 +10,8 @@ import pytest
 
 from brainram_lib.retrieval.images import ImageRefused
 from brainram_lib.retrieval.index import Neighbours
-from brainram_lib.view.browser import BrowserData, NeighbourBrowser, neighbours_figure
+from brainram_lib.view.browser import BrowserData, NeighbourBrowser
+from brainram_lib.view.neighbours import neighbours_figure
 
 N, SIDE = 3, 8
 # What `Neighbours` itself refuses under test, where its signature is checked.

@@ -1,0 +1,102 @@
+"""What galleries and plots of scores show, in sentences computed from what they draw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from brainram_lib.evaluation.catalogue import Metric
+from brainram_lib.evaluation.labels import Labels
+from brainram_lib.evaluation.records import Record
+
+# Pixels of a side to which pictures are thinned out before they are correlated.
+_SIDE = 64
+Pictures = UInt8[np.ndarray, "_n _height _width 3"]
+
+
+def likeness(one: Pictures, other: Pictures) -> Float[np.ndarray, " n"]:
+    """The correlation of two pictures over pixels and colours, for each pair; 0 where one is of one colour."""
+    flat = [_thinned(pictures) for pictures in (one, other)]
+    if flat[0].shape != flat[1].shape:
+        raise ValueError(f"pictures of {one.shape} and {other.shape} cannot be compared pixel by pixel.")
+    centred = [values - values.mean(1, keepdims=True) for values in flat]
+    norms = np.prod([np.linalg.norm(values, axis=1) for values in centred], axis=0)
+    products = (centred[0] * centred[1]).sum(1)
+    return np.divide(products, norms, out=np.zeros_like(products), where=norms > 0)
+
+
+def _thinned(pictures: Pictures) -> Float[np.ndarray, "n values"]:
+    step = max(1, -(-max(pictures.shape[1:3]) // _SIDE))
+    return np.asarray(pictures[:, ::step, ::step], np.float64).reshape(len(pictures), -1)
+
+
+def gallery_said(rows: Mapping[str, Pictures], total: int) -> str:
+    """How like the first row each other row is, over the images that are shown; `total`: of how many they are."""
+    names = list(rows)
+    truth, count = rows[names[0]], len(rows[names[0]])
+    strange = np.roll(truth, 1, axis=0)
+    each = {name: likeness(truth, rows[name]).mean() for name in names[1:]}
+    listed = ", ".join(f"{name} {value:.2f}" for name, value in each.items())
+    said = f"The first {count} of {total} images, unselected. Pixels correlate with the {names[0]}'s by: {listed}"
+    if count < 2:
+        return f"{said}."
+    return f"{said}; another {names[0]}'s picture by {likeness(truth, strange).mean():.2f}."
+
+
+def guided_said(made: Pictures, guiding: Pictures | None, truth: Pictures) -> str:
+    """Whether guided images are nearer to what guided them than to the stimulus; `guiding` None: nothing guided."""
+    if guiding is None:
+        return "No neighbour guided these images beside the estimate."
+    to_guide, to_truth = likeness(made, guiding), likeness(made, truth)
+    return (
+        f"The images correlate with their guiding neighbour's by {to_guide.mean():.2f} and with the stimulus by "
+        f"{to_truth.mean():.2f}; {(to_guide > to_truth).mean():.0%} of them are more like the guiding neighbour."
+    )
+
+
+def neighbours_said(
+    stimuli: Pictures, found: Sequence[Pictures], similarity: Float[np.ndarray, "n k"], total: int
+) -> str:
+    """How like its stimulus the image of each neighbour is, beside that of another stimulus's neighbour.
+
+    `found`: for each rank, the neighbours of the stimuli; `similarity`: those that the search gave.
+    """
+    own = [likeness(stimuli, pictures).mean() for pictures in found]
+    others = np.mean([likeness(stimuli, np.roll(pictures, 1, axis=0)).mean() for pictures in found])
+    listed = ", ".join(f"{value:.2f}" for value in own)
+    fall = np.asarray(similarity, np.float64).mean(0)
+    return (
+        f"The first {len(stimuli)} of {total} stimuli. Pixels of neighbour 1 to {len(found)} correlate with the "
+        f"stimulus's by {listed}, those of another stimulus's neighbours by {others:.2f}; over all stimuli the "
+        f"similarity falls from {fall[0]:.2f} (neighbour 1) to {fall[-1]:.2f} (neighbour {len(fall)})."
+    )
+
+
+def scores_said(records: Sequence[Record], metrics: Sequence[Metric], system: str, labels: Labels) -> str:
+    """On how many metrics a system is best, and which one is ahead elsewhere; whose intervals overlap is counted apart.
+
+    Bounds do not compete. Intervals that overlap do not say that two systems are equal: the paired lead decides.
+    """
+    best, even, behind = [], [], {}
+    for metric in metrics:
+        rows = [r for r in records if r.metric == metric.name and r.system not in labels.bounds]
+        ours = next((row for row in rows if row.system == system), None)
+        others = [row for row in rows if row.system != system]
+        if ours is None or not others:
+            continue
+        sign = 1 if metric.direction == "up" else -1
+        rival = max(others, key=lambda row: sign * row.value)
+        if ours.low <= rival.high and rival.low <= ours.high:
+            even.append(metric.title)
+        elif sign * ours.value > sign * rival.value:
+            best.append(metric.title)
+        else:
+            behind.setdefault(labels.title(rival.system), []).append(metric.title)
+    ahead = "; ".join(f"{title} is ahead on {', '.join(names)}" for title, names in behind.items())
+    return (
+        f"{labels.title(system)} is ahead of every other system on {', '.join(best) or 'no metric'}; its interval "
+        f"overlaps with the best other system's on {', '.join(even) or 'none'}"
+        + (f"; {ahead}." if ahead else "; no system is ahead of it.")
+    )
