@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas
 
@@ -24,12 +24,18 @@ from brainram_lib.evaluation.reported import (
 EMBEDDED = "embedded world (mini): not comparable with the paper's numbers"
 MISSING = "–"
 OVER_IMAGES = "bootstrap interval over images"
+BEST = (
+    "Bold, or a star: the best of a column, where its interval lies apart from that of every other row that competes. "
+    "Numbers as printed elsewhere have no interval and no mark."
+)
 NO_LABELS = Labels()
+# A value and its interval stay on one line.
+NO_BREAK, ONE_LINE = "\u00a0", 'style="white-space: nowrap"'
 
 
 @dataclass(frozen=True)
 class Section:
-    """Rows under one heading: `cells` holds text, systems by metrics; `best` marks cells, such as a column's best."""
+    """Rows under one heading: `cells` holds text, systems by metrics; `best` marks cells, of scores as `BEST` says."""
 
     heading: str
     cells: pandas.DataFrame
@@ -53,10 +59,11 @@ class ScoreTable:
         return "\n\n".join(blocks + [_numbered(self.footnotes, "\n")]).rstrip() + "\n"
 
     def markdown(self) -> str:
-        """GitHub's markdown; the best of a column is bold."""
+        """GitHub's markdown; the best of a column is bold, and no cell breaks over two lines."""
         blocks = [f"**{self.title}**"]
         for section in self.sections:
-            marked = section.cells.where(~section.best, "**" + section.cells + "**")
+            together = section.cells.map(lambda text: text.replace(" ", NO_BREAK))
+            marked = together.where(~section.best, "**" + together + "**")
             lines = [[section.heading, *marked.columns], ["---"] * (len(marked.columns) + 1)]
             lines += [[str(name), *row] for name, row in zip(marked.index, marked.to_numpy(), strict=True)]
             blocks.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
@@ -113,7 +120,7 @@ def score_table(
         over: what the intervals are over.
     """
     sections = [measured_section(records, columns, labels, rows=rows)]
-    notes = [interval_note(records, over), *notes]
+    notes = [interval_note(records, over), BEST, *notes]
     if paper_table is not None:
         for provenance in PROVENANCES:
             section = reported_section(paper_table, provenance)
@@ -151,7 +158,8 @@ def reported_section(table: str, provenance: str) -> Section:
     columns = sorted(columns, key=lambda metric: _PAPER_ORDER.index(metric.name))
     quoted = second_hand(table, provenance)
     titles = [f"{one.system} {SECOND_HAND}" if one.system in quoted else one.system for one in records]
-    return _section(provenance, records, titles, columns, set(), _plain)
+    section = _section(provenance, records, titles, columns, set(), _plain)
+    return replace(section, best=section.best & False)
 
 
 _PAPER_ORDER = (
@@ -165,17 +173,25 @@ def _section(heading, records, titles, columns, bounds, shown) -> Section:
     index = list(dict.fromkeys(titles))
     headings = [metric.heading for metric in columns]
     cells = pandas.DataFrame(MISSING, index=index, columns=headings)
-    values = pandas.DataFrame(float("nan"), index=index, columns=headings)
-    by_name = {metric.name: metric for metric in columns}
-    for record, title in zip(records, titles, strict=True):
-        metric = by_name[record.metric]
-        cells.loc[title, metric.heading] = shown(record, metric)
-        # rounded as shown, so that equal entries are both best
-        values.loc[title, metric.heading] = round(record.value, metric.decimals)
-    competing = values.drop(index=[title for title in index if title in bounds])
-    ends = [competing[m.heading].max() if m.direction == "up" else competing[m.heading].min() for m in columns]
-    best = values.eq(pandas.Series(ends, headings)) & ~values.index.isin(bounds)[:, None]
+    best = pandas.DataFrame(False, index=index, columns=headings)
+    for metric in columns:
+        rows = {t: one for one, t in zip(records, titles, strict=True) if one.metric == metric.name}
+        for title, one in rows.items():
+            cells.loc[title, metric.heading] = shown(one, metric)
+        if (ahead := _apart({t: one for t, one in rows.items() if t not in bounds}, metric)) is not None:
+            best.loc[ahead, metric.heading] = True
     return Section(heading, cells, best)
+
+
+def _apart(rows: dict[str, Record], metric: Metric) -> str | None:
+    """The best row, if its interval lies beyond those of all others; None if some overlap, or nothing stands beside."""
+    if len(rows) < 2:
+        return None
+    up = metric.direction == "up"
+    best = (max if up else min)(rows, key=lambda title: rows[title].value)
+    others = [one for title, one in rows.items() if title != best]
+    beyond = (rows[best].low > one.high if up else rows[best].high < one.low for one in others)
+    return best if all(beyond) else None
 
 
 def _order(records: Iterable[Record], labels: Labels, rows: Sequence[str] | None) -> dict[str, int]:
@@ -231,5 +247,5 @@ def _section_html(section: Section) -> str:
     rows = []
     for name, texts, marks in zip(section.cells.index, section.cells.to_numpy(), section.best.to_numpy(), strict=True):
         shown = [f"<b>{html.escape(t)}</b>" if best else html.escape(t) for t, best in zip(texts, marks, strict=True)]
-        rows.append(f"<tr><th>{html.escape(str(name))}</th>{''.join(f'<td>{cell}</td>' for cell in shown)}</tr>")
+        rows.append(f"<tr><th>{html.escape(str(name))}</th>{''.join(f'<td {ONE_LINE}>{c}</td>' for c in shown)}</tr>")
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
