@@ -37,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     An error with a remedy is printed as its one sentence; `--traceback` shows where it was raised as well.
     """
-    chosen = _parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    chosen = _parser(arguments).parse_args(arguments)
     try:
         return chosen.handler(chosen) or 0
     except KeyboardInterrupt:
@@ -221,7 +222,7 @@ def doctor(chosen: Arguments) -> int:
         lines = paper_report(profile, given)
     bad = False
     for well, sentence in lines:
-        print(f"{'ok ' if well else 'NOT'} {sentence}", flush=True)
+        print(f"{'ok' if well else '!!'} {sentence}", flush=True)
         bad |= not well
     return FAILED if bad else 0
 
@@ -287,11 +288,8 @@ class SystemNames:
         return True
 
 
-def _parser() -> argparse.ArgumentParser:
-    from brainram_lib.experiments.command import add_to as add_experiments
-    from brainram_lib.setup.gpu.command import add_to as add_gpu
+def _parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     from brainram_lib.setup.own import add_to as add_own
-    from brainram_lib.setup.saved import add_to as add_runs
 
     parser = argparse.ArgumentParser(
         prog="python -m brainram_lib",
@@ -334,9 +332,6 @@ def _parser() -> argparse.ArgumentParser:
     checked = _stage(commands, "doctor", doctor)
     checked.add_argument("--checkpoint", type=Path, metavar="FOLDER", help="generator; default: in the hub's cache")
     add_own(commands)
-    add_experiments(commands)
-    add_runs(commands)
-    add_gpu(commands)
     rehearsed = _command(commands, "rehearsal", rehearsal)
     rehearsed.add_argument("--out", type=Path, default=Path("runs/rehearsal"), help="default: runs/rehearsal")
     rehearsed.add_argument("--sizes", choices=("full", "small"), default="full", help="default: full (20 GiB of disk)")
@@ -352,7 +347,20 @@ def _parser() -> argparse.ArgumentParser:
         "--executed", type=Path, default=Path("runs/notebooks"), metavar="FOLDER",
         help="executed copies of notebooks; default: runs/notebooks",
     )  # fmt: skip
+    if next((word for word in arguments if not word.startswith("-")), None) not in commands.choices:
+        _add_late(commands)
     return parser
+
+
+def _add_late(commands: Any) -> None:
+    """The commands of packages that load slowly: a notebook whose parameters are refused need not wait for them."""
+    from brainram_lib.experiments.command import add_to as add_experiments
+    from brainram_lib.setup.gpu.command import add_to as add_gpu
+    from brainram_lib.setup.saved import add_to as add_runs
+
+    add_experiments(commands)
+    add_runs(commands)
+    add_gpu(commands)
 
 
 def _command(commands: Any, name: str, handler: Callable[[Arguments], int | None]) -> argparse.ArgumentParser:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,9 +16,24 @@ from brainram_lib.core.published import CLIP_VIT_L14, VERSATILE_DIFFUSION
 from brainram_lib.encoders import load_encoder
 from brainram_lib.profiles import PAPER, changed
 from brainram_lib.setup import paper_needs
-from brainram_lib.setup.paper_needs import CONFIGS, WEIGHT_PARTS, Needs, is_whole, paper_report
+from brainram_lib.setup.paper_needs import (
+    CONFIGS,
+    DEVICE_GB,
+    GENERATION,
+    HOST_GB,
+    KERNEL,
+    PLAIN,
+    RESULTS_GB,
+    STAGE2,
+    WEIGHT_PARTS,
+    Needs,
+    is_whole,
+    paper_report,
+)
 from brainram_lib.world.corpus import make_mini_corpus
 
+ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "docs/paper.md").read_text()
 WEIGHTS = {"weight": torch.arange(6.0)}
 
 
@@ -123,8 +140,37 @@ def test_a_corpus_must_be_there_and_of_the_encoder_s_width(tmp_path):
 def test_without_a_gpu_that_is_said_with_what_the_stages_need(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     found = list(paper_needs._machine(Needs(runs=tmp_path / "not/yet/there")))
-    assert not found[0][0] and "No GPU" in found[0][1] and "Stage II" in found[0][1]
+    assert not found[0][0] and "GPU: none that torch" in found[0][1] and "Stage II" in found[0][1]
     assert "free for results" in found[2][1]
+
+
+def test_the_page_has_the_numbers_of_the_check():
+    rows = [line.split("|")[1:3] for line in PAGE.splitlines() if line.startswith("|")]
+    table = {stage.strip(): size.strip() for stage, size in rows}
+    page = {
+        GENERATION: table["generation, half precision"].split(" ")[0],
+        STAGE2: table["Stage II, image"],
+        KERNEL: table["Stage I, image, mamba-ssm"],
+        PLAIN: table["Stage I, image, plain scan"],
+    }
+    assert {stage: float(size) for stage, size in page.items()} == DEVICE_GB
+    said = f"{DEVICE_GB[KERNEL]:.0f} GB instead of {DEVICE_GB[PLAIN]:.0f} GB for the image prior's training"
+    assert said in PAGE and f"{HOST_GB} GB carry that" in PAGE and f"up to {RESULTS_GB} GB for a subject" in PAGE
+
+
+@pytest.mark.slow
+def test_the_benchmark_counts_the_numbers_of_the_check(monkeypatch):
+    spec = importlib.util.spec_from_file_location("bench_sizes", ROOT / "benchmarks/bench_sizes.py")
+    sizes = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "bench_sizes", sizes)
+    spec.loader.exec_module(sizes)
+    counted = {row.stage: round(row.memory / 1e9, 1) for row in sizes.needs(PAPER, voxels=15_724)}
+    assert DEVICE_GB == {
+        GENERATION: counted["generation (weights alone)"],
+        STAGE2: counted["Stage II, image"],
+        KERNEL: counted["Stage I, image, mamba-ssm"],
+        PLAIN: counted["Stage I, image, plain scan"],
+    }
 
 
 def test_a_package_outside_its_range_is_named(monkeypatch):
@@ -143,7 +189,7 @@ def test_the_command_fails_while_anything_is_missing(tmp_path, monkeypatch, caps
     printed = capsys.readouterr().out
     for word in ("Python", "GPU", "mamba-ssm", "CLIP", "Versatile Diffusion", "AlexNet", "subj02", "Corpus"):
         assert word in printed
-    assert "\nNOT CLIP" in printed
+    assert "\n!! CLIP" in printed and "\nok Python" in f"\n{printed}"
 
 
 @pytest.mark.parametrize("profile", [PAPER, changed(PAPER, encoder="mini")], ids=["paper", "its own encoder"])

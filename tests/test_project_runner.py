@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import json
 import os
@@ -88,6 +89,38 @@ def test_cells_before_the_injected_one_declare():
     check_parameters(["", PARAMETERS, CHECK])
     with pytest.raises(ParameterError, match="'subjects' is not a parameter of this notebook"):
         check_parameters(["", PARAMETERS, "# Parameters\nsubjects = 2\n", CHECK])
+
+
+@pytest.mark.parametrize(
+    ("cell", "words"),
+    [
+        ("subject = 3\nprofile = 'mini'", r"'subject' of this notebook must be one of \(1, 2, 5, 7\)"),
+        ("seed = -1", "'seed' of this notebook must be between 0 and"),
+        ("profile = 'minni'", "'profile' of this notebook: .*minni"),
+        ("runs = '/proc/self/nothing'", "Results of this notebook cannot be written to runs"),
+    ],
+)
+def test_what_stands_at_the_end_is_checked_typed_by_hand_or_injected(cell, words):
+    for cells in (
+        [PARAMETERS + "\nseed = 0", cell, CHECK],
+        [PARAMETERS + "\nseed = 0", f"# Parameters\n{cell}", CHECK],
+    ):
+        with pytest.raises((ParameterError, NotebookError), match=words):
+            check_parameters(["", *cells])
+    # a value that was put right since is not held against anybody
+    check_parameters(["", PARAMETERS + "\nseed = 0", cell, "subject, seed = 1, 0", PARAMETERS + "\nseed = 0", CHECK])
+
+
+@pytest.mark.parametrize(
+    "given", [["subject", "3"], ["seed", "-1"], ["runs", "/proc/self/nothing"]], ids=lambda given: given[0]
+)
+def test_the_command_refuses_before_anything_slow_is_imported(given, tmp_path):
+    path = write_notebook(tmp_path / "n.ipynb", PARAMETERS + "\nseed = 0", CHECK)
+    slow = "import sys; from brainram_lib.__main__ import main; main(sys.argv[1:]); print(sorted(sys.modules))"
+    command = ["notebook", "run", str(path), "--out", str(tmp_path / "out"), "-p", *given]
+    done = subprocess.run([sys.executable, "-c", slow, *command], capture_output=True, text=True, check=True)
+    assert f"'{given[0]}'" in done.stderr or f"{given[0]} =" in done.stderr
+    assert not {"torch", "papermill", "matplotlib", "sklearn"} & set(ast.literal_eval(done.stdout))
 
 
 def test_a_notebook_without_its_tag_or_file_is_refused(tmp_path):

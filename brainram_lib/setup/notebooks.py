@@ -4,8 +4,8 @@ papermill itself only logs a misspelt parameter and goes on with the default. Tw
 `run_notebook`, which the command line uses, refuses before it starts a kernel; and `check_parameters(In)`, a line in
 every notebook, refuses inside, for a person who types `papermill` themselves.
 
-Both check names, kinds and ranges; `run_notebook` also makes right what can only be meant one way (`accepted`), and
-looks whether the profile has the subject and whether the folders can be written.
+Both check names, kinds and ranges, whether the profile has the subject, and whether the folder of results can be
+written, before anything slow is imported. `run_notebook` also makes right what can only be meant one way (`accepted`).
 
 Both read the declared names and defaults out of the one cell tagged `parameters`, which holds literals only.
 """
@@ -30,6 +30,7 @@ from brainram_lib.nsd.errors import NsdError, reading, shortened
 PARAMETERS_TAG = "parameters"
 # papermill writes this line on top of the cell that it injects.
 INJECTED = "# Parameters"
+HERE = "this notebook"
 PATHS = frozenset({"runs", "nsd_root", "corpus_root", "checkpoint"})
 """Parameters that name a folder: text, whatever it looks like."""
 RANGES = {"subject": (1, 8), "seed": (0, 2**32 - 1), "stimulus": (0, math.inf), "k": (1, math.inf)}
@@ -75,7 +76,7 @@ def parameters_of(path: Path) -> dict[str, Any]:
     return literals_in(_parameters_cell(Path(path)))
 
 
-def check(declared: Mapping[str, Any], given: Mapping[str, Any], name: str = "this notebook") -> None:
+def check(declared: Mapping[str, Any], given: Mapping[str, Any], name: str = HERE) -> None:
     """Refuse the first of the `given` parameters that is not `declared`, or whose kind is not that of its default.
 
     A default of None takes any value, or text if the parameter names a folder (`PATHS`); an int is taken where the
@@ -138,7 +139,7 @@ def _told(value: Any) -> str:
     return shortened(repr(value), 120)
 
 
-def accepted(declared: Mapping[str, Any], given: Mapping[str, Any], name: str = "this notebook") -> dict[str, Any]:
+def accepted(declared: Mapping[str, Any], given: Mapping[str, Any], name: str = HERE) -> dict[str, Any]:
     """The `given` parameters as they are injected: folders as text with `~` replaced, numpy's numbers as Python's.
 
     Raises:
@@ -161,20 +162,26 @@ def _plain(value: Any) -> Any:
 
 
 def check_parameters(inputs: Sequence[str]) -> None:
-    """Refuse parameters that papermill injected but the notebook does not declare; called as `check_parameters(In)`.
+    """Refuse parameters that cannot be, before anything is computed; called as `check_parameters(In)`.
 
-    `In` is IPython's list of the cells run so far. What the injected cell assigns must have been assigned by a cell
-    before it, the `parameters` cell. Without an injected cell there is nothing to refuse.
+    `In` is IPython's list of the cells run so far. What an injected cell assigns must have been assigned by a cell
+    before it, the `parameters` cell. The values that stand at the end, typed by hand or injected, must lie in their
+    ranges, the profile must have the subject, and the folder of results must take files.
 
     Raises:
-        ParameterError: see `check`.
+        ParameterError: see `check`; a subject or profile that is not known.
+        NotebookError: results cannot be written.
     """
-    declared: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for source in inputs:
+        found = literals_in(source)
         if source.startswith(INJECTED):
-            check(declared, literals_in(source))
-        else:
-            declared |= literals_in(source)
+            check(values, found)
+        values |= found
+    for key in values.keys() & (PATHS | RANGES.keys()):
+        _check_value(key, values[key], HERE)
+    _require_subject(Path.cwd(), HERE, values)
+    _require_results(Path.cwd(), HERE, values.get("runs"))
 
 
 def parse_parameters(pairs: Sequence[Sequence[str]], declared: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -208,9 +215,10 @@ def run_notebook(path: Path, out: Path, parameters: Mapping[str, Any] | None = N
     path, out = Path(path), Path(out).absolute()
     declared = parameters_of(path)
     parameters = accepted(declared, parameters or {}, path.name)
-    _require_subject(path, {**declared, **parameters})
+    values, folder = {**declared, **parameters}, path.absolute().parent
+    _require_subject(folder, path.name, values)
     _require_copy(path, out)
-    _require_results(path, parameters.get("runs"))
+    _require_results(folder, path.name, values.get("runs"))
     # Here, because importing papermill takes seconds that a notebook's check_parameters does not need to wait.
     from papermill import execute_notebook
 
@@ -237,21 +245,21 @@ def _literal(path: Path) -> str:
     return str(path).replace("{", "{{").replace("}", "}}")
 
 
-def _require_subject(path: Path, values: Mapping[str, Any]) -> None:
-    """The profile must exist and have the subject; a profile's file lies relative to the notebook, which runs there."""
+def _require_subject(folder: Path, name: str, values: Mapping[str, Any]) -> None:
+    """The profile must exist and have the subject; a profile's file lies relative to the notebook's folder."""
     from brainram_lib.profiles import profile_of
 
     profile, subject = values.get("profile"), values.get("subject")
     if not isinstance(profile, str):
         return
-    place = str(path.absolute().parent / profile) if profile.endswith((".json", ".toml")) else profile
+    place = str(folder / profile) if profile.endswith((".json", ".toml")) else profile
     try:
         found = profile_of(place)
     except (ValueError, OSError) as problem:
-        raise ParameterError(f"'profile' of {path.name}: {shortened(problem, 400)}") from problem
+        raise ParameterError(f"'profile' of {name}: {shortened(problem, 400)}") from problem
     if isinstance(subject, int) and found.subjects and subject not in found.subjects:
         raise ParameterError(
-            f"'subject' of {path.name} must be one of {tuple(found.subjects)} in the profile '{found.name}'. {subject} "
+            f"'subject' of {name} must be one of {tuple(found.subjects)} in the profile '{found.name}'. {subject} "
             "was provided."
         )
 
@@ -268,15 +276,14 @@ def _require_copy(path: Path, out: Path) -> None:
         )
 
 
-def _require_results(path: Path, runs: str | None) -> None:
-    """The folder of results, or the nearest one above it that is there, must take files."""
+def _require_results(folder: Path, name: str, runs: str | None) -> None:
+    """The folder of results, relative to the notebook's, or the nearest one above it that is there, must take files."""
     if runs is None:
         return
-    folder = _results_of(path, runs)
+    folder = folder / runs
     if problem := _unwritable(folder, make=False):
         raise NotebookError(
-            f"Results of {path.name} cannot be written to runs = '{shortened(folder, 200)}': {problem}. Name another "
-            "folder."
+            f"Results of {name} cannot be written to runs = '{shortened(folder, 200)}': {problem}. Name another folder."
         )
 
 
