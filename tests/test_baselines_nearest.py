@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from brainram_lib.pipeline.nearest import (
-    best_neighbour,
     derangement,
     nearest_by_tokens,
     nearest_by_tokens_reference,
+    nearest_neighbour,
 )
 
 
@@ -33,11 +33,11 @@ def test_nearest_refuses_other_encoders_and_no_candidates():
         nearest_by_tokens(tokens, tokens[:0])
 
 
-def test_best_neighbour_over_all_samples():
+def test_nearest_neighbour_over_all_samples():
     indices = np.arange(2 * 3 * 4).reshape(2, 3, 4)
     similarities = np.zeros((2, 3, 4))
     similarities[0, 2, 1] = similarities[1, 0, 3] = 1
-    assert best_neighbour(indices, similarities).tolist() == [9, 15]
+    assert nearest_neighbour(indices, similarities).tolist() == [9, 15]
 
 
 @pytest.mark.parametrize("n", [2, 3, 50])

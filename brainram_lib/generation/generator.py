@@ -47,7 +47,7 @@ class Generator:
             image_tokens, text_tokens: the estimates.
             label: of the progress bar.
             text_mix: the text's share of the guidance, where it is not the settings'.
-            neighbours: image tokens of corpus items that guide beside the estimate, with the settings' share.
+            neighbours: image tokens of the guiding neighbours, with the settings' share.
             seed: of the noise; see `sampling.generate`.
             start_images, strength: images to start from instead of noise, and the share of the steps that they go
                 through; see `sampling.generate`.

@@ -16,6 +16,6 @@ class GenerationSettings(Settings):
     text_mix: float = number(low=0, high=1)
     batch: int = number(low=1, keyed=False)  # images at a time: their noise is their own
     scheduler: str = number("unipc", one_of=("ddim", "dpm++", "unipc"))
-    # of each sample's predictions, the share that a neighbour's image tokens guide instead of p + q; 0: as in the paper
+    # of each sample's predictions, the share that the guiding neighbour guides instead of p + q; 0: as in the paper
     neighbour_share: float = number(0.0, low=0, high=1)
     checkpoint: str = number("versatile-diffusion", keyed=False)  # its weights' own mark is in the key

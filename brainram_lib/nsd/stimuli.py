@@ -57,7 +57,7 @@ def _bricks(layout: NsdLayout) -> Iterator[h5py.Dataset]:
 
 
 def _runs(ids: Int[np.ndarray, " n"]) -> list[tuple[int, int]]:
-    """Half-open ranges of positions whose ids follow each other, so that neighbouring rows are one read."""
+    """Half-open ranges of positions whose ids follow each other, so that adjacent rows are one read."""
     if not len(ids):
         return []
     edges = np.flatnonzero(np.diff(ids) != 1) + 1

@@ -1,4 +1,4 @@
-"""Baselines that generate nothing: the nearest training image, and the nearest retrieved neighbour, shown as they are.
+"""Baselines that generate nothing: the nearest training image, and the nearest neighbour, shown as they are.
 
 A decoder that only classifies and hallucinates scores well on semantic metrics (Shirakawa et al., arXiv 2405.10078),
 and so do these pictures: they stand beside it in every table.
@@ -53,10 +53,10 @@ def nearest_by_tokens_reference(
     return np.array(chosen, np.int64)
 
 
-def best_neighbour(
+def nearest_neighbour(
     indices: Int64[np.ndarray, "n samples neighbours"], similarities: Float[np.ndarray, "n samples neighbours"]
 ) -> Int64[np.ndarray, " n"]:
-    """The one neighbour with the highest similarity among those that all prior samples of a stimulus retrieved.
+    """The nearest neighbour: the one with the highest similarity among those that all samples of a stimulus found.
 
     Args:
         indices: rows of the corpus, (n, S, K).

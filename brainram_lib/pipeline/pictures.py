@@ -13,7 +13,7 @@ from brainram_lib.core.store import Stage, Store
 from brainram_lib.generation.settings import GenerationSettings
 from brainram_lib.pipeline.corpus import corpus_tokens
 from brainram_lib.pipeline.data import Targets
-from brainram_lib.pipeline.nearest import best_neighbour, derangement, nearest_by_tokens
+from brainram_lib.pipeline.nearest import derangement, nearest_by_tokens, nearest_neighbour
 from brainram_lib.pipeline.prior import Estimates
 from brainram_lib.pipeline.ram import GuidingNeighbours, Retrieved
 from brainram_lib.pipeline.weights import EncoderWeights, GeneratorWeights
@@ -34,9 +34,9 @@ class Generated(Stage):
 
     Attributes:
         image, text: the stages whose tokens guide.
-        guide: the neighbours that guide beside them, if any.
+        guide: the guiding neighbours beside them, if any.
         weights: of the generator. encoder: of the choice.
-        settings: of the generator; the neighbours' share counts only where there is a guide.
+        settings: of the generator; the guiding neighbour's share counts only where there is one.
         draws: images of each stimulus.
         seed: of the noise.
         label: of the progress bar.
@@ -93,21 +93,21 @@ def generator_of(settings: GenerationSettings, weights: GeneratorWeights, encode
 
 @dataclass(frozen=True)
 class NearestNeighbour(Stage):
-    """The image of the most similar neighbour, as it is: a baseline that generates nothing."""
+    """The image of the nearest neighbour, the most similar one, as it is: a baseline that generates nothing."""
 
     found: Retrieved
 
     def make(self, folder: Path, store: Store) -> None:
         """Over all samples of a stimulus."""
         found = self.found.found(store, "test")
-        items = best_neighbour(found.ids, found.similarity)
+        items = nearest_neighbour(found.ids, found.similarity)
         write_array(folder / "items.npy", items)
         write_array(folder / f"{CHOSEN}.npy", self.found.corpus.open(store.root).images(items))
 
 
 @dataclass(frozen=True)
 class GuidingPicture(Stage):
-    """The image of the neighbour that guided the chosen image, as it is: what a guided system must beat."""
+    """The image of the guiding neighbour of the chosen image, as it is: what a guided system must beat."""
 
     made: Generated
 

@@ -252,7 +252,7 @@ class Refined(Stage):
 
 @dataclass(frozen=True)
 class GuidingNeighbours(Stage):
-    """The corpus items whose tokens guide a system's samples beside its estimate, (n, S).
+    """The guiding neighbours: corpus items whose tokens guide a system's samples beside its estimate, (n, S).
 
     Sample s gets the s-th best of the items that the stimulus's samples found, by agreement with the mean of the
     system's own image estimate. The choice among samples is so one among neighbours.

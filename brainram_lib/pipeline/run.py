@@ -195,7 +195,7 @@ class Run:
     def generated(
         self, tokens: Mapping[str, Stage], draws: int | None = None, guided: bool = False, label: str = "generate"
     ) -> Generated:
-        """Images from a system's tokens: S draws unless `draws` says otherwise, a neighbour beside them if `guided`."""
+        """Images from a system's tokens: S draws unless `draws` says otherwise, a guiding neighbour if `guided`."""
         settings, draws = self.profile.generation, draws or self.profile.sampling.samples
         guide = self.guide(tokens["image"], draws) if guided and settings.neighbour_share else None
         if guide is None:

@@ -4,7 +4,7 @@ Every item is compared with every stimulus. The cosine of their global embedding
 red cars on a beach are near 1, and a copy that was cropped and relit can be at .78. What decides is the layout, the
 correlation of coloured miniatures, the stimulus's cropped a little where that fits better. On the embedded world 200
 planted copies correlate by .976 and more, 5.2 million other pairs by .962 and less: at .97 all are found and none is
-flagged wrongly. A 64-bit difference hash (is each pixel of a 9 x 8 grey miniature brighter than its right neighbour?)
+flagged wrongly. A 64-bit difference hash (is each pixel of a 9 x 8 grey miniature brighter than the one to its right?)
 is recorded beside, for it is what others report; one copy in ten differs by more than 12 bits, plain skies being noise.
 """
 
@@ -185,7 +185,7 @@ def _opened(items: Int[np.ndarray, " m"], corpus: Corpus) -> tuple[dict[int, np.
 
 
 def difference_hash(images: UInt8[np.ndarray, "n height width 3"]) -> UInt64[np.ndarray, " n"]:
-    """64-bit dHash of every picture: bit = a grey 9 x 8 miniature's pixel is brighter than its right neighbour."""
+    """64-bit dHash of every picture: bit = a grey 9 x 8 miniature's pixel is brighter than the one to its right."""
     small = np.stack(
         [np.asarray(Image.fromarray(image).convert("L").resize((9, 8), Image.Resampling.BOX)) for image in images]
     )

@@ -1,4 +1,4 @@
-"""Nearest neighbours in a corpus by inner product of L2-normalised embeddings (cosine), with faiss.
+"""The most similar items of a corpus by inner product of L2-normalised embeddings (cosine), with faiss.
 
     similarity(q, e_j) = q . e_j,      |q| = |e_j| = 1,      neighbours = the k items with the largest similarity
 

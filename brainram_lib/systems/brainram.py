@@ -23,7 +23,7 @@ def estimates(run: Run) -> Tokens:
 
 
 def images(run: Run) -> Stage:
-    """Guided by p + q and, where the profile says so, by a neighbour."""
+    """Guided by p + q and, where the profile says so, by a guiding neighbour."""
     return run.generated(refined(run), guided=True, label=f"generate, {run.profile.method}")
 
 

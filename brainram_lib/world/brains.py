@@ -36,7 +36,7 @@ from brainram_lib.world.vocabulary import COCO_CATEGORIES, LIGHTS, PLACES
 
 BETA_SCALE = 300
 REFERENCE_SCENES = 128
-# Share of the variance of a voxel's tuning that it has in common with its neighbours on the cortex.
+# Share of the variance of a voxel's tuning that it has in common with adjacent ones on the cortex.
 _SMOOTH = 0.7
 _BATCH = 32
 
@@ -333,7 +333,7 @@ class Scanner:
     """The measurement of one subject: scale, noise, drift between sessions, and voxels that do not work.
 
     Attributes:
-        mean, scale: percent signal change, per voxel. ncsnr: per voxel. kernel: of the noise that neighbours share.
+        mean, scale: percent signal change, per voxel. ncsnr: per voxel. kernel: of noise that adjacent voxels share.
         dead: always 0. constant: one value in every trial. silent: 0 in the one session given beside it, so that a
             z-score within that session is NaN.
     """

@@ -23,7 +23,7 @@ from brainram_lib.core.files import write_whole
 from brainram_lib.nsd.layout import NsdLayout
 
 _POOL = 1 << 20
-# A prime step through the pool gives neighbouring voxels unrelated values without drawing 500 million numbers.
+# A prime step through the pool gives adjacent voxels unrelated values without drawing 500 million numbers.
 _STEP = 7919
 
 

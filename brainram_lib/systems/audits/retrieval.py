@@ -113,7 +113,7 @@ def _add_curve(audit: Audit, as_found: Found) -> None:
 
 
 def _add_pictures(audit: Audit, kinds: Mapping[str, Found], notes: tuple[str, ...]) -> None:
-    """The most similar neighbour's own image: nothing is generated."""
+    """The nearest neighbour's own image: nothing is generated."""
     rows = {name: NearestNeighbour(found["image"]) for name, found in kinds.items()}
     values, chances = image_values(audit.subject, rows)
     columns = image_metrics(audit.subject.run)
