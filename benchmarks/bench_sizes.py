@@ -85,7 +85,7 @@ def stage1(profile: Profile, modality: str, shape: tuple[int, int], voxels: int)
     with mock.patch.object(mamba, "selective_scan", KernelScan.apply):
         projecting, kernel = counted(prior, lambda: prior.condition(betas, None))
     both = torch.empty(2 * settings.batch, *shape)
-    times = torch.empty(len(both), dtype=torch.int64)
+    times = torch.empty(len(both))
     denoising, network = counted(prior, lambda: prior.network(both, times, both))
     held = BYTES_OF_A_TRAINED_WEIGHT * weights_of(prior)
     operations = 3 * (2 * projecting + denoising) * (fit // settings.batch) * settings.epochs
@@ -123,7 +123,7 @@ def generation(profile: Profile, shapes: dict[str, tuple[int, int]]) -> Need:
     vae = AutoencoderKL(**AUTOENCODER).requires_grad_(False)
     latents = torch.empty(1, IMAGE_UNET["in_channels"], *[IMAGE_UNET["sample_size"]] * 2)
     tokens = [torch.empty(1, *shapes[modality]) for modality in ("image", "text")]
-    one, _ = counted(unet, lambda: unet(latents, torch.empty(()), *tokens, settings.text_mix))
+    one, _ = counted(unet, lambda: unet(latents, torch.empty((), dtype=torch.int64), *tokens, settings.text_mix))
     decode, _ = counted(vae, lambda: vae.decode(latents))
     pictures = TEST_IMAGES * (GENERATED_AS_SAMPLES * profile.sampling.samples + GENERATED_ONCE)
     passes = settings.steps * (1 if settings.guidance_scale == 1 else 2)

@@ -158,7 +158,6 @@ def test_the_page_has_the_numbers_of_the_check():
     assert said in PAGE and f"{HOST_GB} GB carry that" in PAGE and f"up to {RESULTS_GB} GB for a subject" in PAGE
 
 
-@pytest.mark.slow
 def test_the_benchmark_counts_the_numbers_of_the_check(monkeypatch):
     spec = importlib.util.spec_from_file_location("bench_sizes", ROOT / "benchmarks/bench_sizes.py")
     sizes = importlib.util.module_from_spec(spec)
