@@ -59,10 +59,10 @@ class ScoreTable:
         return "\n\n".join(blocks + [_numbered(self.footnotes, "\n")]).rstrip() + "\n"
 
     def markdown(self) -> str:
-        """GitHub's markdown; the best of a column is bold, and no cell breaks over two lines."""
+        """GitHub's markdown; the best of a column is bold, and no interval breaks over two lines."""
         blocks = [f"**{self.title}**"]
         for section in self.sections:
-            together = section.cells.map(lambda text: text.replace(" ", NO_BREAK))
+            together = section.cells.map(lambda text: text.replace(" ", NO_BREAK) if "[" in text else text)
             marked = together.where(~section.best, "**" + together + "**")
             lines = [[section.heading, *marked.columns], ["---"] * (len(marked.columns) + 1)]
             lines += [[str(name), *row] for name, row in zip(marked.index, marked.to_numpy(), strict=True)]
