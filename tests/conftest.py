@@ -29,9 +29,6 @@ os.environ |= {
 for _name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "HF_HOME", "MPLCONFIGDIR", "JUPYTER_CONFIG_DIR"):
     os.environ.pop(_name, None)
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-# Workers of pytest-xdist share the cores, and so do the processes that their tests start: one thread each.
-if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ["OMP_NUM_THREADS"] = "1"
 # A worker holds up to WORKER_GIB of memory; with more than MOST_WORKERS the longest file decides.
 MOST_WORKERS, WORKER_GIB = 4, 3
 
@@ -86,6 +83,12 @@ def pytest_xdist_auto_num_workers() -> int:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**30
     workers = min(cores, memory // WORKER_GIB, MOST_WORKERS)
     return workers if workers > 1 else 0
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """Workers share the cores, and so do the processes that their tests start: one thread each."""
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(scope="session")
