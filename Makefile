@@ -6,6 +6,8 @@ SHELL := /bin/bash
 PYTHON ?= python3.11
 SUBJECT ?= 1
 BIN := .venv/bin
+# Processes that run tests: as many as fit (tests/conftest.py), or a number; 0 runs them in one process, as pytest alone.
+TEST_WORKERS ?= auto
 DEMO := $(sort $(wildcard notebooks/0[1-5]_*.ipynb))
 
 # PyTorch's threads spin at their barriers; two busy cores then stand still. The hub is never needed by these targets.
@@ -28,11 +30,14 @@ rehearsal: .venv/ready  ## the paper's profile at full size with random weights 
 gpu: .venv/ready  ## all that is to be measured and trained where there is a GPU, stage by stage; runs/gpu/
 	$(BIN)/python -m brainram_lib gpu --out runs/gpu
 
+# A file's tests stay together, so that what they share is made once.
+PYTEST := $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
+
 test: .venv/ready  ## the tests, with the network denied
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: .venv/ready  ## the tests and the slow ones
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 # The site's packages are no one else's: they have a lock of their own.
 docs: .venv/docs  ## the documentation as a site that works offline, in site/; executed notebooks from runs/notebooks/

@@ -37,35 +37,47 @@ def areas(sheet):
 
 
 @pytest.fixture(scope="module")
-def betas(sheet):
-    scenes = [scene_of("attribution", index) for index in range(FIT + HELD + SEEN)]
-    signal = brain_of(sheet, 1, 0, 3)[0].signal(np.stack([render(scene) for scene in scenes]), scenes)
+def scenes():
+    return [scene_of("attribution", index) for index in range(FIT + HELD + SEEN)]
+
+
+@pytest.fixture(scope="module")
+def pictures(scenes):
+    return np.stack([render(scene) for scene in scenes])
+
+
+@pytest.fixture(scope="module")
+def betas(sheet, scenes, pictures):
+    signal = brain_of(sheet, 1, 0, 3)[0].signal(pictures, scenes)
     return (signal + 0.7 * np.random.default_rng(0).standard_normal(signal.shape)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
-def tokens():
-    scenes, clip = [scene_of("attribution", index) for index in range(FIT + HELD + SEEN)], ClipTokens.mini()
+def tokens(scenes, pictures):
+    clip = ClipTokens.mini()
     captions = [captions_of(scene, "attribution", index, 2) for index, scene in enumerate(scenes)]
-    pictures = np.stack([render(scene) for scene in scenes])
     return {"image": clip.image_tokens(pictures).numpy(), "text": clip.text_tokens(captions).numpy()}
 
 
-def contribution(betas, tokens, token=None):
-    """What each voxel adds to a ridge's agreement with pictures that it was not fitted on; 1 is the average voxel."""
+@pytest.fixture(scope="module")
+def ridges(betas, tokens):
     fit, held = slice(FIT), slice(FIT, FIT + HELD)
-    ridge = fit_ridge(betas[fit], tokens[fit], betas[held], tokens[held])
-    targets, centre = torch.from_numpy(tokens[FIT + HELD :]), torch.from_numpy(tokens[fit].mean(0))
-    seen, mean = torch.from_numpy(betas[FIT + HELD :]), torch.from_numpy(betas[fit].mean(0))
+    return {name: fit_ridge(betas[fit], one[fit], betas[held], one[held]) for name, one in tokens.items()}
+
+
+def contribution(betas, tokens, ridge, token=None):
+    """What each voxel adds to a ridge's agreement with pictures that it was not fitted on; 1 is the average voxel."""
+    targets, centre = torch.from_numpy(tokens[FIT + HELD :]), torch.from_numpy(tokens[:FIT].mean(0))
+    seen, mean = torch.from_numpy(betas[FIT + HELD :]), torch.from_numpy(betas[:FIT].mean(0))
     score = TokenAgreement.of(targets, centre, token)
     found = integrated_gradients(RidgeDecoder(ridge), score, seen, mean, steps=2, batch=SEEN).contribution
     return found / found.mean()
 
 
-def test_text_tokens_come_from_high_areas_and_image_tokens_from_early_ones_too(betas, tokens, areas):
+def test_text_tokens_come_from_high_areas_and_image_tokens_from_early_ones_too(betas, tokens, ridges, areas):
     early_over_high = {}
     for modality in ("image", "text"):
-        found = contribution(betas, tokens[modality])
+        found = contribution(betas, tokens[modality], ridges[modality])
         early_over_high[modality] = found[areas["early"]].mean() / found[areas["high"]].mean()
     assert early_over_high["text"] < 0.8, early_over_high
     assert early_over_high["text"] < 0.75 * early_over_high["image"], early_over_high
@@ -75,11 +87,11 @@ def test_text_tokens_come_from_high_areas_and_image_tokens_from_early_ones_too(b
 QUADRANTS = {1 + 8 * 2 + 2: (-1, 1), 1 + 8 * 2 + 5: (1, 1), 1 + 8 * 5 + 2: (-1, -1), 1 + 8 * 5 + 5: (1, -1)}
 
 
-def test_a_patch_is_read_from_early_voxels_that_look_there(betas, tokens, areas, sheet):
+def test_a_patch_is_read_from_early_voxels_that_look_there(betas, tokens, ridges, areas, sheet):
     sees = np.sign(sheet.prf[:, :2])
     own, opposite = [], []
     for token, quadrant in QUADRANTS.items():
-        found = contribution(betas, tokens["image"], token)
+        found = contribution(betas, tokens["image"], ridges["image"], token)
         there = areas["early"] & (sees == quadrant).all(1)
         across = areas["early"] & (sees == np.negative(quadrant)).all(1)
         assert min(there.sum(), across.sum()) > 10

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -20,25 +23,32 @@ from brainram_lib.stage2.fusions import FUSIONS
 
 TRAINED = [name for name, fusion in FUSIONS.items() if fusion.trained]
 EPOCHS = 6
-# Makes one training in a process of its own, which says when each epoch has ended; a checkpoint after every epoch.
-ALONE = """
-import sys
-from dataclasses import replace
+# Makes trainings, each in a process forked from this one, so that what they import is imported once. The process says
+# its number and when each epoch has ended, with a checkpoint after every epoch; this one, when the process is gone.
+LAUNCHER = """
+import json, os, sys
 import torch
 torch.set_num_threads(1)
-sys.path.insert(0, sys.argv[2])
+sys.path.insert(0, "tests")
 from test_core_loop import stage_of
 from brainram_lib.core import loop
 from brainram_lib.core.store import Store
 loop.CHECKPOINT_SECONDS = 0
-print("begun", flush=True)
 save = loop.save_checkpoint
 def saying(*arguments):
     save(*arguments)
     print("saved", flush=True)
 loop.save_checkpoint = saying
-Store(sys.argv[1]).result(stage_of(sys.argv[3]))
-print("ended", flush=True)
+for line in sys.stdin:
+    root, name = json.loads(line)
+    child = os.fork()
+    if not child:
+        print(os.getpid(), flush=True)
+        Store(root).result(stage_of(name))
+        print("ended", flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+    print("gone", flush=True)
 """
 
 
@@ -64,21 +74,33 @@ def whole(tmp_path_factory):
     return Store(tmp_path_factory.mktemp("whole"))
 
 
-def killed_after(root, name, saved, delay):
-    """Start the training and kill it `delay` seconds after this many checkpoints; True where it ended before."""
-    command = [sys.executable, "-c", ALONE, str(root), "tests", name]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        for line in process.stdout:
-            saved -= line == "saved\n"
-            if saved < 0 or (saved == 0 and line != "begun\n") or line == "ended\n":
-                break
-        time.sleep(delay)
-        process.kill()
+@pytest.fixture(scope="module")
+def launcher(root):
+    """Where the trainings that are killed are made."""
+    with subprocess.Popen(
+        [sys.executable, "-c", LAUNCHER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root
+    ) as process:
+        yield process
+        process.stdin.close()
+
+
+def killed_after(launcher, root, name, saved, delay):
+    """Start the training, kill it `delay` seconds after this many checkpoints, and wait until it is gone."""
+    launcher.stdin.write(json.dumps([str(root), name]) + "\n")
+    launcher.stdin.flush()
+    training = int(launcher.stdout.readline())
+    while saved:
+        line = launcher.stdout.readline()
+        assert line == "saved\n", f"{saved} more checkpoints were awaited, and it said '{line}'"
+        saved -= 1
+    time.sleep(delay)
+    os.kill(training, signal.SIGKILL)
+    while (line := launcher.stdout.readline()) != "gone\n":
+        assert line, "the launcher ended"
 
 
 @pytest.mark.parametrize("name", ["prior", *TRAINED])
-def test_a_training_that_was_killed_ends_bit_identical(tmp_path, whole, monkeypatch, root, name):
-    monkeypatch.chdir(root)
+def test_a_training_that_was_killed_ends_bit_identical(tmp_path, whole, launcher, monkeypatch, name):
     stage, file = stage_of(name), "prior" if name == "prior" else "fusion"
     expected, history = weights_of(whole, stage, file), whole.result(stage).json("history")
     # what comes before the training is made, so that the training is killed
@@ -86,7 +108,7 @@ def test_a_training_that_was_killed_ends_bit_identical(tmp_path, whole, monkeypa
         Store(tmp_path).result(needed)
     moments = random.Random(name)
     for saved in (1, moments.randint(2, 3)) if name == "prior" else (moments.randint(1, 3),):
-        killed_after(tmp_path, name, saved, moments.uniform(0, 0.02))
+        killed_after(launcher, tmp_path, name, saved, moments.uniform(0, 0.02))
     store = Store(tmp_path)
     assert store.find(stage) is None, "it was killed before its end"
     partial = store.folder(stage).with_name(f".{stage.key}.partial")

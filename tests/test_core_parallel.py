@@ -52,7 +52,7 @@ def two(tmp_path_factory, root):
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
     command = [*launch, "--standalone", str(script), str(runs), str(root / "tests")]
-    said = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert said.returncode == 0, said.stderr[-2000:]
     return Store(runs), said.stdout
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import pandas
@@ -51,6 +51,10 @@ SIZES = {
     "split__validation": 6,
     "stage1__epochs": 1,
     "stage1__batch": 8,
+    "stage1__start": "",
+    "stage1__network__width": 32,
+    "stage1__network__depth": 1,
+    "stage1__network__heads": 2,
     "sampling__samples": 2,
     "generation__steps": 1,
     "corpus__pairs": 40,
@@ -188,10 +192,11 @@ def test_saved_tables_open_without_a_network_library(tmp_path, written):
     path = written(GOOD, "table4")
     some(replace(experiment.load(path), name="table4"), [record("one", "pixcorr", 0.3)]).write(tmp_path / "table4.json")
     command = [sys.executable, "-c", SHOWN, "experiment", "show", str(path), "--results", str(tmp_path)]
-    started = time.monotonic()
+    before = os.times()
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert ".300 [.290, .310]" in said and said.splitlines()[-1] == "[]"
-    assert time.monotonic() - started < 30
+    spent = [after - earlier for after, earlier in zip(os.times(), before, strict=True)]
+    assert spent[2] + spent[3] < 30, "seconds of the process, in it and in the system"
 
 
 @pytest.mark.parametrize(

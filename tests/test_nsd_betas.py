@@ -8,11 +8,11 @@ import h5py
 import nibabel as nib
 import numpy as np
 import pytest
+from nsd_files import SHAPE, TRIALS, write_hdf5, write_nifti, write_volume
 
 from brainram_lib.nsd import betas
 from brainram_lib.nsd.errors import DamagedFileError, MissingSessionError, NsdError, ShapeError
 from brainram_lib.nsd.layout import NsdLayout
-from tests.nsd_files import SHAPE, TRIALS, write_hdf5, write_nifti, write_volume
 
 RNG = np.random.default_rng(0)
 RAW = RNG.integers(-32768, 32768, (TRIALS, *SHAPE)).astype(np.int16)

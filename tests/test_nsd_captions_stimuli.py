@@ -6,13 +6,13 @@ import json
 
 import numpy as np
 import pytest
+from nsd_files import STIMULI, write_captions, write_stimuli
 
 from brainram_lib.nsd import captions as captions_module
 from brainram_lib.nsd.captions import Captions, read_stim_info
 from brainram_lib.nsd.errors import CaptionError, DamagedFileError, MissingFileError, NsdError
 from brainram_lib.nsd.layout import NsdLayout
 from brainram_lib.nsd.stimuli import count_stimuli, read_stimuli
-from tests.nsd_files import STIMULI, write_captions, write_stimuli
 
 
 @pytest.fixture

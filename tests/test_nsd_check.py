@@ -6,10 +6,10 @@ import argparse
 
 import numpy as np
 import pytest
+from nsd_files import SESSIONS, SHAPE, write_captions, write_stimuli, write_tree, write_volume
 
 from brainram_lib.nsd.check import DAMAGED, MISSING, THERE, add_arguments, check, run, table
 from brainram_lib.nsd.layout import HEMISPHERES, LAYERS, NsdLayout
-from tests.nsd_files import SESSIONS, SHAPE, write_captions, write_stimuli, write_tree, write_volume
 
 
 @pytest.fixture

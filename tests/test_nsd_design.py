@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nsd_files import SESSIONS, TRIALS, random_design, write_design, write_responses, write_tree
 from scipy.io import loadmat, savemat
 
 from brainram_lib.nsd.behaviour import check_against_design, read_responses
 from brainram_lib.nsd.design import SESSIONS_OF_SUBJECT, Design
 from brainram_lib.nsd.errors import DamagedFileError, DesignError, MissingFileError, MixedRootsError
 from brainram_lib.nsd.layout import NsdLayout
-from tests.nsd_files import SESSIONS, TRIALS, random_design, write_design, write_responses, write_tree
 
 
 def plain_trials(fields, subject, sessions):

@@ -7,6 +7,17 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
+from nsd_files import (
+    AFFINE,
+    SESSIONS,
+    SHAPE,
+    TRIALS,
+    random_design,
+    write_hdf5,
+    write_responses,
+    write_tree,
+    write_volume,
+)
 
 from brainram_lib.nsd import prepare as prepare_module
 from brainram_lib.nsd.averaging import CONSTANT, ZERO
@@ -23,17 +34,6 @@ from brainram_lib.nsd.errors import (
 from brainram_lib.nsd.normalise import NORMALISATIONS
 from brainram_lib.nsd.prepare import prepare_subject
 from brainram_lib.nsd.prepared import PreparedSubject
-from tests.nsd_files import (
-    AFFINE,
-    SESSIONS,
-    SHAPE,
-    TRIALS,
-    random_design,
-    write_hdf5,
-    write_responses,
-    write_tree,
-    write_volume,
-)
 
 
 @pytest.fixture

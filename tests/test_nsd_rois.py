@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from nsd_files import AFFINE, SHAPE, write_tree, write_volume
 
 from brainram_lib.nsd import rois
 from brainram_lib.nsd.errors import DamagedFileError, LayoutError, MissingFileError, RoiError
 from brainram_lib.nsd.layout import NsdLayout
-from tests.nsd_files import AFFINE, SHAPE, write_tree, write_volume
 
 
 @pytest.fixture

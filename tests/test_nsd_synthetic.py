@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from nsd_files import SESSIONS, SHAPE, TRIALS, Tree, write_hdf5, write_nifti, write_tree
 from scipy.io import savemat
 
 from brainram_lib.nsd.errors import (
@@ -31,7 +32,6 @@ from brainram_lib.nsd.synthetic.stimuli import (
     middle,
     read_synthetic_stimuli,
 )
-from tests.nsd_files import SESSIONS, SHAPE, TRIALS, Tree, write_hdf5, write_nifti, write_tree
 
 COMMON, OWN, HEIGHT, WIDTH, SHOWN = 7, 4, 6, 11, 26
 KINDS = ["Natural scenes"] * 3 + ["Noise"] * 4 + ["Chromatic noise"] * 4

@@ -7,12 +7,12 @@ import tarfile
 
 import numpy as np
 import pytest
+from nsd_files import SESSIONS, write_tree
 from PIL import Image
 
 from brainram_lib.nsd.errors import DamagedFileError, MissingFileError, ShapeError
 from brainram_lib.nsd.prepare import prepare_subject
 from brainram_lib.nsd.webdataset import prepare_webdataset, read_webdataset, read_webdataset_images
-from tests.nsd_files import SESSIONS, write_tree
 
 
 def npy(value):

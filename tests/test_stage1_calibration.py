@@ -38,9 +38,14 @@ def inside(tokens):
     return 2 * tokens.float()
 
 
+def apart(one, other):
+    """Distances of every pair, from differences: by products, equal ones come out up to 0.01 apart."""
+    return torch.cdist(one.flatten(1), other.flatten(1), compute_mode="donot_use_mm_for_euclid_dist")
+
+
 def test_a_free_rows_condition_is_its_own_map_and_anothers_error():
     targets, linear = data()
-    items = torch.randn(5, TOKENS, WIDTH).half()
+    items = torch.randn(5, TOKENS, WIDTH, generator=torch.Generator().manual_seed(2)).half()
     free = FreeRows(items, linear, targets, inside)
     for token in range(TOKENS):
         x, y = (inside(one)[:, token].double() for one in (targets, linear))
@@ -49,9 +54,9 @@ def test_a_free_rows_condition_is_its_own_map_and_anothers_error():
     x0, condition = free.draw(400, torch.Generator().manual_seed(1))
     misses = inside(linear) - torch.einsum("ntd,tde->nte", inside(targets), free.map)
     left = condition - torch.einsum("ntd,tde->nte", x0, free.map)
-    distance = torch.cdist(left.flatten(1), misses.flatten(1)).min(1)
+    distance = apart(left, misses).min(1)
     assert distance.values.max() < 5e-3 and len(distance.indices.unique()) > 40
-    assert torch.cdist(x0.flatten(1), inside(items).flatten(1)).min(1).values.max() < 5e-3
+    assert apart(x0, inside(items)).min(1).values.max() < 5e-3
 
 
 def test_the_residuals_square_is_measured_feature_by_feature():

@@ -139,7 +139,7 @@ def test_every_weight_learns(settings):
 
 def test_training_lowers_the_loss_and_an_interrupted_one_ends_bit_identical(tmp_path, monkeypatch):
     rows, held = examples(), examples(n=7)
-    settings = replace(SETTINGS, epochs=20, peak_rate=3e-3)
+    settings = replace(SETTINGS, epochs=20, peak_rate=3e-3, validation_steps=1)
     whole, history = train_prior(settings, rows, held, tmp_path / "whole", 5, "whole")
     assert len(history) == 20 and history[-1]["mse"] < 0.9 * history[0]["mse"]
 
@@ -177,7 +177,7 @@ def test_a_resumed_training_samples_after_the_same_epochs(tmp_path, monkeypatch)
     from brainram_lib.core import loop
 
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0)
-    settings, rows, held = replace(SETTINGS, epochs=21), examples(), examples(n=7)
+    settings, rows, held = replace(SETTINGS, epochs=21, validation_steps=1), examples(), examples(n=7)
     _, history = train_prior(settings, rows, held, tmp_path / "whole", 5, "whole")
     real = loop.save_checkpoint
 

@@ -52,6 +52,7 @@ def test_only_the_decoder_is_trained_on(tmp_path, monkeypatch):
 
     shutil.copytree(autoencoder.ASSETS, tmp_path / "vae")
     monkeypatch.setattr(autoencoder, "ASSETS", tmp_path / "vae")
+    monkeypatch.setattr(autoencoder, "HELD_OUT", 6)
     config = json.loads((tmp_path / "vae/config.json").read_text())
     before = AutoencoderKL.from_pretrained(tmp_path / "vae", local_files_only=True).state_dict()
     autoencoder.train_decoder(tmp_path, scenes=autoencoder.HELD_OUT + 4, budget=Budget(2, 60, 1e-2), batch=2)
@@ -239,6 +240,7 @@ def test_a_clip_with_finer_patches_starts_from_the_coarse_one():
 def test_the_phases_of_the_clip_end_at_the_shipped_size(tmp_path, monkeypatch):
     monkeypatch.setattr(clip, "ASSETS", tmp_path / "assets")
     monkeypatch.setattr(clip, "HELD_OUT", 20)
+    monkeypatch.setattr(clip, "BATCH", 8)
     clip.train(tmp_path, scenes=60, budget=Budget(steps=4, minutes=10, peak_rate=1e-3))
     model, _ = mini_clip.load(tmp_path / "assets")
     assert model.visual.grid_size == (8, 8)

@@ -8,13 +8,13 @@ import os
 
 import numpy as np
 import pytest
+from nsd_files import write_captions
 
 from brainram_lib.encoders import ClipTokens, HuggingFaceTokeniser
 from brainram_lib.nsd.captions import Captions, read_stim_info
 from brainram_lib.nsd.check import DAMAGED, THERE, check
 from brainram_lib.nsd.errors import MESSAGE_LENGTH, CaptionError, DamagedFileError
 from brainram_lib.nsd.layout import NsdLayout
-from tests.nsd_files import write_captions
 
 HALF = "half \ud83d emoji"
 NOT_COCOS = "captions_train2017.json' is not COCO's caption file"

@@ -85,7 +85,7 @@ def _tested(names: Sequence[str], work: Path, seconds: float) -> dict[str, dict]
 
 
 def _file_of(classname: str, names: Sequence[str]) -> str:
-    """'tests.hostile.test_doors' -> 'hostile/test_doors.py'."""
+    """'tests.hostile.test_pictures' -> 'hostile/test_pictures.py'."""
     return next((one for one in names if one.removesuffix(".py").split("/")[-1] in classname.split(".")), names[0])
 
 
