@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from brainram_lib.setup.site import notebooks
 from brainram_lib.setup.site.notebooks import INTERACTIVE, WIDGET, executed_copy, page
 
 PATH = Path("notebooks/02_priors.ipynb")
@@ -79,3 +80,14 @@ def test_an_interactive_view_asks_no_other_host():
     assert texts == [
         '<iframe title="Interactive view" srcdoc="&lt;p&gt;[1, 2]"></iframe>', "<td>.5 [.4,\u00a0.6]</td>",
     ]  # fmt: skip
+
+
+def test_a_figure_keeps_the_alternative_text_that_it_was_shown_with():
+    picture = {
+        "output_type": "display_data",
+        "data": {"image/png": ""},
+        "metadata": {"image/png": {"alt": "It falls."}},
+    }
+    printed = {"output_type": "stream", "name": "stdout", "text": "shapes"}
+    made = notebooks._code({"cell_type": "code", "metadata": {}, "outputs": [printed, picture], "source": ""}, "Figure")
+    assert made["metadata"]["mystnb"]["image"]["alt"] == "Figure. It falls."

@@ -84,7 +84,9 @@ def _code(cell: dict[str, Any], figure: str) -> dict[str, Any]:
     drawn = any("image/png" in one.get("data", {}) for one in outputs)
     if INJECTED_TAG in _tags(cell):
         cell = {**cell, "source": _without_folders(_text(cell["source"]))}
-    alt = " ".join(f"{figure}. {said}".split())[:_SENTENCE]
+    # figures that `view.show` displays bring their own
+    own = (one.get("metadata", {}).get("image/png", {}).get("alt", "") for one in outputs)
+    alt = " ".join(f"{figure}. {next(filter(None, own), said)}".split())[:_SENTENCE]
     metadata = {"mystnb": {"image": {"alt": alt}}} if drawn else {}
     return {**cell, "outputs": outputs, "metadata": metadata}
 
