@@ -16,11 +16,17 @@ from brainram_lib.nsd.prepare import prepare_subject
 
 @pytest.fixture
 def no_kernel(monkeypatch):
-    """papermill must not be reached; instead it says with what it would have been."""
+    """papermill must not be reached; instead it says with what it would have been, and copies without running."""
     import papermill
 
     reached = []
-    monkeypatch.setattr(papermill, "execute_notebook", lambda *given, **named: reached.append((given, named)))
+
+    def copied(source, copy, **named):
+        reached.append(((source, copy), named))
+        # papermill fills in braces
+        Path(copy.format()).write_text(Path(source.format()).read_text())
+
+    monkeypatch.setattr(papermill, "execute_notebook", copied)
     return reached
 
 
