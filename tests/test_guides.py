@@ -13,14 +13,15 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from test_project_documents import ROOT, broken_links
-from test_workbench import TINY
+from test_project_documents import ROOT
+from tiny_run import TINY
 
 from brainram_lib import profiles
 from brainram_lib.__main__ import _parser, main
 from brainram_lib.pipeline import run as run_module
 from brainram_lib.profiles import changed
 from brainram_lib.setup.notebooks import parameters_of, parse_parameters
+from brainram_lib.setup.site.markdown import broken
 from brainram_lib.study.errors import StudyError
 from brainram_lib.systems import system
 from brainram_lib.world.world import WorldSettings
@@ -142,7 +143,7 @@ def test_the_blocks_of_a_guide_run(path, small, capsys):
 @each_guide
 def test_a_guide_is_short_and_its_links_resolve(path):
     text = path.read_text()
-    assert len(text.split()) <= MOST_WORDS and broken_links(text, path.parent) == []
+    assert len(text.split()) <= MOST_WORDS and broken(text, path.parent) == []
 
 
 def test_blocks_that_would_fail_are_found(small):

@@ -27,7 +27,8 @@ class RegionSubject(GivenSubject):
     """A given subject with regions."""
 
     def prepared(self, store: Store) -> Any:
-        return SimpleNamespace(betas=lambda split: self.arrays[split], roi=REGIONS.__getitem__)
+        known = {"roi": REGIONS.__getitem__, "roi_names": list(REGIONS)}
+        return SimpleNamespace(betas=lambda split: self.arrays[split], **known)
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,10 @@ def test_only_brainram_is_guided_by_a_neighbour_for_each_sample(finished, runs):
     assert (items[:, 0] != items[:, 1]).all()
     assert all(set(own) <= set(ids.ravel()) for own, ids in zip(items, found.ids, strict=True))
     for other in ("brainram-plus-no-ram", "ridge", "ceiling"):
-        assert finished.guiding_neighbours(other) is None
+        assert finished.guiding_neighbours(other) is None and finished.guiding_images(other) is None
+    chosen = np.array(finished.store.result(finished._system("brainram-plus").images(finished.run)).array("index"))
+    shown = finished.corpus.images(items[np.arange(len(items)), chosen])
+    np.testing.assert_array_equal(finished.guiding_images("brainram-plus"), shown)
     alone = again(runs, generation__neighbour_share=0.0)
     assert alone.guiding_neighbours("brainram-plus") is None
     np.testing.assert_array_equal(alone.samples("ridge"), finished.samples("ridge"))
