@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from brainram_lib.evaluation.intervals import paired_difference
 
-_CELL, _GAP, _APART, _DPI = 96, 3, 18, 100
+# A cell is twice a scene of the embedded world, so that its pixels stay square and equal.
+_CELL, _GAP, _APART, _DPI = 128, 4, 20, 100
 
 
 def retrieved_figure(
