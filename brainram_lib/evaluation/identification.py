@@ -119,7 +119,7 @@ def ranks(similarity: Float[np.ndarray, "brains images"], competing: int) -> Flo
 
 
 def _check_finite(similarity: np.ndarray) -> None:
-    """NaN loses no comparison: it would be no rival, and count as a failure that nobody sees."""
+    """No comparison with NaN is true, so that a broken rival would pass unseen."""
     bad = np.argwhere(~np.isfinite(similarity))
     if len(bad):
         raise ValueError(
