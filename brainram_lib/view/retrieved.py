@@ -28,7 +28,7 @@ def retrieved_figure(
     counts = {name: len(images) for name, images in found.items()}
     if not counts or set(counts.values()) != {len(stimuli)}:
         raise ValueError(f"'found' must hold images of the same {len(stimuli)} stimuli for every system. Got {counts}.")
-    step, head = _CELL + _GAP, 54 if title else 28
+    step, head = _CELL + _GAP, 66 if title else 32
     widths = [_APART + images.shape[1] * step for images in found.values()]
     width, height = 8 + step + sum(widths), head + len(stimuli) * step + 6
     figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor="white")
@@ -36,7 +36,8 @@ def retrieved_figure(
     axes.set(xlim=(0, width), ylim=(height, 0))
     axes.axis("off")
     if title:
-        axes.text(8, 8, title, va="top", ha="left", fontsize=11, fontweight="bold")
+        figure.set_label(title)
+        axes.text(8, 8, title, va="top", ha="left", fontsize=14, fontweight="bold")
     _column(axes, stimuli[:, None], "stimulus", (8, head))
     left = 8 + step
     for (name, images), wide in zip(found.items(), widths, strict=True):
@@ -47,7 +48,7 @@ def retrieved_figure(
 
 def _column(axes: Axes, images: np.ndarray, name: str, corner: tuple[int, int]) -> None:
     left, top = corner
-    axes.text(left, top - 6, name, va="bottom", ha="left", fontsize=10)
+    axes.text(left, top - 6, name, va="bottom", ha="left", fontsize=13)
     for line, several in enumerate(images):
         for place, image in enumerate(several):
             x, y = left + place * (_CELL + _GAP), top + line * (_CELL + _GAP)
