@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
 from brainram_lib.core.files import write_whole
+from brainram_lib.systems import system_of
+from brainram_lib.systems.finding import found
 from brainram_lib.systems.scores import image_metrics, labels
 from brainram_lib.view.attribution import attribution_figure
 from brainram_lib.view.cortex import inflated_map, on_cortex, regions_on_cortex
@@ -17,11 +19,18 @@ from brainram_lib.view.curves import loss_curves
 from brainram_lib.view.denoising import denoising_figure
 from brainram_lib.view.gallery import gallery, score_plot, with_guides
 from brainram_lib.view.new_stimuli import new_stimuli_figure
+from brainram_lib.view.retrieved import retrieved_figure
 from brainram_lib.view.tokens import weight_plot
 from brainram_lib.workbench import Workbench
 
 FOLDER = Path(__file__).resolve().parent.parent / "figures"
 SHOWN = 24
+# Figure 5: stimuli, and images that each system retrieves for one.
+ASKED, RETRIEVED = 8, 4
+
+
+class NotThere(Exception):
+    """What a figure shows takes long to make and is not there; the message says which command makes it."""
 
 
 def scenes(workbench: Workbench) -> Figure:
@@ -106,6 +115,23 @@ def new_stimuli(workbench: Workbench) -> Figure:
     return new_stimuli_figure(rows, kinds, title)
 
 
+def retrieved(workbench: Workbench) -> Figure:
+    """Figure 5: the first test stimuli, unselected, and the images that MindEye and BrainRAM-plus find for each.
+
+    Raises:
+        NotThere: MindEye has not been asked.
+    """
+    if workbench.store.find(found(workbench.run, system_of("mindeye"))) is None:
+        raise NotThere(
+            "MindEye's retrieved images are not there: `python -m brainram_lib experiment run table2 --rows mindeye` "
+            "trains it and asks the corpus."
+        )
+    names = {"MindEye": "mindeye", "BrainRAM-plus": "brainram-plus"}
+    images = {title: workbench.retrieved_images(name, ASKED, RETRIEVED) for title, name in names.items()}
+    title = f"Retrieved from the corpus, subject {workbench.subject}: the first {ASKED} test stimuli, unselected"
+    return retrieved_figure(workbench.stimuli("test")[:ASKED], images, title)
+
+
 FIGURES: dict[str, Callable[[Workbench], Figure]] = {
     "scenes": scenes,
     "cortex": cortex,
@@ -117,15 +143,21 @@ FIGURES: dict[str, Callable[[Workbench], Figure]] = {
     "attribution": attribution,
     "ram_weights": ram_weights,
     "new_stimuli": new_stimuli,
+    "retrieved": retrieved,
 }
 
 
 def draw_all(workbench: Workbench, folder: Path = FOLDER) -> list[Path]:
-    """Draw every figure of `FIGURES` into `folder` as PNG."""
+    """Draw every figure of `FIGURES` into `folder` as PNG; of one that is left out, say why."""
     paths = []
     for name, draw in tqdm(FIGURES.items(), desc="figures", unit="figure"):
         path = folder / f"{name}.png"
+        try:
+            figure = draw(workbench)
+        except NotThere as reason:
+            tqdm.write(f"'{path.name}' was not drawn. {reason}")
+            continue
         with write_whole(path) as partial:
-            draw(workbench).savefig(partial, dpi=110)
+            figure.savefig(partial, dpi=110)
         paths.append(path)
     return paths

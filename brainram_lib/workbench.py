@@ -13,17 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from brainram_lib.core.modalities import MODALITIES
 from brainram_lib.core.store import Store, default_runs
 from brainram_lib.pipeline.arrays import RunArrays, Tokens
+from brainram_lib.pipeline.found import IMAGES, closeness
 from brainram_lib.pipeline.pictures import CHOSEN, GuidingPicture
 from brainram_lib.pipeline.run import run_of
 from brainram_lib.profiles import Profile, profile_of
 from brainram_lib.systems import system_of, systems
 from brainram_lib.systems.audits import AUDITS, Audit, Subject
 from brainram_lib.systems.audits.stimuli import gallery_of
+from brainram_lib.systems.finding import found
 from brainram_lib.systems.outside import load_systems
 from brainram_lib.systems.scores import (
     leads_of,
@@ -33,12 +35,12 @@ from brainram_lib.systems.scores import (
     submitted_table,
     values_of,
 )
+from brainram_lib.systems.system import System
 from brainram_lib.world.world import WorldSettings
 
 if TYPE_CHECKING:
     from brainram_lib.evaluation.records import Record
     from brainram_lib.evaluation.tables import ScoreTable
-    from brainram_lib.systems.system import System
     from brainram_lib.view.browser import BrowserData
 
 
@@ -103,8 +105,8 @@ class Workbench(RunArrays):
             return None
         return np.array(self.store.result(GuidingPicture(made)).array(CHOSEN))
 
-    def _system(self, name: str | None) -> System:
-        return system_of(name or self.profile.method)
+    def _system(self, system: str | System | None) -> System:
+        return system if isinstance(system, System) else system_of(system or self.profile.method)
 
     def browser_data(self) -> BrowserData:
         """What the neighbour browser of notebook 04 shows."""
@@ -121,12 +123,28 @@ class Workbench(RunArrays):
 
     # --- images and scores
 
-    def reconstructions(self, system: str | None = None) -> UInt8[np.ndarray, "n height width 3"]:
+    def reconstructions(self, system: str | System | None = None) -> UInt8[np.ndarray, "n height width 3"]:
         """The image of each test stimulus that a system shows; see `systems` for their names."""
         made = self._system(system).images
         if made is None:
             raise ValueError(f"the system '{system}' has no images.")
         return np.array(self.store.result(made(self.run)).array(CHOSEN))
+
+    def retrieved(self, system: str, count: int = IMAGES) -> Int[np.ndarray, "n count"]:
+        """The corpus items that a system's estimates find for each test stimulus (Table 2), the nearest first."""
+        return np.array(self.store.result(found(self.run, self._system(system))).array("items")[:, :count])
+
+    def retrieved_images(
+        self, system: str, stimuli: int, count: int
+    ) -> UInt8[np.ndarray, "stimuli count height width 3"]:
+        """The images of the first items of the first test stimuli."""
+        items = self.retrieved(system, count)[:stimuli]
+        return self.corpus.images(items.ravel()).reshape(*items.shape, *[self.corpus.image_size] * 2, 3)
+
+    def closeness(self, system: str, count: int) -> Float[np.ndarray, "n count"]:
+        """CLIP's cosine of the first items' images with their stimulus: of the truth, for reports."""
+        of = found(self.run, self._system(system))
+        return closeness(self.store, of, self.retrieved(system, count), self.run.targets("image"))
 
     def samples(self, system: str | None = None) -> UInt8[np.ndarray, "n draws height width 3"]:
         """All images of each test stimulus that a system generated, of which one is chosen."""

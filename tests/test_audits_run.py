@@ -26,6 +26,7 @@ from brainram_lib.systems import brainram
 from brainram_lib.systems.audits import Subject
 from brainram_lib.systems.audits.retrieval import AS_FOUND, ORACLE, generated_with, own_picture, variants
 from brainram_lib.systems.audits.stimuli import stimuli
+from brainram_lib.systems.finding import refined_outputs
 from brainram_lib.systems.system import system_of
 from brainram_lib.view.new_stimuli import new_stimuli_figure
 from brainram_lib.workbench import Workbench
@@ -124,6 +125,16 @@ def test_no_training_image_is_its_own_neighbour(workbench):
     assert not (ids == np.arange(len(ids))[:, None, None]).any()
     assert run.training_corpus.open(store.root).caption(4) == workbench.captions("train")[4][0]
     assert found.found(store, "test").ids.max() < len(ids)
+
+
+def test_more_outputs_of_a_fusion_begin_with_those_that_it_was_trained_on(workbench):
+    """Table 2 draws 16: the first are the samples of every other table, and the fusion makes the same of them."""
+    run, store = workbench.run, workbench.store
+    more = np.array(store.result(refined_outputs(run)).array("test"), np.float32)
+    known = np.array(store.result(run.refined("image")).array("test"), np.float32)
+    assert known.shape[1] == 2 and more.shape == (len(known), 16, *known.shape[2:])
+    np.testing.assert_allclose(more[:, :2], known, atol=2e-3)
+    assert not np.allclose(more[:, 2], more[:, 3], atol=2e-3)
 
 
 def test_a_fusion_that_is_handed_what_it_was_trained_on_gives_what_it_gave(workbench):

@@ -6,6 +6,7 @@ from brainram_lib.pipeline.nearest import (
     nearest_by_tokens,
     nearest_by_tokens_reference,
     nearest_neighbour,
+    nearest_of_each,
 )
 
 
@@ -48,3 +49,16 @@ def test_derangement_moves_every_row_and_repeats(n):
     np.testing.assert_array_equal(order, derangement(n, seed=3))
     with pytest.raises(ValueError, match="at least 2"):
         derangement(1, seed=0)
+
+
+def test_each_estimate_chooses_among_its_own_candidates():
+    rng = np.random.default_rng(0)
+    estimates, candidates = rng.normal(size=(11, 3, 5)), rng.normal(size=(11, 7, 3, 5))
+    loop = [int(nearest_by_tokens_reference(one[None], own)[0]) for one, own in zip(estimates, candidates, strict=True)]
+    assert nearest_of_each(estimates, candidates).tolist() == loop
+    assert nearest_of_each(estimates * 9, candidates * rng.uniform(0.1, 5, (11, 7, 1, 1))).tolist() == loop
+    with pytest.raises(ValueError, match="must be \\(n, k, tokens, width\\) of the same stimuli"):
+        nearest_of_each(estimates, candidates[:10])
+    candidates[6, 2, 0, 0] = np.nan
+    with pytest.raises(ValueError, match="stimulus 6: its estimate or one of its candidates"):
+        nearest_of_each(estimates, candidates)

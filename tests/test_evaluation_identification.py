@@ -97,3 +97,49 @@ def test_errors():
         retrieval(tokens, tokens)
     with pytest.raises(ValueError, match="same images in the same order"):
         retrieval(tokens, tokens[:6], pool=3)
+
+
+def by_double_loop(estimates, targets, pool, repeats, seed):
+    """Top-1 of each draw in both directions, one cosine at a time: [image retrieval, brain retrieval]."""
+
+    def cosine(brain, image):
+        one, other = estimates[brain].ravel(), targets[image].ravel()
+        return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
+
+    random, found = np.random.default_rng(seed), []
+    for _ in range(repeats):
+        drawn = np.sort(random.choice(len(estimates), pool, replace=False))
+        images = [all(cosine(i, i) > cosine(i, j) for j in drawn if j != i) for i in drawn]
+        brains = [all(cosine(j, j) > cosine(i, j) for i in drawn if i != j) for j in drawn]
+        found.append((np.mean(images), np.mean(brains)))
+    return np.transpose(found)
+
+
+def test_retrieval_agrees_with_a_double_loop_over_brains_and_images():
+    rng = np.random.default_rng(3)
+    targets = rng.normal(size=(17, 3, 5))
+    estimates = targets + 1.5 * rng.normal(size=targets.shape) * rng.uniform(0.5, 3, (17, 1, 1))
+    found = retrieval(estimates, targets, pool=11, repeats=4, seed=2)
+    images, brains = by_double_loop(estimates, targets, 11, 4, 2)
+    np.testing.assert_allclose(found["image_retrieval"].repeats, images)
+    np.testing.assert_allclose(found["brain_retrieval"].repeats, brains)
+    assert not np.allclose(images, brains), "else a swap of the axes would pass"
+
+
+def test_shuffled_brains_are_found_as_often_as_by_chance():
+    rng = np.random.default_rng(0)
+    targets = rng.normal(size=(400, 1, 6))
+    order = rng.permutation(400)
+    estimates = (targets + 0.3 * rng.normal(size=targets.shape))[order]
+    for found in retrieval(estimates, targets, pool=20, repeats=30).values():
+        # 600 tries at 1 / 20: within four standard deviations
+        assert abs(found.mean - found.chance) < 4 * np.sqrt(0.05 * 0.95 / 600)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_tokens_that_are_not_finite_are_named(value):
+    targets = np.random.default_rng(0).normal(size=(9, 3, 5))
+    estimates = targets.copy()
+    estimates[4, 1, 2] = value
+    with pytest.raises(ValueError, match="9 of 81 are NaN or infinite, the first of brain 4 and image 0"):
+        retrieval(estimates, targets, pool=9, repeats=1)

@@ -100,6 +100,9 @@ def test_every_committed_experiment_can_be_run(path):
         ("subjects = [1, 1]\n" + GOOD, "'subjects' must be a list of different whole numbers"),
         ("seeds = [true]\n" + GOOD, "'seeds' must be a list"),
         ("seeds = []\n" + GOOD, "'seeds' must be a list"),
+        ('metrics = ["clip", "beauty"]\n' + GOOD, "'metrics' must be of pixcorr, .*'beauty' was provided"),
+        ('metrics = "clip"\n' + GOOD, "'metrics' must be a list"),
+        ('images = "dreamt"\n' + GOOD, "'images' must be one of reconstructed, retrieved. 'dreamt' was provided"),
     ],
 )
 def test_a_file_that_says_what_cannot_be_is_named(written, text, message):
@@ -117,6 +120,11 @@ def test_a_file_that_says_what_cannot_be_is_named(written, text, message):
         (GOOD.replace("generation__steps = 7", "generation__batch = 7"), "gives the same numbers as row 'one'"),
         ("subjects = [3]\n" + GOOD, "'subject' must be one of"),
         ("seeds = [-1]\n" + GOOD, "'seed' must be a whole number"),
+        (
+            'images = "retrieved"\n' + GOOD.replace('"ridge"', '"takagi"', 1),
+            "row 'one' of 'table': the system 'takagi' estimates no image tokens",
+        ),
+        ('images = "retrieved"\n' + GOOD, "row 'two' of 'table' gives the same numbers as row 'one'"),
     ],
 )
 def test_what_cannot_be_run_is_named_before_anything_is_made(written, tmp_path, text, message):
@@ -237,6 +245,18 @@ def test_jobs_at_once_make_what_they_share_once(written, tmp_path):
     for (row, metric), one in found.images.lines.groupby("row")[found.images.metrics].mean().stack().items():
         assert one == pytest.approx(means[row, metric], abs=1e-4)
     shown_in_a_notebook(TableRun(str(path), str(profile), 1, 0, tmp_path / "runs", tmp_path / "nsd"))
+    what_is_retrieved_is_scored(table, places, means)
+
+
+def what_is_retrieved_is_scored(table, places, reconstructed):
+    """The same rows as Table 2 scores them, by some of the metrics."""
+    found = runner.collect(
+        replace(table, images="retrieved", metrics=("incep", "lite0_late", "image_retrieval")), places
+    )
+    assert {one.metric for one in found.records} == {"lite0_late", "image_retrieval"} == set(found.images.metrics)
+    assert any("30 draws of 10 (there are too few for 300) of the 10 test images" in note for note in found.said)
+    for one in found.records:
+        assert (one.value == reconstructed[one.row, one.metric]) == (one.metric == "image_retrieval")
 
 
 def shown_in_a_notebook(table):

@@ -12,6 +12,8 @@ from brainram_lib.pipeline.peers.pictures import PeerImages, noise_seeds
 from brainram_lib.pipeline.run import run_of
 from brainram_lib.profiles import MINI, changed
 from brainram_lib.systems import brain_diffuser, mindeye, system_of, takagi
+from brainram_lib.systems.finding import finding
+from brainram_lib.systems.scores import stages_of
 from brainram_lib.world.world import WorldSettings
 
 WORLD = WorldSettings(name="tiny", subjects=(1,), voxels=(60,), sessions=3, trials_per_session=40, images=40, shared=10)
@@ -112,6 +114,24 @@ def test_one_sample_of_mindeye_shares_its_trainings_and_first_image(run, store):
     assert one.chooser is None and one.settings.text_mix == 0
     three = mindeye.images(run, 3, "x")
     np.testing.assert_array_equal(store.result(one).array("chosen"), store.result(three).array("samples")[:, 0])
+
+
+def test_mindeye_s_samples_differ_and_find_images_of_the_corpus(run, store):
+    three = mindeye.MindEyeSamples(mindeye.training(run), 0, 3)
+    drawn = np.array(store.result(three).array("test"), np.float32)
+    goals = store.result(run.targets("image")).array("test")
+    assert drawn.shape == (10, 3, *goals.shape[1:]) and not np.allclose(drawn[:, 0], drawn[:, 1])
+    again = mindeye.MindEyeSamples(mindeye.training(run), 0, 2)
+    np.testing.assert_array_equal(store.result(again).array("test"), store.result(three).array("test")[:, :2])
+
+
+@pytest.mark.parametrize("name", ["mindeye", "gu"])
+def test_systems_of_image_tokens_alone_are_scored_by_what_they_find(run, store, name):
+    images, tokens = stages_of(run, finding(system_of(name)))
+    assert {"clip", "lite0_late"} <= set(store.result(images).json("values"))
+    values = store.result(tokens).json("values")
+    assert {"image_retrieval", "brain_retrieval"} <= set(values) and not any(one.startswith("text") for one in values)
+    assert store.result(tokens).json("chance")["image_retrieval"] == 1 / 10
 
 
 def test_mind_reader_makes_tokens_of_embeddings(run, store):

@@ -65,7 +65,7 @@ def retrieval(
         pool: how many images are drawn without replacement in each repeat.
 
     Raises:
-        ValueError: shapes differ, or the test set is smaller than the pool.
+        ValueError: shapes differ, the test set is smaller than the pool, or tokens are not finite.
     """
     if estimates.shape != targets.shape:
         raise ValueError(
@@ -81,11 +81,12 @@ def retrieval_from_similarity(
     """The same from similarity[brain, image], right pairs on the diagonal.
 
     Raises:
-        ValueError: fewer images than the pool needs.
+        ValueError: fewer images than the pool needs, or a similarity that is NaN or infinite.
     """
     n = len(similarity)
     if n < pool:
         raise ValueError(f"'pool' must be at most the {n} test images. {pool} was provided.")
+    _check_finite(similarity)
     draws = _draws(n, pool, repeats, seed)
     directions = {"image_retrieval": IMAGES, "brain_retrieval": BRAINS}
     return {name: _identified(similarity, draws, axis) for name, axis in directions.items()}
@@ -117,6 +118,16 @@ def ranks(similarity: Float[np.ndarray, "brains images"], competing: int) -> Flo
     return (similarity >= (own[:, None] if competing == IMAGES else own[None, :])).sum(competing).astype(np.float64)
 
 
+def _check_finite(similarity: np.ndarray) -> None:
+    """No comparison with NaN is true, so that a broken rival would pass unseen."""
+    bad = np.argwhere(~np.isfinite(similarity))
+    if len(bad):
+        raise ValueError(
+            f"similarities must be finite. {len(bad)} of {similarity.size} are NaN or infinite, the first of brain "
+            f"{bad[0][0]} and image {bad[0][1]}: look for values that are not finite in their tokens."
+        )
+
+
 def _identified(similarity: np.ndarray, draws: list[np.ndarray], competing: int) -> Identification:
     hits, held = np.zeros(len(similarity)), np.zeros(len(similarity))
     accuracies = []
@@ -131,4 +142,6 @@ def _identified(similarity: np.ndarray, draws: list[np.ndarray], competing: int)
 def unit_rows(tokens: Float[np.ndarray, "n tokens width"]) -> Float[np.ndarray, "n flat"]:
     """Tokens flattened and divided by their norm, as every comparison of token sets uses them."""
     flat = tokens.reshape(len(tokens), -1).astype(np.float32)
-    return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    # a row that is not finite becomes NaN, which those who compare rows refuse
+    with np.errstate(invalid="ignore"):
+        return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), np.finfo(np.float32).tiny)

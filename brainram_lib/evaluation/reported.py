@@ -40,6 +40,9 @@ FOOTNOTES: dict[str, tuple[str, ...]] = {
         "Section 5.2 quotes +5.7 % brain retrieval over MindEye; that is over the paper's own row without RAM. Over "
         "MindEye it is 5.0.",
         "Section 5.2 calls this table 'Tab 5', which does not exist.",
+        "Measured here: image retrieval, each brain looks among images; brain retrieval, each image among brains. In "
+        "MindEye's released code the similarity comes out transposed (`batchwise_cosine_similarity`), which swaps the "
+        "two labels; printed rows made with that code may stand under each other's name.",
     ),
     "3": (
         _SUBJECT_1,

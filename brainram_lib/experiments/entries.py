@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,3 +34,19 @@ def numbers(said: Mapping[str, Any], key: str, path: Path, default: tuple[int, .
     if not good or len(set(value)) != len(value):
         raise ExperimentError(f"'{path}': '{key}' must be a list of different whole numbers. {value!r} was provided.")
     return tuple(value)
+
+
+def one_of(said: Mapping[str, Any], key: str, path: Path, allowed: Sequence[str]) -> str:
+    """One of some words, the first of them if not given."""
+    value = said.get(key, allowed[0])
+    if value not in allowed:
+        raise ExperimentError(f"'{path}': '{key}' must be one of {', '.join(allowed)}. {value!r} was provided.")
+    return value
+
+
+def some_of(said: Mapping[str, Any], key: str, path: Path, allowed: Sequence[str]) -> tuple[str, ...]:
+    """A list of some words, none if not given."""
+    values = typed(said, key, list, f"'{path}'", [])
+    if unknown := [value for value in values if value not in allowed]:
+        raise ExperimentError(f"'{path}': '{key}' must be of {', '.join(allowed)}. {unknown[0]!r} was provided.")
+    return tuple(values)

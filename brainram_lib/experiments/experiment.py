@@ -6,6 +6,8 @@ profile = "mini"
 subjects = [1]
 seeds = [0]
 reference = "ram"              # the row that the others are compared with, image by image
+metrics = ["pixcorr", "ssim"]  # the scores that count here; all that are measured if not given
+images = "reconstructed"       # which images are scored; "retrieved": those of the corpus that estimates find (Table 2)
 [changes]                      # to every row
 generation__neighbour_share = 0.0
 [[row]]
@@ -29,10 +31,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from brainram_lib.experiments.entries import ExperimentError, numbers, only, typed
+from brainram_lib.evaluation import catalogue
+from brainram_lib.experiments.entries import ExperimentError, numbers, one_of, only, some_of, typed
 
 FOLDER = Path(__file__).resolve().parents[2] / "experiments"
+RECONSTRUCTED, RETRIEVED = "reconstructed", "retrieved"
 _KEYS = {"name", "title", "paper_table", "profile", "subjects", "seeds", "reference", "changes", "notes"}
+_KEYS |= {"metrics", "images"}
 _PARTS = {"row", "claim"}
 _ROW_KEYS = {"name", "title", "system", "reported", "method", "without", "changes", "what", "bound"}
 _CLAIM_KEYS = {"row", "over", "said"}
@@ -82,6 +87,8 @@ class Experiment:
         reference: the row that the others are compared with on the same images, or None.
         notes: printed below the table.
         claims: the comparisons of `experiment claims`.
+        metrics: names of `evaluation.catalogue`: the scores that are recorded, shown and tested; none: all.
+        images: which images of a row are scored: those 'reconstructed', or those of the corpus 'retrieved' by it.
     """
 
     name: str
@@ -95,6 +102,8 @@ class Experiment:
     notes: tuple[str, ...] = ()
     changes: Mapping[str, Any] = field(default_factory=dict)
     claims: tuple[Claimed, ...] = ()
+    metrics: tuple[str, ...] = ()
+    images: str = RECONSTRUCTED
 
     def row(self, name: str) -> Row:
         """The row of this name.
@@ -179,6 +188,8 @@ def load(path: Path) -> Experiment:
         tuple(typed(said, "notes", list, path, [])),
         common,
         claims,
+        some_of(said, "metrics", path, [metric.name for metric in catalogue.ALL]),
+        one_of(said, "images", path, (RECONSTRUCTED, RETRIEVED)),
     )
 
 

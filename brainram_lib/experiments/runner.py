@@ -15,20 +15,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas
 
 from brainram_lib.core.store import Store, default_runs
 from brainram_lib.evaluation import records
 from brainram_lib.evaluation.records import Values
-from brainram_lib.experiments.experiment import Experiment, ExperimentError, Row
+from brainram_lib.experiments.experiment import RETRIEVED, Experiment, ExperimentError, Row
 from brainram_lib.experiments.per_image import PerImage, lines_of
 from brainram_lib.experiments.results import Results, RowRecord
 from brainram_lib.profiles import Profile, changed, profile_of, with_method
 from brainram_lib.systems import System, system_of
-from brainram_lib.systems.scores import retrieval_notes, stages_of, values_of
+from brainram_lib.systems.finding import finding
+from brainram_lib.systems.scores import pool_notes, retrieval_notes, stages_of, values_of
 from brainram_lib.workbench import Workbench
 
 POLL = 1.0
+Scores = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,19 @@ def profile_of_row(experiment: Experiment, row: Row) -> Profile:
         raise ExperimentError(f"{_named(experiment, row)}: {problem}") from problem
 
 
+def system_of_row(experiment: Experiment, row: Row) -> System:
+    """The row's system, as the experiment scores it.
+
+    Raises:
+        ExperimentError: there is none of this name, or it finds no images and the experiment scores those.
+    """
+    try:
+        system = system_of(row.system)
+        return finding(system) if experiment.images == RETRIEVED else system
+    except ValueError as problem:
+        raise ExperimentError(f"{_named(experiment, row)}: {problem}") from problem
+
+
 def check(experiment: Experiment, places: Places) -> None:
     """All that can be wrong, before anything is made.
 
@@ -108,11 +124,7 @@ def check(experiment: Experiment, places: Places) -> None:
 def _keys(experiment: Experiment, row: Row, places: Places) -> tuple[str, ...]:
     """The keys of a row's scores, for the first subject and seed."""
     workbench = Job(row, experiment.subjects[0], experiment.seeds[0]).workbench(experiment, places)
-    try:
-        system = system_of(row.system)
-    except ValueError as problem:
-        raise ExperimentError(f"{_named(experiment, row)}: {problem}") from problem
-    return tuple(stage.key for stage in stages_of(workbench.run, system))
+    return tuple(stage.key for stage in stages_of(workbench.run, system_of_row(experiment, row)))
 
 
 def _named(experiment: Experiment, row: Row) -> str:
@@ -172,9 +184,9 @@ def collect(experiment: Experiment, places: Places, command: str = "") -> Result
             for row in experiment.rows:
                 workbench = Job(row, subject, seed).workbench(experiment, places)
                 simulated, reported = workbench.run.source.simulated, workbench.run.source.reported
-                system = system_of(row.system)
+                system = system_of_row(experiment, row)
                 per_image, _ = values_of(workbench.run, workbench.store, [system])
-                values[row.name] = per_image[system.name]
+                values[row.name] = _counting(experiment, per_image[system.name])
                 images.append(lines_of(row.name, subject, seed, workbench.nsd_ids("test"), values[row.name]))
                 stages = stages_of(workbench.run, system)
                 said |= dict.fromkeys(_said(workbench, system, subject, len(experiment.subjects) > 1))
@@ -187,8 +199,13 @@ def collect(experiment: Experiment, places: Places, command: str = "") -> Result
     return Results.of(experiment, found, differences, keys, **of)
 
 
+def _counting(experiment: Experiment, scores: Scores) -> Scores:
+    """The scores that the experiment records."""
+    return {name: one for name, one in scores.items() if not experiment.metrics or name in experiment.metrics}
+
+
 def _said(workbench: Workbench, system: System, subject: int, several: bool) -> list[str]:
-    notes = retrieval_notes(workbench.run, workbench.store, [system])
+    notes = [note for of in (pool_notes, retrieval_notes) for note in of(workbench.run, workbench.store, [system])]
     return [f"Subject {subject}: {note}" if several else note for note in notes]
 
 
@@ -250,7 +267,7 @@ def _submitted(experiment: Experiment, path: Path, places: Places, jobs: int, sl
 
 def _done(job: Job, experiment: Experiment, places: Places) -> bool:
     workbench = job.workbench(experiment, places)
-    stages = stages_of(workbench.run, system_of(job.row.system))
+    stages = stages_of(workbench.run, system_of_row(experiment, job.row))
     return all(workbench.store.find(stage) is not None for stage in stages)
 
 
@@ -264,7 +281,7 @@ def run_job(experiment: Experiment, row: str, subject: int, seed: int, places: P
     """One job: the scores of one row for one subject and seed, and all that they need."""
     job = Job(experiment.row(row), subject, seed)
     workbench = job.workbench(experiment, places)
-    values_of(workbench.run, workbench.store, [system_of(job.row.system)])
+    values_of(workbench.run, workbench.store, [system_of_row(experiment, job.row)])
 
 
 def spoken(words: Sequence[str]) -> str:

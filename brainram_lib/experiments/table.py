@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from brainram_lib.evaluation.tables import ScoreTable
 from brainram_lib.experiments import claims
 from brainram_lib.experiments.experiment import ExperimentError, find, load
 from brainram_lib.experiments.results import Results
-from brainram_lib.experiments.runner import Job, Places, check, collect, profile_of_row
+from brainram_lib.experiments.runner import Job, Places, check, collect, profile_of_row, system_of_row
 from brainram_lib.experiments.shown import saved, tables
 from brainram_lib.workbench import Workbench
 
@@ -34,6 +35,7 @@ class TableRun:
         name: of the experiment, or its file.
         profile: its rows change this one. subject, seed: whose.
         runs, nsd_root, corpus_root: as for `Workbench`.
+        rows: names of some of its rows; None: all.
 
     Raises:
         ExperimentError: the experiment cannot be run as its file says.
@@ -48,9 +50,10 @@ class TableRun:
         runs: str | Path | None = None,
         nsd_root: str | Path | None = None,
         corpus_root: str | Path | None = None,
+        rows: Sequence[str] | None = None,
     ) -> None:
         self._file = find(str(name))
-        self.experiment = load(self._file).of([subject], [seed], profile=profile)
+        self.experiment = load(self._file).of([subject], [seed], rows, profile)
         self.places = Places(*(None if place is None else Path(place) for place in (runs, nsd_root, corpus_root)))
         self.subject, self.seed = subject, seed
         check(self.experiment, self.places)
@@ -86,11 +89,12 @@ class TableRun:
         return Job(self.experiment.row(row), self.subject, self.seed).workbench(self.experiment, self.places)
 
     def images(self, count: int) -> dict[str, UInt8[np.ndarray, "count height width 3"]]:
-        """The first test stimuli, unselected, and what each row reconstructs of them, {title: images}."""
+        """The first test stimuli, unselected, and what each row reconstructs or retrieves of them, {title: images}."""
         first = self.workbench(self.experiment.rows[0].name)
         shown = {"stimulus": first.stimuli("test")[:count]}
         for row in self.experiment.rows:
-            shown[row.title] = self.workbench(row.name).reconstructions(row.system)[:count]
+            system = system_of_row(self.experiment, row)
+            shown[row.title] = self.workbench(row.name).reconstructions(system)[:count]
         return shown
 
     def committed(self) -> list[ScoreTable]:

@@ -256,16 +256,16 @@ def _opened(root: Path, image_size: int) -> Corpus:
 
 @dataclass(frozen=True)
 class Handed(FusionTraining):
-    """A fusion that was trained on the neighbours as found, and is handed others at test time."""
+    """A fusion that was trained on the samples and neighbours as found, and is handed others at test time."""
 
     trained: FusionTraining
     together: ClassVar[bool] = False
 
     @classmethod
-    def to(cls, trained: FusionTraining, found: Retrieved) -> Handed:
-        """The same fusion with other neighbours."""
+    def to(cls, trained: FusionTraining, found: Retrieved, **asking: Estimates | None) -> Handed:
+        """The same fusion with other neighbours and, if `estimates` and `beside` are given, other samples."""
         same = {one.name: getattr(trained, one.name) for one in fields(FusionTraining)}
-        return cls(**{**same, "found": found}, trained=trained)
+        return cls(**{**same, "found": found, **asking}, trained=trained)
 
     @property
     def name(self) -> str:

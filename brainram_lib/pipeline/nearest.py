@@ -53,6 +53,28 @@ def nearest_by_tokens_reference(
     return np.array(chosen, np.int64)
 
 
+def nearest_of_each(
+    estimates: Float[np.ndarray, "n tokens width"], candidates: Float[np.ndarray, "_n k _tokens _width"]
+) -> Int64[np.ndarray, " n"]:
+    """For each estimate which of its own k candidates has the highest cosine of flattened tokens.
+
+    Raises:
+        ValueError: candidates of other estimates or of another encoder, none, or tokens that are not finite.
+    """
+    if candidates.shape[:1] + candidates.shape[2:] != estimates.shape or not candidates.shape[1]:
+        raise ValueError(
+            f"'estimates' is {estimates.shape} and 'candidates' {candidates.shape}: candidates must be (n, k, tokens, "
+            "width) of the same stimuli and encoder, at least one of each."
+        )
+    # an estimate's own norm orders nothing
+    known = unit_rows(candidates.reshape(-1, *candidates.shape[2:])).reshape(*candidates.shape[:2], -1)
+    scores = np.einsum("nd,nkd->nk", estimates.reshape(len(estimates), -1).astype(np.float32), known)
+    if not np.isfinite(scores).all():
+        row = int(np.flatnonzero(~np.isfinite(scores).all(1))[0])
+        raise ValueError(f"stimulus {row}: its estimate or one of its candidates has tokens that are NaN or infinite.")
+    return scores.argmax(1)
+
+
 def nearest_neighbour(
     indices: Int64[np.ndarray, "n samples neighbours"], similarities: Float[np.ndarray, "n samples neighbours"]
 ) -> Int64[np.ndarray, " n"]:

@@ -178,6 +178,8 @@ class Estimates(Stage):
     sampling: SamplingSettings
     seed: int
     VERSION: ClassVar[int] = 2
+    # whose stimuli have estimates; those that nothing is trained on are of the test stimuli alone
+    splits: ClassVar[tuple[str, ...]] = SPLITS
 
     @property
     def name(self) -> str:
@@ -192,7 +194,7 @@ class Estimates(Stage):
         seeds = None
         if self.sampling.kind == DRAW:
             seeds = range(self.seed * 1000, self.seed * 1000 + self.sampling.samples)
-        for split in SPLITS:
+        for split in self.splits:
             known = Rows(linear[split]) if linear else None
             blocks = sampled(prior, Rows(betas[split]), known, seeds, self.sampling.steps, f"{self.name}, {split}")
             write_blocks(folder / f"{split}.npy", len(betas[split]), blocks)

@@ -236,8 +236,10 @@ class Run:
         return SubmittedScores(made, self.images, stimuli, self.profile.metrics, preset, self.encoder)
 
     def estimate_scores(self, tokens: Mapping[str, Stage], shuffled: int | None = None) -> EstimateScores:
-        goals = [self.targets(modality) for modality in MODALITIES]
-        return EstimateScores(tokens["image"], tokens["text"], *goals, shuffled=shuffled)
+        """Of image tokens, and of text tokens where there are any."""
+        text = tokens.get("text")
+        goals = self.targets("image"), None if text is None else self.targets("text")
+        return EstimateScores(tokens["image"], text, *goals, shuffled=shuffled)
 
     @cached_property
     def encoding_model(self) -> EncodingModel:

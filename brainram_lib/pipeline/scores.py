@@ -97,15 +97,15 @@ class EstimateScores(Stage):
     Errors are means over samples; identification uses the mean of a stimulus's samples.
 
     Attributes:
-        image, text: the stages of the tokens. image_targets, text_targets: what they estimate.
+        image, text: the stages of the tokens; `text` may be None. image_targets, text_targets: what they estimate.
         pool: images among which one is identified.
         shuffled: a seed, to hand every estimate to the wrong brain; None: to its own.
     """
 
     image: Stage
-    text: Stage
+    text: Stage | None
     image_targets: Targets
-    text_targets: Targets
+    text_targets: Targets | None
     pool: int = POOL
     shuffled: int | None = None
 
@@ -117,6 +117,8 @@ class EstimateScores(Stage):
             ("image", self.image, self.image_targets),
             ("text", self.text, self.text_targets),
         ):
+            if stage is None:
+                continue
             tokens, target = self._tokens(store, stage), np.array(store.result(goal).array("test"), np.float32)
             pool = min(self.pool, len(target))
             values |= token_scores(modality, tokens, target, pool)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from brainram_lib.core.modalities import MODALITIES
 from brainram_lib.pipeline.run import Run
-from brainram_lib.systems.brainram import images, refined
+from brainram_lib.systems.brainram import finds, images, refined
 from brainram_lib.systems.system import BOUND, SHOWN, System, Tokens, register
 
 
@@ -46,6 +46,7 @@ register(
         refined,
         lambda run: run.shuffled(images(run)),
         shuffled=True,
+        finds=finds,
     )
 )
 register(

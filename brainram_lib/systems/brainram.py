@@ -9,7 +9,8 @@ from brainram_lib.additions import BRAINRAM, PLUS
 from brainram_lib.core.modalities import MODALITIES
 from brainram_lib.core.store import Stage
 from brainram_lib.pipeline.run import Run
-from brainram_lib.systems.system import DECODER, System, Tokens, register
+from brainram_lib.systems.finding import outputs, refined_outputs
+from brainram_lib.systems.system import DECODER, Finds, System, Tokens, register
 
 
 def refined(run: Run) -> Tokens:
@@ -20,6 +21,16 @@ def refined(run: Run) -> Tokens:
 def estimates(run: Run) -> Tokens:
     """p of both modalities."""
     return {modality: run.estimates(modality) for modality in MODALITIES}
+
+
+def finds(run: Run) -> Finds:
+    """p + q of as many outputs as 5.2 draws."""
+    return Finds(refined_outputs(run))
+
+
+def stage1_finds(run: Run) -> Finds:
+    """p of as many outputs."""
+    return Finds(outputs(run, "image"))
 
 
 def images(run: Run) -> Stage:
@@ -46,6 +57,7 @@ for order, method, title, source in (
             lambda run, method=method: refined(run.of_method(method)),
             lambda run, method=method: images(run.of_method(method)),
             method=method,
+            finds=lambda run, method=method: finds(run.of_method(method)),
         )
     )
     register(
@@ -58,5 +70,6 @@ for order, method, title, source in (
             lambda run, method=method: estimates(run.of_method(method)),
             lambda run, method=method: stage1_images(run.of_method(method)),
             method=method,
+            finds=lambda run, method=method: stage1_finds(run.of_method(method)),
         )
     )

@@ -23,7 +23,7 @@ from brainram_lib.pipeline.peers.mind_reader import Embeddings, EmbeddingTokens,
 from brainram_lib.pipeline.peers.pictures import PeerImages
 from brainram_lib.pipeline.peers.surface import MeshTraining, VertexVoxels
 from brainram_lib.pipeline.run import Run
-from brainram_lib.systems.system import DECODER, System, register
+from brainram_lib.systems.system import DECODER, Finds, System, register
 
 
 def tokens(run: Run) -> EmbeddingTokens:
@@ -51,5 +51,6 @@ register(
         78,
         images=images,
         listed=False,
+        finds=lambda run: Finds(tokens(run)),
     )
 )

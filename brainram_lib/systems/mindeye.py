@@ -7,6 +7,8 @@ most like the projector's; `mindeye-one` shows one, as systems that do not choos
 - Image tokens alone guide; start image from the low-level pipeline, strength .85 (released code). One sample of the
   prior, through all 100 times; the 16 images differ in the generator's noise (released code).
 - Trained on single trials, each image once an epoch; estimates from averages (released code).
+- Image and brain retrieval compare the projector's tokens with the test images' (released code). The corpus is asked by
+  samples of the prior, which lie in CLIP's space, and the projector's tokens choose among what they find.
 
 Deviations of this project:
 - The low-level pipeline has plain convolutions and no contrastive head on ConvNeXt features.
@@ -22,17 +24,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 from brainram_lib.core.store import Stage
+from brainram_lib.pipeline.found import OUTPUTS
 from brainram_lib.pipeline.peers.latents import StartImages
 from brainram_lib.pipeline.peers.mindeye import (
     LowLevelEstimates,
     LowLevelTraining,
     MindEyeEstimates,
     MindEyeProjected,
+    MindEyeSamples,
     MindEyeTraining,
 )
 from brainram_lib.pipeline.peers.pictures import PeerImages
 from brainram_lib.pipeline.run import Run
-from brainram_lib.systems.system import DECODER, System, register
+from brainram_lib.systems.system import DECODER, Finds, System, register
 
 STRENGTH, DRAWS = 0.85, 16
 
@@ -49,6 +53,13 @@ def start(run: Run) -> StartImages:
     profile = run.profile
     how = profile.peers.low_level, profile.split.validation, run.seed
     return StartImages(LowLevelEstimates(LowLevelTraining(run.latents(), run.trials(), *how)), run.generator)
+
+
+def finds(run: Run) -> Finds:
+    """Both estimates, each where it is used."""
+    trained = training(run)
+    projected = MindEyeProjected(trained)
+    return Finds(MindEyeSamples(trained, run.seed, OUTPUTS), choosing=projected, compared=projected)
 
 
 def images(run: Run, draws: int, name: str) -> Stage:
@@ -73,5 +84,6 @@ for order, name, title, draws in (
             order,
             images=lambda run, draws=draws, name=name: images(run, draws, name),
             listed=False,
+            finds=finds,
         )
     )

@@ -11,11 +11,13 @@ from brainram_lib.core.store import Stage, Store
 from brainram_lib.evaluation import catalogue, records
 from brainram_lib.evaluation.catalogue import Metric
 from brainram_lib.evaluation.differences import lead_table
+from brainram_lib.evaluation.identification import POOL, REPEATS
 from brainram_lib.evaluation.labels import CHANCE, Labels
 from brainram_lib.evaluation.presets import preset_of
 from brainram_lib.evaluation.records import Record, Values
 from brainram_lib.evaluation.tables import ScoreTable, score_table
 from brainram_lib.pipeline.duplicates import NearDuplicates
+from brainram_lib.pipeline.found import Found
 from brainram_lib.pipeline.ram import Retrieved
 from brainram_lib.pipeline.run import Run
 from brainram_lib.pipeline.scores import EstimateScores, ImageScores
@@ -113,9 +115,25 @@ def retrieval_notes(run: Run, store: Store, chosen: Iterable[System]) -> tuple[s
     return tuple(duplicates.said(store, excluded) for duplicates, excluded in audits)
 
 
-def retrieved_in(stage: Stage) -> Iterator[Retrieved]:
+def pool_notes(run: Run, store: Store, chosen: Iterable[System]) -> tuple[str, ...]:
+    """Among how many test images these systems' tokens find one, and what chance gives."""
+    stages = [stage for system in chosen for stage in stages_of(run, system) if isinstance(stage, EstimateScores)]
+    count = len(run.images.nsd_ids(store, "test"))
+    return tuple(dict.fromkeys(_pool_said(min(stage.pool, count), count) for stage in stages))
+
+
+def _pool_said(pool: int, count: int) -> str:
+    asked = "" if pool == POOL else f" (there are too few for {POOL})" if pool == count else f" (not of {POOL})"
+    whole = ", so that each draw is all of them" if pool == count else ""
+    return (
+        f"Image and brain retrieval: top-1, mean over {REPEATS} draws of {pool}{asked} of the {count} test images "
+        f"without replacement{whole}; chance {1 / pool:.2%}."
+    )
+
+
+def retrieved_in(stage: Stage) -> Iterator[Retrieved | Found]:
     """The neighbours that a stage is made from, through all its inputs; some may come twice."""
-    if isinstance(stage, Retrieved):
+    if isinstance(stage, (Retrieved, Found)):
         yield stage
     for needed in stage.inputs.values():
         yield from retrieved_in(needed)

@@ -13,6 +13,21 @@ Tokens = Mapping[str, Stage]
 
 
 @dataclass(frozen=True)
+class Finds:
+    """With which image tokens a system finds images (Table 2): stages whose `test.npy` is (n, [samples,] T, D).
+
+    Attributes:
+        asking: token 0 of each sample asks the corpus.
+        choosing: the mean of its samples chooses one of the images found; None: of `asking`.
+        compared: with the test images, where the system has no `tokens`; None: `asking`.
+    """
+
+    asking: Stage
+    choosing: Stage | None = None
+    compared: Stage | None = None
+
+
+@dataclass(frozen=True)
 class System:
     """One row of a table.
 
@@ -27,6 +42,7 @@ class System:
         shuffled: whether its tokens are handed to the wrong brains before they are scored.
         listed: whether it stands in every table; the others where a row or a command names them.
         method: of which of the two methods it is; None for those that are of neither.
+        finds: with what it finds images; None: with its image tokens.
     """
 
     name: str
@@ -39,6 +55,7 @@ class System:
     shuffled: bool = False
     listed: bool = True
     method: str | None = None
+    finds: Callable[[Run], Finds] | None = None
 
 
 _REGISTRY: dict[str, System] = {}

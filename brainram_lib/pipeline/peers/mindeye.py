@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from brainram_lib.peers.mindeye import MindEye
     from brainram_lib.peers.pairs import Pairs
 
+SAMPLE_CHUNK = 256
+
 
 def pairs_of(
     store: Store, images: Images, targets: Stage, trials: SingleTrials | None, validation: int
@@ -113,6 +115,40 @@ class MindEyeEstimates(Stage):
         model = self.training.load(store)
         estimates = model.sample(self.training.test_betas(store), self.seed).half().numpy()
         write_array(folder / "test.npy", finite(estimates, self.name))
+
+
+@dataclass(frozen=True)
+class MindEyeSamples(Stage):
+    """Several samples of the prior for every test stimulus, (n, S, T, D): the outputs that ask a corpus (Table 2)."""
+
+    training: MindEyeTraining
+    seed: int
+    samples: int
+
+    @property
+    def name(self) -> str:
+        return "mindeye-samples"
+
+    def make(self, folder: Path, store: Store) -> None:
+        """From the averages of the test images, SAMPLE_CHUNK stimuli at a time; each sample's noise is its own."""
+        import torch
+        from tqdm.auto import tqdm
+
+        model, betas = self.training.load(store), self.training.test_betas(store)
+        starts = range(0, len(betas), SAMPLE_CHUNK)
+        bar = tqdm(total=len(starts) * self.samples, desc=self.name, unit="batch")
+
+        def blocks() -> Iterator[np.ndarray]:
+            for start in starts:
+                drawn = []
+                for sample in range(self.samples):
+                    seed = self.seed * 1000 + sample + start
+                    drawn.append(model.sample(betas[start : start + SAMPLE_CHUNK], seed).half())
+                    bar.update()
+                yield finite(torch.stack(drawn, 1).numpy(), self.name, start)
+
+        with bar:
+            write_blocks(folder / "test.npy", len(betas), blocks())
 
 
 @dataclass(frozen=True)
