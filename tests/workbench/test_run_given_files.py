@@ -152,7 +152,7 @@ sys.exit(max(os.wait()[1] for _ in range(2)) and 1)
 
 
 def test_two_subjects_that_start_together_each_see_all_their_images(tmp_path, root):
-    command = [sys.executable, "-c", STIMULI, str(tmp_path), str(root / "tests" / "workbench")]
+    command = [sys.executable, "-c", STIMULI, str(tmp_path), str(root / "tests")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=root, timeout=600)
     assert done.returncode == 0, done.stderr
     brightest = dict(line.split() for line in done.stdout.splitlines())
