@@ -24,7 +24,15 @@ NOTEBOOKS = "docs/notebooks.md"
 GROUPS: dict[str, tuple[str, ...]] = {
     "Begin": ("docs/quickstart", "docs/notebooks", "docs/glossary", "docs/troubleshooting"),
     "Guides": (),
-    "Method and results": ("docs/method", "docs/results", "docs/audits", "docs/scoring", "docs/log"),
+    "Method and results": (
+        "docs/method",
+        "docs/results",
+        "docs/audits",
+        "docs/audit-results",
+        "docs/scoring",
+        "docs/repeating",
+        "docs/log",
+    ),
     "Real data and speed": ("docs/paper", "docs/gpu", "docs/rehearsal", "docs/speed"),
     "Library": ("api/index", "CONTRIBUTING", "CHANGELOG"),
 }
@@ -34,7 +42,7 @@ _SECTION = re.compile(r"^## (?P<name>\d\d_\w+)$.*?(?=^## |\Z)", re.MULTILINE | r
 def pages(root: Path = ROOT) -> list[Path]:
     """The Markdown pages, relative to the checkout."""
     top = [Path(name) for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md") if (root / name).is_file()]
-    return top + [path.relative_to(root) for path in sorted((root / "docs").glob("*.md"))]
+    return top + [path.relative_to(root) for path in sorted((root / "docs").rglob("*.md"))]
 
 
 def notebooks(root: Path = ROOT) -> list[Path]:
