@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -26,7 +27,7 @@ def read_stimuli(
         NsdError: an id is outside the file.
     """
     wanted, place = np.unique(np.asarray(nsd_ids, np.int64), return_inverse=True)
-    with _bricks(layout) as images:
+    with bricks(layout.stimuli) as images:
         if len(wanted) and (wanted[0] < 0 or wanted[-1] >= len(images)):
             raise NsdError(f"nsdIds must be 0 to {len(images) - 1}. {wanted[0]} to {wanted[-1]} were asked for.")
         rows = np.empty((len(wanted), *images.shape[1:]), np.uint8)
@@ -41,13 +42,13 @@ def count_stimuli(layout: NsdLayout) -> int:
     Raises:
         MissingFileError, DamagedFileError, LockedFileError, UnreadableFileError: as `read_stimuli`.
     """
-    with _bricks(layout) as images:
+    with bricks(layout.stimuli) as images:
         return len(images)
 
 
 @contextlib.contextmanager
-def _bricks(layout: NsdLayout) -> Iterator[h5py.Dataset]:
-    path = layout.stimuli
+def bricks(path: Path) -> Iterator[h5py.Dataset]:
+    """'imgBrick' of a stimulus file, (n, height, width, 3) uint8, open while it is needed; errors as `read_stimuli`."""
     absent = f"the stimulus file '{path}' is not there. Fetch it."
     with reading(path, absent, "cannot be read as HDF5 to its end"), h5py.File(path) as file:
         images = file.get("imgBrick")

@@ -7,15 +7,11 @@ reader (github.com/gifale95/NSD-synthetic, 01_extract_nsdsynthetic_image_feature
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from pathlib import Path
-
-import h5py
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
-from brainram_lib.nsd.errors import DamagedFileError, NsdError, ShapeError, reading
+from brainram_lib.nsd.errors import NsdError, ShapeError
+from brainram_lib.nsd.stimuli import bricks
 from brainram_lib.nsd.synthetic.layout import SyntheticLayout
 
 VIEWED = (np.sqrt(np.arange(256) / 255) * 255).astype(np.uint8)
@@ -30,7 +26,7 @@ def count_synthetic_stimuli(layout: SyntheticLayout, subject: int) -> tuple[int,
     """
     counts = []
     for path in (layout.stimuli, layout.colour_stimuli(subject)):
-        with _bricks(path) as images:
+        with bricks(path) as images:
             counts.append(len(images))
     return counts[0], counts[1]
 
@@ -48,7 +44,7 @@ def read_synthetic_stimuli(
         NsdError: a number is outside the files.
     """
     images = np.asarray(images, np.int64)
-    with _bricks(layout.stimuli) as shared, _bricks(layout.colour_stimuli(subject)) as own:
+    with bricks(layout.stimuli) as shared, bricks(layout.colour_stimuli(subject)) as own:
         if shared.shape[1:] != own.shape[1:]:
             raise ShapeError(
                 f"'{layout.stimuli}' holds pictures of {shared.shape[1:]}, those of subject {subject} are of "
@@ -78,13 +74,3 @@ def blank(pictures: UInt8[np.ndarray, "n side side 3"]) -> Bool[np.ndarray, " n"
     Words at the two outer positions of NSD-synthetic lie outside the middle square, so that 16 of its images are.
     """
     return (pictures == pictures[:, :1, :1]).all((1, 2, 3))
-
-
-@contextlib.contextmanager
-def _bricks(path: Path) -> Iterator[h5py.Dataset]:
-    absent = f"the stimulus file '{path}' is not there. Fetch it."
-    with reading(path, absent, "cannot be read as HDF5 to its end"), h5py.File(path) as file:
-        images = file.get("imgBrick")
-        if not isinstance(images, h5py.Dataset) or images.ndim != 4 or images.dtype != np.uint8 or images.shape[3] != 3:
-            raise DamagedFileError(f"'{path}' must hold uint8 'imgBrick' (n, height, width, 3). Fetch NSD's own file.")
-        yield images

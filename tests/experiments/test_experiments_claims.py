@@ -8,45 +8,20 @@ import time
 from dataclasses import replace
 
 import pytest
-from saved_scores import RUNS, TABLE, results_of
+from saved_scores import TABLE, results_of
 
 from brainram_lib.experiments import claims, experiment
 from brainram_lib.experiments.entries import ExperimentError
 from brainram_lib.experiments.table import saved_claims
 
 CLAIM = '[[claim]]\nrow = "ram"\nover = "average"\nsaid = "section 5.3: RAM is ahead"\n'
-# Shows or judges an experiment, then says which libraries of networks were loaded for it.
+# Shows an experiment or its claims, then says which libraries of networks were loaded for it.
 ALONE = """
 import sys
 from brainram_lib.__main__ import main
 main(sys.argv[1:])
 print(sorted({"torch", "open_clip", "diffusers"} & set(sys.modules)))
 """
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    path = tmp_path_factory.mktemp("tables") / "table4.toml"
-    path.write_text(TABLE)
-    return path
-
-
-@pytest.fixture(scope="module")
-def table(path):
-    return experiment.load(path)
-
-
-@pytest.fixture(scope="module")
-def every_run(table):
-    return results_of(table, RUNS)
-
-
-@pytest.fixture(scope="module")
-def saved(every_run, tmp_path_factory):
-    """The folder of the records of all runs."""
-    folder = tmp_path_factory.mktemp("results")
-    every_run.write(folder / "table4.json")
-    return folder
 
 
 def test_claims_are_judged_by_the_corrected_test(table):

@@ -8,40 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pandas
 import pytest
-from saved_scores import IMAGES, ONE_RUN, RUNS, TABLE, results_of, scores_of
+from saved_scores import IMAGES, ONE_RUN, RUNS, results_of, scores_of
 
 from brainram_lib.__main__ import main
 from brainram_lib.evaluation.intervals import paired_difference
 from brainram_lib.evaluation.permutation import sign_flip_p
-from brainram_lib.experiments import claims, experiment, per_image, shown, statistics
+from brainram_lib.experiments import claims, per_image, shown, statistics
 from brainram_lib.experiments.entries import ExperimentError
 from brainram_lib.experiments.per_image import PerImage, lines_of
 from brainram_lib.experiments.results import Results, images_file
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    path = tmp_path_factory.mktemp("tables") / "table4.toml"
-    path.write_text(TABLE)
-    return path
-
-
-@pytest.fixture(scope="module")
-def table(path):
-    return experiment.load(path)
-
-
-@pytest.fixture(scope="module")
-def every_run(table):
-    return results_of(table, RUNS)
-
-
-@pytest.fixture(scope="module")
-def saved(every_run, tmp_path_factory):
-    """The folder of the records of all runs."""
-    folder = tmp_path_factory.mktemp("results")
-    every_run.write(folder / "table4.json")
-    return folder
 
 
 def test_scores_of_images_are_small_and_survive_writing(every_run, saved):
