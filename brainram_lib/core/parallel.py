@@ -8,6 +8,7 @@ in each process.
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable
 from functools import cache
@@ -33,7 +34,10 @@ def _joined() -> PartialState:
     import torch
     from accelerate import PartialState
 
-    return PartialState(cpu=not torch.cuda.is_available())
+    state = PartialState(cpu=not torch.cuda.is_available())
+    # a group that is still open when Python ends takes the process down with SIGABRT now and then
+    atexit.register(state.destroy_process_group)
+    return state
 
 
 def wait() -> None:
@@ -64,13 +68,15 @@ def sharded(function: Callable[..., Tensor], *rows: Tensor | None) -> Tensor:
         return function(*rows)
     import torch
 
+    from brainram_lib.core.gathered import gathered
+
     state = _joined()
     shares = [None if one is None else one.tensor_split(processes)[state.process_index] for one in rows]
     made = function(*shares)
     sizes = [len(part) for part in torch.arange(len(rows[0])).tensor_split(processes)]
     # processes exchange blocks of one size
     padding = made.new_zeros((max(sizes) - len(made), *made.shape[1:]))
-    blocks = torch.distributed.nn.functional.all_gather(torch.cat([made, padding]))
+    blocks = gathered(torch.cat([made, padding])).chunk(processes)
     return torch.cat([block[:size] for block, size in zip(blocks, sizes, strict=True)])
 
 
