@@ -226,3 +226,11 @@ def test_labels_are_those_of_the_scenes():
     for row, nsd_id in zip(labels, (0, 8, 40), strict=True):
         shown = {name for name, present in zip(category_names(), row, strict=True) if present}
         assert shown == set(scene_for_nsd_id(TINY, nsd_id).categories)
+
+
+def test_a_longer_world_shows_more_images_and_keeps_those_of_the_standard_one():
+    standard, longer = WorldSettings.with_sessions(7), WorldSettings.with_sessions(37)
+    assert standard == WorldSettings()
+    assert (longer.sessions, longer.images, longer.shared) == (37, 9250, standard.shared)
+    first = standard.own_start(1) + 3
+    assert longer.source(0) == standard.source(0) and longer.source(first) == standard.source(first)

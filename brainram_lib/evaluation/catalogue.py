@@ -73,6 +73,8 @@ PAPER = (
 IDENTIFICATION = (
     Metric("image_retrieval", "Image retrieval", "up", percent=True),
     Metric("brain_retrieval", "Brain retrieval", "up", percent=True),
+    # this workbench's: of text estimates among the captions of the test images
+    Metric("caption_retrieval", "Caption retrieval", "up", percent=True),
 )
 PROBE = (
     Metric("probe_category", "Category named", "up", percent=True),

@@ -303,7 +303,7 @@ def _source(profile: Profile, nsd_root: Path | None, world: WorldSettings | None
             )
         return OwnData(Path(profile.folder))
     if profile.source == "embedded-world":
-        return EmbeddedWorld(world or WorldSettings(), nsd_root)
+        return EmbeddedWorld(world or WorldSettings.with_sessions(profile.data.sessions), nsd_root)
     if nsd_root is None:
         raise ValueError(
             f"the profile '{profile.name}' reads real NSD files: give nsd_root, the folder that holds 'nsddata' and "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -102,6 +102,8 @@ class EstimateScores(Stage):
         shuffled: a seed, to hand every estimate to the wrong brain; None: to its own.
     """
 
+    VERSION: ClassVar[int] = 2  # captions are found too
+
     image: Stage
     text: Stage | None
     image_targets: Targets
@@ -110,7 +112,7 @@ class EstimateScores(Stage):
     shuffled: int | None = None
 
     def make(self, folder: Path, store: Store) -> None:
-        """Squared error and cosine of both modalities; retrieval and two-way identification of the image."""
+        """Squared error, cosine and retrieval of both modalities, two-way identification of the image."""
         values: dict[str, np.ndarray] = {}
         pool = self.pool
         for modality, stage, goal in (
@@ -123,13 +125,18 @@ class EstimateScores(Stage):
             pool = min(self.pool, len(target))
             values |= token_scores(modality, tokens, target, pool)
         write_json(folder / "values.json", {name: np.asarray(one, np.float64).tolist() for name, one in values.items()})
-        chance = {"image_retrieval": 1 / pool, "brain_retrieval": 1 / pool, "global_two_way": 0.5}
-        write_json(folder / "chance.json", chance)
+        write_json(folder / "chance.json", {name: one for name, one in chances(pool).items() if name in values})
 
     def _tokens(self, store: Store, stage: Stage) -> np.ndarray:
         tokens = np.array(store.result(stage).array("test"), np.float32)
         tokens = tokens if tokens.ndim == 4 else tokens[:, None]
         return tokens if self.shuffled is None else tokens[derangement(len(tokens), self.shuffled)]
+
+
+def chances(pool: int) -> dict[str, float]:
+    """What a blind guess scores where one of `pool` is to be found, or one of two."""
+    found = dict.fromkeys(("image_retrieval", "brain_retrieval", "caption_retrieval"), 1 / pool)
+    return found | {"global_two_way": 0.5}
 
 
 def token_scores(
@@ -138,7 +145,7 @@ def token_scores(
     target: Float[np.ndarray, "n tokens width"],
     pool: int,
 ) -> dict[str, np.ndarray]:
-    """Per-image scores of one modality's tokens; of image tokens also identification among `pool` images."""
+    """Per-image scores of one modality's tokens, with identification among `pool` images or their captions."""
     from brainram_lib.evaluation.estimates import cosine, mean_squared_error
     from brainram_lib.evaluation.identification import retrieval
     from brainram_lib.evaluation.metrics import two_way_identification
@@ -147,9 +154,9 @@ def token_scores(
     for name, measure in (("mse", mean_squared_error), ("cosine", cosine)):
         per_sample = [measure(tokens[:, s], target) for s in range(tokens.shape[1])]
         values[f"{modality}_{name}"] = np.mean(per_sample, axis=0)
-    if modality == "image":
-        mean = tokens.mean(1)
-        values |= {name: one.per_image for name, one in retrieval(mean, target, pool=pool).items()}
-        # token 0 is the global embedding that CLIP's own metric compares
-        values["global_two_way"] = two_way_identification(target[:, 0], mean[:, 0])
-    return values
+    mean = tokens.mean(1)
+    found = {name: one.per_image for name, one in retrieval(mean, target, pool=pool).items()}
+    if modality == "text":
+        return values | {"caption_retrieval": found["image_retrieval"]}
+    # token 0 is the global embedding that CLIP's own metric compares
+    return values | found | {"global_two_way": two_way_identification(target[:, 0], mean[:, 0])}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
@@ -66,6 +67,8 @@ class TrialScores(Stage):
         image, text: the decoders, ridges or priors; they are not trained again.
         trials: of the test images.
     """
+
+    VERSION: ClassVar[int] = 2  # captions are found too
 
     image: RidgeFit | Estimates
     text: RidgeFit | Estimates

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -78,6 +78,17 @@ class WorldSettings:
             )
         if not 0 < self.shared < self.images:
             raise WorldError(f"shared must lie between 1 and images - 1 = {self.images - 1}. {self.shared} was given.")
+
+    @classmethod
+    def with_sessions(cls, sessions: int) -> WorldSettings:
+        """The smallest world that has so many sessions: the default one, or a longer one in which subjects see more.
+
+        A longer world keeps the shared images, and its subjects' first images are those of the default one.
+        """
+        standard = cls()
+        if sessions <= standard.sessions:
+            return standard
+        return replace(standard, sessions=sessions, images=sessions * standard.trials_per_session // REPETITIONS)
 
     @property
     def own(self) -> int:

@@ -13,7 +13,7 @@ from brainram_lib.nsd.errors import NsdError
 from brainram_lib.nsd.noise import REPETITIONS, noise_ceiling
 from brainram_lib.pipeline.prior import Estimates, RidgeFit
 from brainram_lib.pipeline.run import Run
-from brainram_lib.pipeline.scores import POOL
+from brainram_lib.pipeline.scores import POOL, chances
 from brainram_lib.pipeline.trials import NoTrials
 from brainram_lib.systems.audits.common import Audit, Subject, leads_over, scored
 from brainram_lib.systems.scores import image_metrics, values_of
@@ -94,7 +94,7 @@ def _add_repetitions(audit: Audit) -> None:
         audit.skipped.append(f"Fewer repetitions: {problem}")
         return
     images = len(values["ridge 1"]["image_mse"])
-    rows = scored(subject, values, dict.fromkeys(("image_retrieval", "brain_retrieval"), 1 / min(POOL, images)))
+    rows = scored(subject, values, chances(min(POOL, images)))
     rows += [
         records.known(name, SIGNAL.name, ceilings[int(name.split()[1])], n=images, **subject.of)
         for name in values
