@@ -246,6 +246,15 @@ def test_jobs_at_once_make_what_they_share_once(written, tmp_path):
         assert one == pytest.approx(means[row, metric], abs=1e-4)
     shown_in_a_notebook(TableRun(str(path), str(profile), 1, 0, tmp_path / "runs", tmp_path / "nsd"))
     what_is_retrieved_is_scored(table, places, means)
+    no_image_is_generated_where_none_counts(table, places)
+
+
+def no_image_is_generated_where_none_counts(table, places):
+    """A row then needs its estimates' scores and no other stage."""
+    found = runner.collect(replace(table, metrics=("image_mse", "caption_retrieval")), places)
+    both = runner.collect(replace(table, metrics=("image_mse", "pixcorr")), places)
+    assert {key.count("-") for key in found.keys.values()} == {0} and {k.count("-") for k in both.keys.values()} == {1}
+    assert {one.metric for one in found.records} == {"image_mse", "caption_retrieval"}
 
 
 def what_is_retrieved_is_scored(table, places, reconstructed):

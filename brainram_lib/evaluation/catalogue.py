@@ -88,6 +88,7 @@ ESTIMATES = (
     # what CLIP's own column could reach if a picture kept all that its estimate says
     Metric("global_two_way", "Global token, two-way", "up", percent=True, chance=0.5),
 )
+OF_TOKENS = frozenset(one.name for one in IDENTIFICATION + ESTIMATES)
 ALL = tuple(dict.fromkeys(MINI + PAPER + IDENTIFICATION + PROBE + ESTIMATES))
 _SETS = {"mini": MINI, "paper": PAPER}
 

@@ -105,6 +105,11 @@ class Experiment:
     metrics: tuple[str, ...] = ()
     images: str = RECONSTRUCTED
 
+    @property
+    def estimates_alone(self) -> bool:
+        """Whether no score of an image counts, so that none is generated."""
+        return bool(self.metrics) and catalogue.OF_TOKENS.issuperset(self.metrics)
+
     def row(self, name: str) -> Row:
         """The row of this name.
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas
 
-from brainram_lib.core.store import Store, default_runs
+from brainram_lib.core.store import Stage, Store, default_runs
 from brainram_lib.evaluation import records
 from brainram_lib.evaluation.records import Values
 from brainram_lib.experiments.experiment import RETRIEVED, Experiment, ExperimentError, Row
@@ -124,7 +124,11 @@ def check(experiment: Experiment, places: Places) -> None:
 def _keys(experiment: Experiment, row: Row, places: Places) -> tuple[str, ...]:
     """The keys of a row's scores, for the first subject and seed."""
     workbench = Job(row, experiment.subjects[0], experiment.seeds[0]).workbench(experiment, places)
-    return tuple(stage.key for stage in stages_of(workbench.run, system_of_row(experiment, row)))
+    return tuple(stage.key for stage in _stages(experiment, workbench, system_of_row(experiment, row)))
+
+
+def _stages(experiment: Experiment, workbench: Workbench, system: System) -> list[Stage]:
+    return stages_of(workbench.run, system, experiment.estimates_alone)
 
 
 def _named(experiment: Experiment, row: Row) -> str:
@@ -185,10 +189,10 @@ def collect(experiment: Experiment, places: Places, command: str = "") -> Result
                 workbench = Job(row, subject, seed).workbench(experiment, places)
                 simulated, reported = workbench.run.source.simulated, workbench.run.source.reported
                 system = system_of_row(experiment, row)
-                per_image, _ = values_of(workbench.run, workbench.store, [system])
+                per_image, _ = values_of(workbench.run, workbench.store, [system], experiment.estimates_alone)
                 values[row.name] = _counting(experiment, per_image[system.name])
                 images.append(lines_of(row.name, subject, seed, workbench.nsd_ids("test"), values[row.name]))
-                stages = stages_of(workbench.run, system)
+                stages = _stages(experiment, workbench, system)
                 said |= dict.fromkeys(_said(workbench, system, subject, len(experiment.subjects) > 1))
                 keys[f"{row.name}/{subject}/{seed}"] = "-".join(stage.key for stage in stages)
             found += [one for row in experiment.rows for one in _records(experiment, row, values, subject, seed)]
@@ -267,7 +271,7 @@ def _submitted(experiment: Experiment, path: Path, places: Places, jobs: int, sl
 
 def _done(job: Job, experiment: Experiment, places: Places) -> bool:
     workbench = job.workbench(experiment, places)
-    stages = stages_of(workbench.run, system_of_row(experiment, job.row))
+    stages = _stages(experiment, workbench, system_of_row(experiment, job.row))
     return all(workbench.store.find(stage) is not None for stage in stages)
 
 
@@ -281,7 +285,8 @@ def run_job(experiment: Experiment, row: str, subject: int, seed: int, places: P
     """One job: the scores of one row for one subject and seed, and all that they need."""
     job = Job(experiment.row(row), subject, seed)
     workbench = job.workbench(experiment, places)
-    values_of(workbench.run, workbench.store, [system_of_row(experiment, job.row)])
+    system = system_of_row(experiment, job.row)
+    values_of(workbench.run, workbench.store, [system], experiment.estimates_alone)
 
 
 def spoken(words: Sequence[str]) -> str:

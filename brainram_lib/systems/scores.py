@@ -37,10 +37,10 @@ def image_metrics(run: Run) -> tuple[Metric, ...]:
     return catalogue.metric_set(run.profile.metrics) + named
 
 
-def stages_of(run: Run, system: System) -> list[ImageScores | EstimateScores]:
-    """The stages that score one system."""
+def stages_of(run: Run, system: System, estimates_alone: bool = False) -> list[ImageScores | EstimateScores]:
+    """The stages that score one system; `estimates_alone`: its tokens only, so that nothing is generated."""
     found: list[ImageScores | EstimateScores] = []
-    if system.images is not None:
+    if system.images is not None and not estimates_alone:
         found.append(run.image_scores(system.images(run), f"score, {system.name}"))
     if system.tokens is not None:
         found.append(run.estimate_scores(system.tokens(run), run.seed if system.shuffled else None))
@@ -57,9 +57,7 @@ def values_of(
     values: Values = {}
     chances: dict[str, float] = {}
     for system in chosen:
-        for stage in stages_of(run, system):
-            if estimates_alone and isinstance(stage, ImageScores):
-                continue
+        for stage in stages_of(run, system, estimates_alone):
             result = store.result(stage)
             scores = {name: np.array(per_image) for name, per_image in result.json("values").items()}
             values[system.name] = values.get(system.name, {}) | scores
