@@ -27,6 +27,18 @@ FOLDER = Path(__file__).resolve().parent.parent / "figures"
 SHOWN = 24
 # Figure 5: stimuli, and images that each system retrieves for one.
 ASKED, RETRIEVED = 8, 4
+# Figures 2 and 4: systems in the order of Table 1.
+COMPARED = {
+    "gu": "Gu et al.",
+    "mind-reader": "Mind Reader",
+    "takagi": "Takagi &\nNishimoto",
+    "brain-diffuser": "Brain-Diffuser",
+    "mindeye": "MindEye",
+    "ridge": "ridge",
+    "brainram": "BrainRAM\nas printed",
+    "brainram-plus": "BrainRAM-plus",
+}
+COMPARED_IMAGES = 12
 
 
 class NotThere(Exception):
@@ -132,6 +144,29 @@ def retrieved(workbench: Workbench) -> Figure:
     return retrieved_figure(workbench.stimuli("test")[:ASKED], images, title)
 
 
+def compared(workbench: Workbench) -> Figure:
+    """Figures 2 and 4: the first test images, unselected, as every compared system shows them.
+
+    Raises:
+        NotThere: one of them has generated nothing yet.
+    """
+    missing = [name for name in COMPARED if not _shows(workbench, name)]
+    if missing:
+        raise NotThere(
+            f"Images of {', '.join(missing)} are not there: `python -m brainram_lib experiment run table1 --rows "
+            f"{' '.join(missing)}` trains and generates."
+        )
+    rows = {"stimulus": workbench.stimuli("test")[:COMPARED_IMAGES]}
+    rows |= {title: workbench.reconstructions(name)[:COMPARED_IMAGES] for name, title in COMPARED.items()}
+    title = f"Compared systems, subject {workbench.subject}: the first {COMPARED_IMAGES} test images, unselected"
+    return gallery(rows, title=title)
+
+
+def _shows(workbench: Workbench, name: str) -> bool:
+    images = system_of(name).images
+    return images is not None and workbench.store.find(images(workbench.run)) is not None
+
+
 FIGURES: dict[str, Callable[[Workbench], Figure]] = {
     "scenes": scenes,
     "cortex": cortex,
@@ -144,6 +179,7 @@ FIGURES: dict[str, Callable[[Workbench], Figure]] = {
     "ram_weights": ram_weights,
     "new_stimuli": new_stimuli,
     "retrieved": retrieved,
+    "compared": compared,
 }
 
 

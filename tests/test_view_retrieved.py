@@ -48,3 +48,10 @@ def test_figure_5_is_left_out_with_the_reason_while_mindeye_was_not_asked(tmp_pa
     said = capsys.readouterr()
     assert "'retrieved.png' was not drawn. MindEye's retrieved images are not there: `python -m" in said.out + said.err
     assert not list(tmp_path.iterdir())
+
+
+def test_the_compared_systems_are_left_out_with_the_command_that_makes_them(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(figures, "FIGURES", {"compared": figures.compared})
+    assert figures.draw_all(Workbench(runs=tmp_path / "runs"), tmp_path) == []
+    said = capsys.readouterr()
+    assert "experiment run table1 --rows gu mind-reader takagi" in " ".join((said.out + said.err).split())
