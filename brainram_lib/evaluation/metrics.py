@@ -6,6 +6,7 @@ Every function returns (n,), so that an interval over images can be bootstrapped
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import numpy as np
@@ -17,13 +18,15 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from brainram_lib.evaluation.catalogue import PIXCORR, SSIM, Metric
-from brainram_lib.evaluation.images import STANDARD, Resizing, check_pairs, for_pixels
+from brainram_lib.evaluation.images import PIXEL_CHUNK, STANDARD, Resizing, check_pairs, for_pixels
 
 Backbone = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
 # scikit-image's structural_similarity with gaussian_weights: sigma 1.5 cut at 3.5 sigma, and Wang et al.'s constants.
 _SIGMA, _RADIUS = 1.5, 5
 _C1, _C2 = 0.01**2, 0.03**2
+# Rows whose features are standardised at a time.
+_BLOCK = 64
 _GREY = (0.2125, 0.7154, 0.0721)
 
 
@@ -96,13 +99,20 @@ def of_pixels(
 ) -> dict[str, Float[np.ndarray, " n"]]:
     """Those of the metrics that compare pixels, {metric name: (n,)}: every picture is resized once for all of them."""
     chosen = [metric for metric in metrics if metric.backbone is None]
-    values: dict[str, list[Tensor]] = {metric.name: [] for metric in chosen}
-    if chosen:
-        pairs = zip(for_pixels(truth, resizing), for_pixels(images, resizing), strict=True)
-        for real, made in tqdm(pairs, desc=label, unit="batch", delay=2):
-            for metric in chosen:
-                values[metric.name].append(_OF_PIXELS[metric.comparison](real, made))
-    return {name: torch.cat(parts).numpy() for name, parts in values.items()}
+    if not chosen:
+        return {}
+
+    def compared(start: int) -> list[Tensor]:
+        part = slice(start, start + PIXEL_CHUNK)
+        (real,), (made,) = for_pixels(truth[part], resizing), for_pixels(images[part], resizing)
+        return [_OF_PIXELS[metric.comparison](real, made) for metric in chosen]
+
+    # a core a chunk: pictures are too small to be shared by cores
+    with ThreadPoolExecutor(torch.get_num_threads(), initializer=lambda: torch.set_num_threads(1)) as pool:
+        starts = range(0, len(truth), PIXEL_CHUNK)
+        parts = list(tqdm(pool.map(compared, starts), total=len(starts), desc=label, unit="batch", delay=2))
+    columns = zip(chosen, zip(*parts, strict=True), strict=True)
+    return {metric.name: torch.cat(values).numpy() for metric, values in columns}
 
 
 def of_features(
@@ -181,7 +191,7 @@ def two_way_identification(
             f"'real' has features of shape {real.shape} and 'made' {made.shape}: both must be of the same images and "
             "layer, and at least two images are needed to compare."
         )
-    correlation = (_standard(torch.from_numpy(real)) @ _standard(torch.from_numpy(made)).T).numpy()
+    correlation = _correlations(real, made)
     own = correlation.diagonal()
     won = correlation < own[None, :] if among == "reals" else correlation < own[:, None]
     return won.sum(0 if among == "reals" else 1).astype(np.float32) / (len(real) - 1)
@@ -201,19 +211,42 @@ def correlation_distance(
     real: Float[np.ndarray, "n features"], made: Float[np.ndarray, "_n _features"]
 ) -> Float[np.ndarray, " n"]:
     """1 - Pearson correlation of the features of each pair: 0 for identical images, about 1 for unrelated ones."""
-    return (1 - (_standard(torch.from_numpy(real)) * _standard(torch.from_numpy(made))).sum(1)).numpy()
+    return (1 - (_standard_rows(real) * _standard_rows(made)).sum(1)).numpy()
+
+
+def _correlations(
+    real: Float[np.ndarray, "n features"], made: Float[np.ndarray, "_n _features"]
+) -> Float[np.ndarray, "n _n"]:
+    """R[i, j]. AlexNet's features of 982 images have .7 GB: the reals pass block by block."""
+    others = _standard_rows(made).T
+    blocks = (real[start : start + _BLOCK] for start in range(0, len(real), _BLOCK))
+    return torch.cat([_standard_rows(block) @ others for block in blocks]).numpy()
+
+
+def _standard_rows(rows: Float[np.ndarray, "n features"]) -> Float[Tensor, "n features"]:
+    """`_standard` of an array that may lie on disk, which is read block by block and never held whole."""
+    made = torch.empty(rows.shape, dtype=torch.float64 if rows.dtype == np.float64 else torch.float32)
+    for start in range(0, len(rows), _BLOCK):
+        made[start : start + _BLOCK] = _standard(torch.from_numpy(np.array(rows[start : start + _BLOCK])))
+    return made
 
 
 def _standard(rows: Float[Tensor, "n features"]) -> Float[Tensor, "n features"]:
     """Rows centred and divided by their norm, so that two rows multiply to their correlation; flat rows are zero."""
+    centred, norm = _centred(rows)
+    return centred.div_(norm)
+
+
+def _centred(rows: Float[Tensor, "n features"]) -> tuple[Float[Tensor, "n features"], Float[Tensor, "n 1"]]:
+    """Rows less their mean, and the norm of what is left, infinite where that is rounding: it is no direction."""
     centred = rows - rows.mean(1, keepdim=True)
     norm = centred.norm(dim=1, keepdim=True)
-    # what rounding leaves of a flat row is not a direction
-    return centred / norm.masked_fill(norm <= 1e-6 * rows.norm(dim=1, keepdim=True), float("inf"))
+    return centred, norm.masked_fill(norm <= 1e-6 * rows.norm(dim=1, keepdim=True), float("inf"))
 
 
 def _grey(images: Float[Tensor, "n 3 side side"]) -> Float[Tensor, "n 1 side side"]:
-    return (images * torch.tensor(_GREY).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    red, green, blue = images.split(1, dim=1)
+    return (red * _GREY[0]).add_(green, alpha=_GREY[1]).add_(blue, alpha=_GREY[2])
 
 
 def _blurred(images: Float[Tensor, "n 1 side side"]) -> Float[Tensor, "n 1 inner inner"]:
@@ -233,15 +266,17 @@ def _blurred(images: Float[Tensor, "n 1 side side"]) -> Float[Tensor, "n 1 inner
 
 def _ssim_of(x: Float[Tensor, "n 1 side side"], y: Float[Tensor, "n 1 side side"]) -> Float[Tensor, " n"]:
     mean_x, mean_y = _blurred(x), _blurred(y)
-    var_x, var_y = _blurred(x * x) - mean_x**2, _blurred(y * y) - mean_y**2
-    covariance = _blurred(x * y) - mean_x * mean_y
-    top = (2 * mean_x * mean_y + _C1) * (2 * covariance + _C2)
-    bottom = (mean_x**2 + mean_y**2 + _C1) * (var_x + var_y + _C2)
+    product, squares = mean_x * mean_y, mean_x**2 + mean_y**2
+    # the two variances enter as their sum
+    variances, covariance = _blurred(x * x + y * y) - squares, _blurred(x * y) - product
+    top = (2 * product + _C1) * (2 * covariance + _C2)
+    bottom = (squares + _C1) * (variances + _C2)
     return (top / bottom).mean((1, 2, 3))
 
 
 def _pixcorr_of(x: Float[Tensor, "n 3 side side"], y: Float[Tensor, "n 3 side side"]) -> Float[Tensor, " n"]:
-    return (_standard(x.flatten(1)) * _standard(y.flatten(1))).sum(1)
+    (x, norm_x), (y, norm_y) = _centred(x.flatten(1)), _centred(y.flatten(1))
+    return torch.linalg.vecdot(x, y) / (norm_x * norm_y)[:, 0]
 
 
 _OF_PIXELS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

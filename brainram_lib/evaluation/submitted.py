@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -72,7 +74,9 @@ def read_submission(folder: Path) -> Submission:
     read = _from_array(*files) if files[0].name == IMAGES else _from_files(files)
     _check_once(read)
     order = np.argsort(read.ids)
-    return _without_empty(_Read(*(None if part is None else part[order] for part in read)))
+    if not np.array_equal(order, np.arange(len(order))):
+        read = _Read(*(None if part is None else part[order] for part in read))
+    return _without_empty(read)
 
 
 class _Read(NamedTuple):
@@ -99,13 +103,17 @@ def _check_once(read: _Read) -> None:
 
 def _from_files(files: list[Path]) -> _Read:
     ids = [_id_of(path) for path in files]
-    images = [_opened(path) for path in tqdm(files, desc="read images", unit="image")]
-    sizes = {image.shape[:2] for image in images}
-    if len(sizes) > 1:
-        raise SubmissionError(
-            f"'{files[0].parent}' holds images of several sizes, {sorted(sizes)[:SHOWN]}. Make them equal."
-        )
-    return _Read(np.array(ids, np.int64), np.stack(images), np.array([path.name for path in files]))
+    first = _opened(files[0])
+    images = np.empty((len(files), *first.shape), np.uint8)
+    # decoding lets other threads run
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        opened = pool.map(_opened, files)
+        for row, image in enumerate(tqdm(opened, total=len(files), desc="read images", unit="image")):
+            if image.shape != first.shape:
+                sizes = sorted({first.shape[:2], image.shape[:2]})
+                raise SubmissionError(f"'{files[row].parent}' holds images of several sizes, {sizes}. Make them equal.")
+            images[row] = image
+    return _Read(np.array(ids, np.int64), images, np.array([path.name for path in files]))
 
 
 def _id_of(path: Path) -> int:
@@ -175,4 +183,6 @@ def _without_empty(read: _Read) -> Submission:
         int(one): "not finite" if bad else "constant" for one, bad in zip(read.ids[empty], broken[empty], strict=True)
     }
     clipped = () if read.clipped is None else tuple(read.ids[read.clipped & ~empty].tolist())
+    if not empty.any():
+        return Submission(read.ids, read.images, {}, clipped)
     return Submission(read.ids[~empty], read.images[~empty], left_out, clipped)

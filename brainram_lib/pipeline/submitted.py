@@ -179,20 +179,31 @@ class SubmittedScores(Stage):
 
     def make(self, folder: Path, store: Store) -> None:
         """Compare the images whose stimuli are test images of the subject."""
-        from brainram_lib.evaluation.metrics import of_features, of_pixels
-
         preset, (submission, rows) = preset_of(self.preset), self.check(store)
+        notes = _notes(submission, self.images.nsd_ids(store, "test"), preset, self.made.blurry is not None)
+        values = self._of_pixels(store, submission, rows)
+        del submission  # features need its room
+        values |= self._of_features(store, rows)
+        write_json(folder / "values.json", {name: np.asarray(one, np.float64).tolist() for name, one in values.items()})
+        write_json(folder / "chance.json", {one.name: one.chance for one in self.columns if one.chance is not None})
+        write_json(folder / "said.json", notes)
+
+    def _of_pixels(self, store: Store, submission: Submission, rows: Int[np.ndarray, " n"]) -> dict[str, np.ndarray]:
+        from brainram_lib.evaluation.metrics import of_pixels
+
         truth = self.images.stimuli(store, "test")[rows]
-        made, real = self.features(self.made), self.features(None)
-        values = of_pixels(self.columns, truth, submission.images, preset.resizing)
+        return of_pixels(self.columns, truth, submission.images, preset_of(self.preset).resizing)
+
+    def _of_features(self, store: Store, rows: Int[np.ndarray, " n"]) -> dict[str, np.ndarray]:
+        from brainram_lib.evaluation.metrics import of_features
+
+        made, real, among = self.features(self.made), self.features(None), preset_of(self.preset).among
+        values = {}
         for one in self.columns:
             if one.backbone is not None:
                 here, there = (store.result(side[one.backbone]).array(one.layer) for side in (made, real))
-                values[one.name] = of_features(one, np.array(there)[rows], np.array(here), preset.among)
-        write_json(folder / "values.json", {name: np.asarray(one, np.float64).tolist() for name, one in values.items()})
-        write_json(folder / "chance.json", {one.name: one.chance for one in self.columns if one.chance is not None})
-        notes = _notes(submission, self.images.nsd_ids(store, "test"), preset, self.made.blurry is not None)
-        write_json(folder / "said.json", notes)
+                values[one.name] = of_features(one, there[rows], here, among)
+        return values
 
 
 def _notes(submission: Submission, known: np.ndarray, preset: Preset, blended: bool) -> list[str]:
