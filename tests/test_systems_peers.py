@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -87,6 +89,12 @@ def test_brain_diffuser_s_alphas_are_chosen_for_each_token(run, store):
     alphas = store.result(stage).json("fit")["alphas"]
     assert len(alphas) == store.result(run.targets("image")).array("test").shape[1]
     assert set(alphas) <= set(ALPHAS)
+
+
+def test_the_best_of_brain_diffuser_s_draws_is_what_its_own_estimate_agrees_with(run):
+    one, best = (system_of(f"brain-diffuser{end}").images(run) for end in ("-chosen-alphas", "-best"))
+    assert (one.draws, one.chooser) == (1, None)
+    assert best.key == replace(one, draws=run.profile.sampling.samples, chooser=best.image).key != one.key
 
 
 def test_test_statistics_are_taken_where_the_system_s_name_says_so(run):

@@ -1,7 +1,7 @@
 """Brain-Diffuser: ridge to a start latent, to image tokens and to text tokens, then dual-guided image to image.
 
 Ozcelik & VanRullen, Natural scene reconstruction from fMRI signals using generative latent diffusion (Scientific
-Reports 2023, arXiv 2303.05334), Methods and released code. Three systems:
+Reports 2023, arXiv 2303.05334), Methods and released code. Four systems:
 
 - `brain-diffuser`: the released code's alphas, 5e4 for latents, 6e4 for image and 1e5 for text tokens.
 - `brain-diffuser-chosen-alphas`: for each token the alpha with the best r2 on this project's validation images. The
@@ -9,6 +9,8 @@ Reports 2023, arXiv 2303.05334), Methods and released code. Three systems:
 - `brain-diffuser-test-statistics`: as the released code, which gives the estimates of the test images the training
   targets' mean and standard deviation after taking away their own. Those are statistics of the test set: an estimate
   then depends on which other images are tested. It is here so that its worth is seen, and does not compete in Table 1.
+- `brain-diffuser-best`: alphas by validation and as many images as BrainRAM generates, of which the one is shown that
+  its own image estimate agrees with best. The published system generates one; what a choice is worth is seen here.
 
 Voxels are z-scored with training statistics (released code, `scripts/*_regression.py`). One image a stimulus,
 strength .75, .4 text and .6 image (Methods, second stage).
@@ -55,23 +57,33 @@ def tokens(run: Run, alphas: Alphas, then: Changed) -> Tokens:
     return {modality: then(ridge(run, modality, alphas[modality])) for modality in MODALITIES}
 
 
-def images(run: Run, alphas: Alphas, then: Changed, name: str) -> Stage:
-    """Guided by both, started from the image of the latents."""
+def images(run: Run, alphas: Alphas, then: Changed, name: str, draws: int = 1) -> Stage:
+    """Guided by both, started from the image of the latents; of several draws the estimate chooses one."""
     guiding = tokens(run, alphas, then)
     start = StartImages(then(ridge(run, LATENTS, alphas[LATENTS])), run.generator)
     settings = replace(run.profile.generation, text_mix=TEXT_MIX, neighbour_share=0.0)
-    how = run.generator, run.encoder, settings, 1, run.seed, f"generate, {name}"
-    return PeerImages(guiding["image"], guiding["text"], start, STRENGTH, None, *how)
+    chooser = guiding["image"] if draws > 1 else None
+    how = run.generator, run.encoder, settings, draws, run.seed, f"generate, {name}"
+    return PeerImages(guiding["image"], guiding["text"], start, STRENGTH, chooser, *how)
 
 
 def _as_it_is(ridge: RegionRidge) -> Stage:
     return ridge
 
 
+BEST = "brain-diffuser-best"
+
+
+def shown(run: Run, alphas: Alphas, then: Changed, name: str) -> Stage:
+    """One image, or those that this project's decoders choose from."""
+    return images(run, alphas, then, name, run.profile.sampling.samples if name == BEST else 1)
+
+
 for order, name, title, alphas, then in (
     (81, "brain-diffuser", "Brain-Diffuser", PUBLISHED, _as_it_is),
     (82, "brain-diffuser-chosen-alphas", "Brain-Diffuser, alphas by validation", CHOSEN, _as_it_is),
     (83, "brain-diffuser-test-statistics", "Brain-Diffuser, with test statistics", PUBLISHED, Restandardised),
+    (84, BEST, "Brain-Diffuser, alphas by validation, best of its draws", CHOSEN, _as_it_is),
 ):
     register(
         System(
@@ -81,7 +93,7 @@ for order, name, title, alphas, then in (
             DECODER,
             order,
             lambda run, alphas=alphas, then=then: tokens(run, alphas, then),
-            lambda run, alphas=alphas, then=then, name=name: images(run, alphas, then, name),
+            lambda run, alphas=alphas, then=then, name=name: shown(run, alphas, then, name),
             listed=False,
         )
     )
