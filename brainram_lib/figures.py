@@ -10,6 +10,9 @@ from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
 from brainram_lib.core.files import write_whole
+from brainram_lib.evaluation.catalogue import metrics
+from brainram_lib.evaluation.records import Record
+from brainram_lib.experiments.results import RESULTS, Results
 from brainram_lib.systems import system_of
 from brainram_lib.systems.finding import found
 from brainram_lib.systems.scores import image_metrics, labels
@@ -20,6 +23,7 @@ from brainram_lib.view.denoising import denoising_figure
 from brainram_lib.view.gallery import gallery, score_plot, with_guides
 from brainram_lib.view.new_stimuli import new_stimuli_figure
 from brainram_lib.view.retrieved import retrieved_figure
+from brainram_lib.view.scaling import scaling_figure
 from brainram_lib.view.tokens import weight_plot
 from brainram_lib.workbench import Workbench
 
@@ -39,6 +43,9 @@ COMPARED = {
     "brainram-plus": "BrainRAM-plus",
 }
 COMPARED_IMAGES = 12
+# Lines of `recipe`: what its rows are called -> in the legend.
+STAGES = {"ridge": "ridge", "printed": "BrainRAM as printed", "plus": "BrainRAM-plus"}
+RECIPE_METRICS = ("image_mse", "image_retrieval", "text_mse", "caption_retrieval")
 
 
 class NotThere(Exception):
@@ -162,6 +169,24 @@ def compared(workbench: Workbench) -> Figure:
     return gallery(rows, title=title)
 
 
+def recipe(workbench: Workbench) -> Figure:
+    """Stage I against the number of training images, from the records of the experiment `recipe`.
+
+    Raises:
+        NotThere: it has not been run.
+    """
+    path = RESULTS / workbench.profile.name / "recipe.json"
+    if not path.is_file():
+        raise NotThere(f"'{path.name}' is not there: `python -m brainram_lib experiment run recipe` trains for hours.")
+    points: dict[str, dict[int, dict[str, Record]]] = {}
+    for one in Results.read(path).records:
+        system, _, count = one.row.partition("-")
+        if count.isdigit():
+            points.setdefault(STAGES[system], {}).setdefault(int(count), {})[one.metric] = one.as_record()
+    title = f"Stage I against the number of training images: {workbench.profile.title}"
+    return scaling_figure(points, metrics(RECIPE_METRICS), title)
+
+
 def _shows(workbench: Workbench, name: str) -> bool:
     images = system_of(name).images
     return images is not None and workbench.store.find(images(workbench.run)) is not None
@@ -180,6 +205,7 @@ FIGURES: dict[str, Callable[[Workbench], Figure]] = {
     "new_stimuli": new_stimuli,
     "retrieved": retrieved,
     "compared": compared,
+    "recipe": recipe,
 }
 
 

@@ -12,7 +12,8 @@ PACKAGE = Path(__file__).parent.parent / "brainram_lib"
 # From the top down. Packages on one line do not import each other.
 LAYERS = (
     ("__main__",),
-    ("setup", "figures", "experiments"),
+    ("figures",),
+    ("setup", "experiments"),
     ("recipes",),
     ("workbench",),
     ("view", "systems"),
