@@ -6,8 +6,8 @@ condition a generator. Adam with rate 2e-4 and 40 epochs are published; `peers/s
 
 Deviations of this project:
 - The profile's generator stands for a StyleGAN2 (after LAFITE) that the authors fine-tuned on COCO. It wants tokens, so
-  those are a linear map of the embedding, fitted on the first 4,000 items of the corpus: what an embedding does not say
-  about its tokens, no brain gets right here.
+  those are a linear map of the embedding, fitted on the first 4,000 items of the corpus, as strongly regularised as the
+  estimates of validation images want it: what an embedding does not say about its tokens, no brain gets right here.
 - CLIP is the profile's (published: ViT-B/32, 512 numbers), and the caption embedding is the mean over an image's
   captions.
 - Depth, kernel and the weights of the losses are this project's: the paper's text was not at hand and the released code
@@ -36,7 +36,7 @@ def _tokens(run: Run, modality: str) -> EmbeddingTokens:
     profile = run.profile
     how = profile.peers.mind_reader, profile.split.validation, run.seed
     training = MindReaderTraining(Embeddings(run.targets(modality)), *how)
-    return EmbeddingTokens(training, TokenMap(run.corpus, run.encoder, modality))
+    return EmbeddingTokens(TokenMap(training, run.corpus, run.encoder, modality))
 
 
 def images(run: Run) -> Stage:

@@ -13,8 +13,8 @@ from jaxtyping import Float, Int
 from brainram_lib.core.files import write_array, write_blocks, write_json
 from brainram_lib.core.store import Stage, Store
 from brainram_lib.peers.settings import MindReaderSettings
-from brainram_lib.pipeline.corpus import CORPORA, CorpusSource, corpus_tokens
-from brainram_lib.pipeline.data import Targets, check_modality, finite
+from brainram_lib.pipeline.corpus import CorpusSource, corpus_tokens
+from brainram_lib.pipeline.data import Targets, check_modality, finite, validation_rows
 from brainram_lib.pipeline.peers.mindeye import pairs_of, write_trained
 from brainram_lib.pipeline.weights import EncoderWeights
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from brainram_lib.peers.mind_reader import MindReader
     from brainram_lib.retrieval.corpus import Corpus
 
-# Of z-scored embeddings: a few thousand pairs want little regularisation.
-MAP_ALPHAS = tuple(float(alpha) for alpha in np.logspace(-1, 4, 11))
+# Of z-scored embeddings: from what true embeddings want to what poor estimates do.
+MAP_ALPHAS = tuple(float(alpha) for alpha in np.logspace(-1, 6, 15))
 CHUNK = 64
 
 
@@ -106,14 +106,17 @@ class MindReaderTraining(Stage):
 class TokenMap(Stage):
     """A linear map from a global embedding to all tokens of its image or caption, fitted on corpus pairs.
 
-    Embeddings are z-scored with the corpus's statistics; each token's alpha is chosen on every tenth item.
+    Embeddings are z-scored with the corpus's statistics. An estimated embedding is not a true one: each token's alpha
+    is chosen where it is used, on the estimates of the validation images.
 
     Attributes:
+        training: whose estimates are mapped: a stage with `embeddings`, `validation` and `load`.
         corpus: whose first `items` are read. encoder: of embeddings and tokens.
         modality: 'image' or 'text'.
         items: how many; those whose image cannot be read are left out.
     """
 
+    training: Stage
     corpus: CorpusSource
     encoder: EncoderWeights
     modality: str
@@ -123,8 +126,8 @@ class TokenMap(Stage):
         check_modality(self.modality)
 
     @property
-    def scope(self) -> str:
-        return CORPORA
+    def name(self) -> str:
+        return f"token-map-{self.training.name}"
 
     def make(self, folder: Path, store: Store) -> None:
         """Fit, and write map and statistics."""
@@ -137,12 +140,22 @@ class TokenMap(Stage):
         tokens = cache.tokens_of(known, self.modality).numpy()
         embeddings = self._embeddings(corpus, known, tokens)
         mean, spread = embeddings.mean(0), np.maximum(embeddings.std(0), 1e-6)
-        scaled, held = (embeddings - mean) / spread, np.arange(len(known)) % 10 == 0
-        ridge = fit_ridge(scaled[~held], tokens[~held], scaled[held], tokens[held], MAP_ALPHAS)
+        estimated, real = self._validation(store)
+        ridge = fit_ridge((embeddings - mean) / spread, tokens, (estimated - mean) / spread, real, MAP_ALPHAS)
         ridge.save(folder / "map.safetensors")
         write_array(folder / "mean.npy", mean)
         write_array(folder / "spread.npy", spread)
-        write_json(folder / "fit.json", {"alphas": ridge.alphas.tolist(), "r2_held_out": ridge.r2.tolist()})
+        write_json(folder / "fit.json", {"alphas": ridge.alphas.tolist(), "r2_validation": ridge.r2.tolist()})
+
+    def _validation(self, store: Store) -> tuple[np.ndarray, np.ndarray]:
+        """Estimated embeddings and true tokens of the validation images."""
+        from brainram_lib.core.rows import as_tensor
+
+        targets = self.training.embeddings.targets
+        betas, tokens = targets.images.betas(store)["train"], store.result(targets).array("train")
+        rows = validation_rows(len(tokens), self.training.validation)[1]
+        estimated = self.training.load(store).predict(as_tensor(betas[rows])).numpy()
+        return finite(estimated, self.name), np.array(tokens[rows], np.float32)
 
     def _embeddings(
         self, corpus: Corpus, items: Int[np.ndarray, " n"], tokens: Float[np.ndarray, "n tokens width"]
@@ -165,11 +178,15 @@ class EmbeddingTokens(Stage):
     """Tokens of every test stimulus, (n, T, D), from the estimated embedding, which is written beside them.
 
     Attributes:
-        training: whose embedding: a stage with `embeddings` and `load`. tokens: the map from it.
+        tokens: the map from it, and whose embedding it is.
     """
 
-    training: Stage
     tokens: TokenMap
+
+    @property
+    def training(self) -> Stage:
+        """Whose embedding."""
+        return self.tokens.training
 
     @property
     def name(self) -> str:
