@@ -1,4 +1,4 @@
-"""`python -m brainram_lib experiment ...`: run, show, claims, list."""
+"""`python -m brainram_lib experiment ...`: run, show, claims, pages, list."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from brainram_lib.core.store import default_runs
 from brainram_lib.evaluation.tables import ScoreTable
 from brainram_lib.experiments import experiment as files
 from brainram_lib.experiments.claims import claim_table, claims
+from brainram_lib.experiments.pages import fill
 from brainram_lib.experiments.results import Results, where
 from brainram_lib.experiments.shown import as_json, saved, tables
 from brainram_lib.profiles import profile_of
@@ -51,6 +52,12 @@ def claims_command(chosen: Arguments) -> None:
     _print(claim_table(experiment, results, chosen.population), chosen.format)
 
 
+def pages_command(chosen: Arguments) -> None:
+    """Fill the tables of Markdown pages, from `<!-- show NAME -->` to `<!-- end -->`, from the committed records."""
+    for path in chosen.pages:
+        print(f"'{path}': {'filled anew' if fill(path) else 'as it was'}")
+
+
 def _saved(chosen: Arguments) -> tuple[files.Experiment, Results]:
     return saved(chosen.experiment, chosen.profile, chosen.runs or default_runs(), chosen.results)
 
@@ -86,7 +93,7 @@ def job_command(chosen: Arguments) -> None:
 
 def add_to(commands: Any) -> None:
     """Add the commands to the parser."""
-    parser = commands.add_parser("experiment", help="tables as data: run, show, claims, list")
+    parser = commands.add_parser("experiment", help="tables as data: run, show, claims, pages, list")
     inner = parser.add_subparsers(required=True, metavar="COMMAND")
     run = _command(inner, "run", run_command)
     run.add_argument("--subjects", type=int, nargs="+", help="default: those of the file")
@@ -99,6 +106,9 @@ def add_to(commands: Any) -> None:
     _places(run)
     for name, handler in (("show", show_command), ("claims", claims_command)):
         _show(_command(inner, name, handler))
+    pages = inner.add_parser("pages", help=pages_command.__doc__, description=pages_command.__doc__)
+    pages.set_defaults(handler=pages_command)
+    pages.add_argument("pages", type=Path, nargs="+", metavar="PAGE")
     every = inner.add_parser("list", help=list_command.__doc__, description=list_command.__doc__)
     every.set_defaults(handler=list_command)
     every.add_argument("--runs", type=Path, metavar="FOLDER", help="where results are saved; default: runs/")

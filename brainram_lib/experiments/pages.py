@@ -1,0 +1,44 @@
+"""Tables in Markdown pages, filled in from saved records, so that no page holds other numbers than results/.
+
+A page says where: all between `<!-- show table1 -->` (or `<!-- claims table1 -->`) and `<!-- end -->` is replaced by
+what the command of that name prints with `--markdown`, of `show` the scores and the differences.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from brainram_lib.core.files import write_whole
+from brainram_lib.experiments.claims import claim_table
+from brainram_lib.experiments.results import RESULTS
+from brainram_lib.experiments.shown import saved, tables
+
+COMMITTED = RESULTS / "mini"
+SHOW, CLAIMS = "show", "claims"
+_BLOCK = re.compile(rf"(<!-- ({SHOW}|{CLAIMS}) ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def filled(page: str, results: Path = COMMITTED) -> str:
+    """The page with its tables as the records in `results` give them.
+
+    Raises:
+        ExperimentError: a block names an experiment that is not there, or has no records.
+    """
+    return _BLOCK.sub(lambda block: f"{block[1]}\n{_printed(block[2], block[3], results)}\n\n{block[4]}", page)
+
+
+def _printed(what: str, name: str, results: Path) -> str:
+    experiment, records = saved(name, None, results, results)
+    made = tables(experiment, records)[:2] if what == SHOW else [claim_table(experiment, records)]
+    return "\n\n".join(table.markdown().strip() for table in made)
+
+
+def fill(path: Path, results: Path = COMMITTED) -> bool:
+    """Fill a page in place; whether anything changed."""
+    page = path.read_text(encoding="utf-8")
+    new = filled(page, results)
+    if new != page:
+        with write_whole(path) as partial:
+            partial.write_text(new, encoding="utf-8")
+    return new != page
