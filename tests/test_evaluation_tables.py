@@ -177,6 +177,12 @@ def test_a_table_of_the_embedded_world_says_so_and_stands_beside_the_reported_ro
     assert table._repr_html_() == table.html()
 
 
+def test_code_in_a_footnote_is_code():
+    made = score_table(MEASURED, COLUMNS, "Table 1", embedded=False, notes=("By `score <a> b` & more.",))
+    assert "By <code>score &lt;a&gt; b</code> &amp; more.</small>" in made.html()
+    assert "By `score <a> b` & more." in made.markdown()
+
+
 def test_html_escapes_names():
     records = [Record("<script>", "pixcorr", 0.1, 0.0, 0.2, 30, 1, 0)]
     assert "<script>" not in score_table(records, COLUMNS, "a & b", embedded=False).html()

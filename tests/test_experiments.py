@@ -270,7 +270,10 @@ def what_is_retrieved_is_scored(table, places, reconstructed):
 
 def shown_in_a_notebook(table):
     """What notebooks 07 and 08 show of a table."""
-    assert list(table.rows().index) == ["ridge", "p"] and "embedded world" in table.title
+    rows = table.rows()
+    assert list(rows.index) == ["ridge", "p"] and "embedded world" in table.title
+    longest = rows.assign(what="every word of a description that goes on for more than fifty characters")
+    assert "more than fifty characters" in type(rows)(longest)._repr_html_()
     scores, differences, tests = table.tables()
     assert "p over ridge" in differences.text() and EMBEDDED in scores.title and "corrected p" in tests.text()
     assert "The paper compares no two of these rows" in table.claims().text()

@@ -11,10 +11,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from brainram_lib.__main__ import _parser
 from brainram_lib.setup.notebooks import parameters_of, parse_parameters
 from brainram_lib.setup.site.sources import pages
+from brainram_lib.workbench import Workbench
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / path for path in pages(ROOT)]
@@ -74,6 +76,13 @@ def test_papermill_lines_name_notebooks_and_their_parameters(path):
             assert parse_parameters(pairs, parameters_of(notebook), notebook.name).keys() == {key for key, _ in pairs}
 
 
+def test_readme_shows_python_that_the_workbench_has():
+    [block] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    compile(block, "README.md", "exec")
+    used = set(re.findall(r"\bwb\.(\w+)", block))
+    assert used and all(hasattr(Workbench, name) for name in used), used
+
+
 def test_ci_runs_the_test_command_of_the_readme():
     assert "make test" in (ROOT / ".ci" / "run").read_text()
     assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
@@ -94,6 +103,15 @@ def test_no_tracked_file_names_a_path_of_one_machine():
     assert [f"{name}: {match[0]}" for name, match in found.items() if match] == []
 
 
-def test_changelog_names_the_version():
+def test_changelog_and_citation_name_the_version():
     version = re.search(r'^version = "(.*)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)[1]
     assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text()
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
+
+
+def test_readme_and_citation_file_cite_the_same_paper():
+    readme = (ROOT / "README.md").read_text()
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())["preferred-citation"]
+    authors = [f"{one['family-names']}, {one['given-names']}" for one in cited["authors"]]
+    assert f"author = {{{' and '.join(authors)}}}" in readme and readme.count(cited["doi"]) == 2
+    assert cited["title"] in readme and cited["title"] in readme.replace("{BrainRAM}", "BrainRAM").split("bibtex")[1]

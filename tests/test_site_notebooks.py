@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 
 from brainram_lib.setup.site import notebooks
-from brainram_lib.setup.site.notebooks import INTERACTIVE, WIDGET, executed_copy, page
+from brainram_lib.setup.site.notebooks import INTERACTIVE, PICTURES, ROOT, WIDGET, executed_copy, page
+from brainram_lib.view.browser import NeighbourBrowser
 
 PATH = Path("notebooks/02_priors.ipynb")
 PLAIN = {
@@ -21,11 +23,13 @@ PLAIN = {
     "nbformat_minor": 5,
 }
 BAR = {WIDGET: {}, "text/plain": "ridge:   0%|          | 0/65 [00:00<?, ?token/s]"}
+WITHOUT_TOTAL = {WIDGET: {}, "text/plain": "score, ridge: 4batch [00:02,  1.56batch/s]"}
 OUTPUTS = [
     {"output_type": "stream", "name": "stderr", "text": "chatter"},
     {"output_type": "display_data", "metadata": {}, "data": BAR},
+    {"output_type": "display_data", "metadata": {}, "data": WITHOUT_TOTAL},
     {"output_type": "display_data", "metadata": {}, "data": {"image/png": "AAAA", "text/plain": "<Figure>"}},
-    {"output_type": "display_data", "metadata": {}, "data": {WIDGET: {}, "text/plain": "NeighbourBrowser(...)"}},
+    {"output_type": "display_data", "metadata": {}, "data": {WIDGET: {}, "text/plain": "Browser(...)"}},
     {"output_type": "stream", "name": "stdout", "text": ["The error is .54.\n", "More.\n"]},
 ]
 
@@ -91,3 +95,14 @@ def test_a_figure_keeps_the_alternative_text_that_it_was_shown_with():
     printed = {"output_type": "stream", "name": "stdout", "text": "shapes"}
     made = notebooks._code({"cell_type": "code", "metadata": {}, "outputs": [printed, picture], "source": ""}, "Figure")
     assert made["metadata"]["mystnb"]["image"]["alt"] == "Figure. It falls."
+
+
+def test_a_picture_stands_for_the_browser_of_neighbours():
+    copy = executed()
+    widget = {WIDGET: {}, "text/plain": "NeighbourBrowser(children)"}
+    copy["cells"][4]["outputs"] = [{"output_type": "execute_result", "metadata": {}, "data": widget}]
+    cell = page(copy, PATH, True, "")["cells"][-1]
+    assert [list(one["data"]) for one in cell["outputs"]] == [["text/markdown"], ["image/png"]]
+    path, alt = PICTURES[NeighbourBrowser.__name__]
+    assert base64.b64decode(cell["outputs"][1]["data"]["image/png"]) == (ROOT / path).read_bytes()
+    assert alt in cell["metadata"]["mystnb"]["image"]["alt"]

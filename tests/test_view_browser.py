@@ -9,7 +9,7 @@ from brainram_lib.retrieval.images import ImageRefused
 from brainram_lib.retrieval.index import Neighbours
 from brainram_lib.view.browser import OWN, BrowserData, NeighbourBrowser
 from brainram_lib.view.cards import scale_top, token_grid, token_map
-from brainram_lib.view.neighbours import neighbours_figure, neighbours_said
+from brainram_lib.view.neighbours import neighbours_figure, neighbours_said, samples_said
 
 N, S, TOKENS = 5, 3, {"image": 10, "text": 7}
 K = {"image": 4, "text": 2}
@@ -151,3 +151,20 @@ def test_wrong_choices_and_arrays_are_refused():
         data(weights={"image": np.ones((N, S, 4, 10)) / 4})
     with pytest.raises(ValueError, match="must sum to one over the 5 sources"):
         data(weights={"image": np.ones((N, S, 5, 10))})
+
+
+def test_a_single_sample_is_no_choice():
+    neighbours, weights = made("image", 0)
+    one = Neighbours(neighbours.ids[:, :1], neighbours.similarity[:, :1])
+    browser = NeighbourBrowser(data(neighbours={"image": one, "text": made("text", 1)[0]}, weights={}))
+    assert browser.sample.layout.display == "none" and browser.stimulus.layout.display is None
+    browser.modality.value = "text"
+    assert browser.sample.layout.display is None
+
+
+def test_the_sentence_says_whether_samples_agree():
+    ids = np.array([[[1, 2], [2, 1], [1, 2]], [[1, 2], [3, 4], [5, 2]]])
+    found = Neighbours(ids, np.ones(ids.shape, np.float32))
+    assert "the 3 samples of a stimulus find 3.5 different items; 2 if they agreed, 6" in samples_said(found, "image")
+    alone = Neighbours(ids[:, :1], np.ones((2, 1, 2), np.float32))
+    assert "no samples to compare" in samples_said(alone, "text")

@@ -20,7 +20,7 @@ class Choosing:
         by_rank: the same correlation for weights that fall with the neighbour's rank: what rank alone gives.
         over_images: standard deviation of a source's weight over images, averaged over sources and tokens.
         over_tokens: over tokens, averaged over sources and images.
-        neighbours: K.
+        neighbours: how many, K.
     """
 
     first: float

@@ -87,7 +87,7 @@ class ScoreTable:
         """One HTML table per section; the best of a column is bold."""
         parts = [f"<h4>{html.escape(self.title)}</h4>"]
         parts += [_section_html(section) for section in self.sections]
-        parts += [f"<p><small>{i}. {html.escape(note)}</small></p>" for i, note in enumerate(self.footnotes, 1)]
+        parts += [f"<p><small>{i}. {_note_html(note)}</small></p>" for i, note in enumerate(self.footnotes, 1)]
         return "\n".join(parts)
 
     def _repr_html_(self) -> str:
@@ -240,6 +240,12 @@ def _tex(text: str) -> str:
 
 def _numbered(notes: Iterable[str], join: str) -> str:
     return join.join(f"{position}. {note}" for position, note in enumerate(notes, 1))
+
+
+def _note_html(note: str) -> str:
+    """A footnote's `code` as code."""
+    parts = html.escape(note).split("`")
+    return "".join(f"<code>{part}</code>" if place % 2 else part for place, part in enumerate(parts))
 
 
 def _section_html(section: Section) -> str:

@@ -20,6 +20,14 @@ from brainram_lib.experiments.shown import saved, tables
 from brainram_lib.workbench import Workbench
 
 
+class _Whole(pandas.DataFrame):
+    """Shown in a notebook with all of its text: pandas cuts a cell after 50 characters."""
+
+    def _repr_html_(self) -> str | None:
+        with pandas.option_context("display.max_colwidth", None):
+            return super()._repr_html_()
+
+
 def saved_claims(name: str, profile: str = "mini", runs: str | Path | None = None) -> ScoreTable:
     """Whether each of the paper's comparisons comes out here, from the saved records of an experiment."""
     try:
@@ -69,7 +77,7 @@ class TableRun:
             }
             for row in self.experiment.rows
         ]
-        return pandas.DataFrame(lines).set_index("row")
+        return _Whole(pandas.DataFrame(lines).set_index("row"))
 
     @cached_property
     def results(self) -> Results:

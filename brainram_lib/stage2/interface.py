@@ -20,7 +20,7 @@ class Fusion(nn.Module, ABC):
         trained: whether it has weights to train.
         weighs: whether it returns weights.
         needs_evidence: whether `residual` wants to know what speaks for each neighbour (`stage2.evidence`).
-        neighbours: K.
+        neighbours: how many, K.
     """
 
     trained: ClassVar[bool] = True

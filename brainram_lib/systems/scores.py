@@ -158,6 +158,6 @@ def score_tables(
     images, estimates = image_metrics(run), catalogue.ESTIMATES + catalogue.IDENTIFICATION
     return (
         score_table(scores, images, f"Table 1, {of}", paper_table=beside, **how),
-        lead_table(leads, images, f"Lead of {run.profile.method}, {of}", **how),
+        lead_table(leads, images, f"Lead of {labels().title(run.profile.method)}, {of}", **how),
         score_table(scores, estimates, f"Token estimates, {of}", **how),
     )

@@ -142,7 +142,7 @@ def _bars(axes: Axes, data: PreparedSubject, found: Mapping[str, Attribution]) -
         dash = axes.scatter(at, heard, s=260, marker="_", color="black", linewidths=2, zorder=3)
         axes.set_xticks(np.arange(len(groups)), list(groups), fontsize=10)
         patches = [position for position, group in enumerate(groups) if group in PATCHES]
-    shown["mean size of the attribution, true or not"] = dash
+    shown["mean size, true or not"] = dash
     axes.legend(list(shown.values()), list(shown), frameon=False, fontsize=9, ncols=len(shown), loc="upper left")
     if patches:
         axes.axvline(patches[0] - 0.5, color="0.6", linewidth=1)

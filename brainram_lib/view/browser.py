@@ -20,6 +20,8 @@ from brainram_lib.retrieval.index import Neighbours
 from brainram_lib.view import cards
 
 OWN = "own estimate p"
+# p and four neighbours stand in one row of a window of 1,280 pixels, JupyterLab's list of files included.
+COLUMNS = "repeat(auto-fill, minmax(154px, 1fr))"
 SIMILARITY_COLOUR, WEIGHT_COLOUR, OWN_COLOUR = "#5a6fb0", "#3b528b", "#21918c"
 
 
@@ -197,15 +199,19 @@ class NeighbourBrowser(widgets.VBox):
         if k is not None and k < 1:
             raise ValueError(f"'k' must be at least 1. {k} was provided.")
         samples, most = (max(1, count) for count in data.shape(first))
-        wide = widgets.Layout(width="420px")
-        self.stimulus = widgets.IntSlider(stimulus, 0, len(data.stimuli) - 1, description="stimulus", layout=wide)
-        self.modality = widgets.ToggleButtons(options=data.modalities, value=first, description="modality")
-        self.sample = widgets.IntSlider(0, 0, samples - 1, description="sample s", layout=wide)
-        self.k = widgets.IntSlider(min(k or most, most), 1, most, description="K shown", layout=wide)
-        self.stimulus_card, self.shares = widgets.HTML(), widgets.HTML()
-        self.cards = widgets.HBox(layout=widgets.Layout(flex_flow="row wrap"))
+        self.stimulus = widgets.IntSlider(stimulus, 0, len(data.stimuli) - 1, description="stimulus", layout=_wide())
+        self.modality = widgets.ToggleButtons(
+            options=data.modalities, value=first, description="modality", style={"button_width": "90px"}
+        )
+        self.sample = widgets.IntSlider(0, 0, samples - 1, description="sample s", layout=_wide())
+        self.k = widgets.IntSlider(min(k or most, most), 1, most, description="K shown", layout=_wide())
+        self.stimulus_card = widgets.HTML(layout=widgets.Layout(width="190px", flex="0 0 auto"))
+        self.shares = widgets.HTML()
+        self.cards = widgets.GridBox(layout=widgets.Layout(grid_template_columns=COLUMNS))
         controls = widgets.VBox([self.modality, self.stimulus, self.sample, self.k])
-        top = widgets.HBox([self.stimulus_card, widgets.VBox([controls, self.shares])])
+        # beside the stimulus, or below it in a narrow window
+        beside = widgets.VBox([controls, self.shares], layout=widgets.Layout(flex="1 1 300px"))
+        top = widgets.HBox([self.stimulus_card, beside], layout=widgets.Layout(flex_flow="row wrap"))
         super().__init__([widgets.HTML(cards.STYLE), top, self.cards])
         self._chosen, self._fitting = first, False
         for control in (self.stimulus, self.modality, self.sample, self.k):
@@ -237,6 +243,8 @@ class NeighbourBrowser(widgets.VBox):
         ):
             _set_range(slider, low, high)
         self.sample.disabled, self.k.disabled = samples < 2, most < 2
+        # a single sample is no choice, and a slider that cannot be moved looks broken
+        self.sample.layout.display = "none" if samples < 2 else None
 
     def _show(self) -> None:
         """Everything is made before anything is shown, so that what is shown belongs together."""
@@ -255,6 +263,10 @@ class NeighbourBrowser(widgets.VBox):
         self.shares.value = shares
 
 
+def _wide() -> widgets.Layout:
+    return widgets.Layout(width="auto", max_width="420px")
+
+
 def _set_range(slider: widgets.IntSlider, low: int, high: int) -> None:
     """Both ends, in an order in which the smaller never passes the larger."""
     if low > slider.max:
@@ -264,10 +276,9 @@ def _set_range(slider: widgets.IntSlider, low: int, high: int) -> None:
 
 
 def _stimulus_card(data: BrowserData, stimulus: int) -> str:
-    texts = [as_text(caption) for caption in data.captions[stimulus][:2]]
-    captions = "".join(f"<div>{cards.shown_caption(text)}</div>" for text in texts)
+    caption = cards.shown_caption(as_text(next(iter(data.captions[stimulus]), "")))
     image = cards.picture(data.stimuli[stimulus], f"stimulus {stimulus}")
-    return cards.card(f"stimulus {stimulus}", image, f'<div class="bram-caption">{captions}</div>')
+    return cards.card(f"stimulus {stimulus}", image, f'<div class="bram-caption">{caption}</div>')
 
 
 def _own_card(page: Page) -> str:

@@ -21,21 +21,22 @@ LONGEST_CAPTION = 240
 STYLE = """<style>
 .bram {font-family: var(--jp-ui-font-family, system-ui, sans-serif); color: var(--jp-ui-font-color1, #1f2328);
   font-size: 13px; line-height: 1.35;}
-.bram-card {width: 168px; padding: 12px; margin: 4px; border-radius: 10px; background: var(--jp-layout-color1, #fff);
-  border: 1px solid var(--jp-border-color2, #d8dee4); box-shadow: 0 1px 3px rgba(0,0,0,.10);}
+.bram-card {max-width: 168px; padding: 12px; margin: 2px; border-radius: 10px;
+  background: var(--jp-layout-color1, #fff); border: 1px solid var(--jp-border-color2, #d8dee4);
+  box-shadow: 0 1px 3px rgba(0,0,0,.10);}
 .bram-card.own {border: 2px solid #21918c; padding: 11px;}
 .bram-title {font-weight: 600; margin: 0 0 6px; white-space: nowrap; overflow: hidden; text-overflow: ellipsis;}
-.bram-picture {width: 168px; height: 168px; border-radius: 6px; display: block; image-rendering: auto;}
-.bram-missing {width: 152px; height: 152px; padding: 8px; border-radius: 6px; background: rgba(128,128,128,.15);
-  overflow: hidden; font-size: 11px;}
+.bram-picture {width: 100%; aspect-ratio: 1; border-radius: 6px; display: block; image-rendering: auto;}
+.bram-missing {aspect-ratio: 1; box-sizing: border-box; padding: 8px; border-radius: 6px;
+  background: rgba(128,128,128,.15); overflow: hidden; font-size: 11px;}
 .bram-label {display: flex; justify-content: space-between; margin-top: 7px; font-size: 12px;}
 .bram-track {height: 7px; border-radius: 4px; background: rgba(128,128,128,.22); overflow: hidden;}
 .bram-fill {height: 7px; border-radius: 4px;}
 .bram-caption {margin-top: 8px; min-height: 52px; font-style: italic; overflow-wrap: anywhere; white-space: normal;}
 .bram-item {margin-top: 4px; font-size: 11px; opacity: .7;}
 .bram-map {display: grid; gap: 1px; margin-top: 5px;}
-.bram-global {display: flex; align-items: center; gap: 6px; margin-top: 6px; font-size: 11px;}
-.bram-global span {width: 22px; height: 14px; border-radius: 3px; display: inline-block;}
+.bram-global {display: flex; align-items: center; gap: 5px; white-space: nowrap; margin-top: 6px; font-size: 11px;}
+.bram-global span {width: 14px; height: 14px; border-radius: 3px; display: inline-block;}
 .bram-note {font-size: 12px; opacity: .8; margin: 4px;}
 .bram-shares {max-width: 640px; margin: 4px;}
 .bram-share {display: grid; grid-template-columns: 110px 1fr 48px; gap: 8px; align-items: center; margin: 3px 0;}

@@ -43,6 +43,8 @@ VIEWS: dict[str, tuple[float, float]] = {
 SEQUENTIAL, DIVERGING = "inferno", "RdYlBu_r"
 # In inches: a figure at a notebook's width, the widest column of one view, and the room of the colour bar.
 WIDTH, COLUMN, BAR = 10.0, 3.0, 0.95
+# Width and height in pixels; below this height the view's own menu lies outside.
+_INTERACTIVE = 800, 600
 # A brain seen from behind is narrower than one seen from the side.
 WIDTHS = {"posterior": 0.72}
 
@@ -225,7 +227,7 @@ def interactive_map(
     _check(values, ())
     low, high = limits or value_range(values)
     meshes = datasets.fetch_surf_fsaverage("fsaverage5")
-    return plotting.view_surf(
+    view = plotting.view_surf(
         meshes[f"infl_{side}"],
         np.clip(values[SIDES.index(side)], low, high),
         bg_map=meshes[f"sulc_{side}"],
@@ -237,6 +239,8 @@ def interactive_map(
         title_fontsize=16,
         colorbar_fontsize=14,
     )
+    view.resize(*_INTERACTIVE)
+    return view
 
 
 def boundary(

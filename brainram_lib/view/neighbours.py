@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
+from brainram_lib.retrieval.index import Neighbours
 from brainram_lib.view import cards
 from brainram_lib.view.browser import OWN, BrowserData, Page, as_text
 
@@ -56,6 +57,18 @@ def neighbours_said(data: BrowserData, stimulus: int, modality: str, sample: int
         f"{said}. {names[most]} has the largest weight, {page.shares[most]:.0%} averaged over the tokens, and the "
         f"largest in {led:.0%} of them, {names[least]} the smallest, {page.shares[least]:.0%}; an even split would be "
         f"{1 / len(page.weights):.0%}."
+    )
+
+
+def samples_said(found: Neighbours, modality: str) -> str:
+    """Whether a stimulus's samples find the same items, on average over the stimuli."""
+    _, samples, k = found.ids.shape
+    if samples < 2:
+        return f"{modality}: one estimate asks for each stimulus, so there are no samples to compare."
+    different = np.mean([len(np.unique(ids)) for ids in found.ids])
+    return (
+        f"{modality}: the {samples} samples of a stimulus find {different:.1f} different items; {k} if they agreed, "
+        f"{samples * k} if they shared none."
     )
 
 

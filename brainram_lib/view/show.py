@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Sequence
 
 from IPython.display import Image, display
 from matplotlib.figure import Figure
 
 DPI = 100
+LINE = 100
+"""Characters of a printed line: JupyterLab breaks longer ones within a word."""
 
 
 def show(figures: Figure | Sequence[Figure], *sentences: str) -> None:
@@ -26,7 +29,7 @@ def show(figures: Figure | Sequence[Figure], *sentences: str) -> None:
         stream = io.BytesIO()
         figure.savefig(stream, format="png", dpi=DPI)
         display(Image(data=stream.getvalue(), format="png", alt=alternative(figure, *sentences)))
-    print(*sentences, sep="\n")
+    print(*(textwrap.fill(line, LINE) for said in sentences for line in said.splitlines()), sep="\n")
 
 
 def alternative(figure: Figure, *sentences: str) -> str:

@@ -18,7 +18,6 @@ myst_heading_anchors = 4
 # Notebooks are shown as they were executed, never executed here; no widget is fetched from elsewhere.
 nb_execution_mode = "off"
 nb_ipywidgets_js = {}
-nb_merge_streams = True
 nb_output_stderr = "remove"
 
 autodoc_member_order = "bysource"

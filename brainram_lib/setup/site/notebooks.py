@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Iterator
@@ -11,11 +12,20 @@ from typing import Any
 from brainram_lib.setup.notebooks import PATHS
 from brainram_lib.setup.site.markdown import whole_intervals
 
+ROOT = Path(__file__).resolve().parents[3]
 INJECTED_TAG = "injected-parameters"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 INTERACTIVE = "*An interactive view stands here when the notebook runs.*"
+# A widget's class -> a committed picture of it, and what it shows.
+PICTURES = {
+    "NeighbourBrowser": (
+        Path("figures") / "browser.png",
+        "The browser in JupyterLab: a stimulus, controls, and its neighbours with a map of the RAM's weights each",
+    )
+}
 DEMO = range(1, 6)
-_BAR = re.compile(r"\d+%\|.*\d+/\d+")
+# tqdm with a total, and without one
+_BAR = re.compile(r"\d+%\|.*\d+/\d+|: \d+\w* \[\d\d:\d\d")
 _HEADING = re.compile(r"^#+\s+(.*)$", re.MULTILINE)
 _ICON = re.compile(r"&lt;link\s+rel=&quot;icon&quot;.*?&gt;", re.DOTALL)
 _SENTENCE = 240
@@ -107,6 +117,15 @@ def _readable(outputs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             yield _standing_alone(output)
         elif not _BAR.search(_text(data.get("text/plain", ""))):
             yield {"output_type": "display_data", "metadata": {}, "data": {"text/markdown": INTERACTIVE}}
+            yield from _pictured(_text(data.get("text/plain", "")))
+
+
+def _pictured(widget: str) -> Iterator[dict[str, Any]]:
+    """A picture in the place of a widget, where one is committed."""
+    path, alt = PICTURES.get(widget.partition("(")[0], (None, ""))
+    if path and (ROOT / path).is_file():
+        image = base64.b64encode((ROOT / path).read_bytes()).decode()
+        yield {"output_type": "display_data", "metadata": {"image/png": {"alt": alt}}, "data": {"image/png": image}}
 
 
 def _standing_alone(output: dict[str, Any]) -> dict[str, Any]:

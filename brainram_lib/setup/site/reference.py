@@ -48,7 +48,7 @@ def _index(names: dict[str, list[str]], package: Path) -> Iterator[str]:
     )
     yield from ("", ".. list-table::", "   :header-rows: 1", "   :widths: 20 80", "", "   * - package", "     - what")
     for page in names:
-        sentence = "Modules in no package: " + ", ".join(names[page]) if page == MODULES else _of_package(page, package)
+        sentence = "The modules " + ", ".join(names[page]) + "." if page == MODULES else _of_package(page, package)
         yield from (f"   * - :doc:`{page}`", f"     - {escaped(sentence)}")
     yield from ("", ".. toctree::", "   :hidden:", "", *(f"   {page}" for page in names), "")
 
@@ -58,7 +58,7 @@ def _of_package(page: str, package: Path) -> str:
 
 
 def _page(page: str, modules: list[str], package: Path) -> Iterator[str]:
-    yield from _title("Modules in no package" if page == MODULES else page, "=")
+    yield from _title("Top-level modules" if page == MODULES else page, "=")
     for module in modules:
         path = package.joinpath(*module.split("."))
         if path.is_dir() and not sentence_of(path / "__init__.py"):

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from brainram_lib.setup.site.markdown import links, whole_intervals
-from brainram_lib.setup.site.notebooks import executed_copy, page
+from brainram_lib.setup.site.notebooks import ROOT, executed_copy, page
 from brainram_lib.setup.site.reference import write_reference
 from brainram_lib.setup.times import in_words, saved_times, times_in
 
-ROOT = Path(__file__).resolve().parents[3]
 NOTEBOOKS = "docs/notebooks.md"
 # Pages of docs/ that are named in no group are guides.
 GROUPS: dict[str, tuple[str, ...]] = {
