@@ -10,8 +10,8 @@ from IPython.display import Image, display
 from matplotlib.figure import Figure
 
 DPI = 100
-LINE = 100
-"""Characters of a printed line: JupyterLab breaks longer ones within a word."""
+LINE = 92
+"""Characters of a printed line: JupyterLab breaks one that is too long for its window within a word."""
 
 
 def show(figures: Figure | Sequence[Figure], *sentences: str) -> None:
