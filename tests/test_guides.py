@@ -69,7 +69,7 @@ def small(runs, tmp_path, monkeypatch):
     """An empty folder, `mini` and its world at the smallest sizes, and few systems."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(profiles.PROFILES, "mini", SMALLEST)
-    monkeypatch.setattr(run_module, "WorldSettings", lambda: WORLD)
+    monkeypatch.setattr(run_module.WorldSettings, "with_sessions", lambda sessions: WORLD)
     monkeypatch.setattr(system, "_REGISTRY", {one.name: one for one in system.systems() if one.name in FEW})
     for module in ("workbench", "experiments.command", "experiments.runner"):
         monkeypatch.setattr(f"brainram_lib.{module}.default_runs", lambda: runs)
