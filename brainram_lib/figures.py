@@ -40,8 +40,9 @@ COMPARED = {
     "brain-diffuser": "Brain-Diffuser",
     "mindeye": "MindEye",
     "ridge": "ridge",
+    "ridge-guided": "ridge, guided\nby a neighbour",
     BRAINRAM: "BrainRAM\nas printed",
-    PLUS: "BrainRAM-plus",
+    PLUS: "BrainRAM-plus,\nguided too",
 }
 COMPARED_IMAGES = 12
 # Lines of `recipe`: what its rows are called -> in the legend.

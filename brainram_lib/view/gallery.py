@@ -60,13 +60,7 @@ def gallery(
     heights = {name: (_CELL // 2 if name in small else _CELL) + _GAP for name in rows}
     band_height = sum(heights.values()) + text + _BAND
     width, height = label + min(wrap, count) * step + 6, head + len(bands) * band_height
-    figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor="white")
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, width), ylim=(height, 0))
-    axes.axis("off")
-    if title:
-        figure.set_label(title)
-        axes.text(label, 8, title, va="top", ha="left", fontsize=12 * scale, fontweight="bold")
+    figure, axes = canvas(width, height, title, label, 12 * scale)
     for position, band in enumerate(bands):
         top = head + position * band_height
         _draw_band(axes, rows, band, (label, top), heights, scale)
@@ -74,6 +68,18 @@ def gallery(
             shown = [captions[image] for image in band]
             _draw_captions(axes, shown, (label, top + sum(heights.values())), scale)
     return figure
+
+
+def canvas(width: int, height: int, title: str | None, left: int, size: float) -> tuple[Figure, Axes]:
+    """An empty figure whose axes are its pixels, from the upper left corner; its title begins at `left`."""
+    figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor="white")
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    axes.axis("off")
+    if title:
+        figure.set_label(title)
+        axes.text(left, 8, title, va="top", ha="left", fontsize=size, fontweight="bold")
+    return figure, axes
 
 
 def with_guides(

@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from brainram_lib.evaluation.intervals import paired_difference
+from brainram_lib.view.gallery import canvas
 
 # A cell is twice a scene of the embedded world, so that its pixels stay square and equal.
-_CELL, _GAP, _APART, _DPI = 128, 4, 20, 100
+_CELL, _GAP, _APART = 128, 4, 20
 
 
 def retrieved_figure(
@@ -31,13 +32,7 @@ def retrieved_figure(
     step, head = _CELL + _GAP, 66 if title else 32
     widths = [_APART + images.shape[1] * step for images in found.values()]
     width, height = 8 + step + sum(widths), head + len(stimuli) * step + 6
-    figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor="white")
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, width), ylim=(height, 0))
-    axes.axis("off")
-    if title:
-        figure.set_label(title)
-        axes.text(8, 8, title, va="top", ha="left", fontsize=14, fontweight="bold")
+    figure, axes = canvas(width, height, title, 8, 14)
     _column(axes, stimuli[:, None], "stimulus", (8, head))
     left = 8 + step
     for (name, images), wide in zip(found.items(), widths, strict=True):
