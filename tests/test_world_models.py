@@ -123,7 +123,7 @@ def test_every_route_is_trained():
         assert any(0 < mix < 1 for mix in drawn)
 
 
-def drawn(phase, step, progress=1.0, batch=400, text_share=0.5):
+def drawn(phase, step, progress=1.0, batch=400, text_share=0.5, device=None):
     """A batch of a step from 500 scenes whose tokens hold nothing but their number; the first ten show one object."""
     rows = np.arange(500, dtype=np.float32)
     tokens = np.broadcast_to(rows[:, None, None], (500, 5, 4)) + 1000
@@ -133,6 +133,8 @@ def drawn(phase, step, progress=1.0, batch=400, text_share=0.5):
     latents = np.broadcast_to(rows[:, None, None, None], (500, 2, 4, 4))
     recall = Recall.of(tokens, tokens, (spectrum, spectrum))
     material = Material(latents, covers, tokens, tokens, nulls, (spectrum, spectrum), recall, torch.arange(10))
+    if device is not None:
+        material = material.to(device)
     random = torch.Generator().manual_seed(step)
     return drawn_batch(material, replace(phase, batch=batch), progress, text_share, random)
 
@@ -142,6 +144,13 @@ def test_a_step_draws_scenes_that_are_not_held_out_and_the_same_again():
     assert batch.latents.max() < 200
     assert torch.equal(batch.latents, again.latents) and torch.equal(batch.image, again.image)
     assert not torch.equal(batch.latents, other.latents)
+
+
+def test_material_held_as_tensors_gives_the_batches_of_material_in_files():
+    for phase in PHASES:
+        batch, held = drawn(phase, 3, text_share=1.0), drawn(phase, 3, text_share=1.0, device=torch.device("cpu"))
+        for name in ("latents", "image", "text", "weight"):
+            torch.testing.assert_close(getattr(held, name), getattr(batch, name))
 
 
 def test_the_first_phase_begins_with_clean_tokens_of_both_kinds_nulled_together():

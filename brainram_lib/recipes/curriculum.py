@@ -10,7 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from brainram_lib.recipes.degrade import Faults, Spectrum, corrupted
-from brainram_lib.recipes.recall import Recall
+from brainram_lib.recipes.recall import Recall, taken
 
 HELD_OUT = 300
 # Share of the samples whose tokens are replaced by the null tokens, for classifier-free guidance.
@@ -86,14 +86,24 @@ class Material:
     which scenes show one object. The last HELD_OUT scenes are never drawn.
     """
 
-    latents: Float[np.ndarray, "n channels height width"]
-    covers: Float[np.ndarray, "n height width"]
-    image_tokens: Float[np.ndarray, "n image_tokens features"]
-    text_tokens: Float[np.ndarray, "n text_tokens features"]
+    latents: Float[np.ndarray | Tensor, "n channels height width"]
+    covers: Float[np.ndarray | Tensor, "n height width"]
+    image_tokens: Float[np.ndarray | Tensor, "n image_tokens features"]
+    text_tokens: Float[np.ndarray | Tensor, "n text_tokens features"]
     nulls: tuple[Tensor, Tensor]
     spectra: tuple[Spectrum, Spectrum]
     recall: Recall
     single: Int64[Tensor, " m"]
+
+    def to(self, device: torch.device) -> Material:
+        """All of it on a device, half precision as in the files: a card with 16 GiB holds some 300,000 scenes."""
+        arrays = (self.latents, self.covers, self.image_tokens, self.text_tokens)
+        latents, covers, image, text = (torch.from_numpy(np.array(part)).to(device) for part in arrays)
+        spectra = tuple(one.to(device) for one in self.spectra)
+        corpus = len(self.recall.image_tokens)
+        recall = Recall(image[:corpus], text[:corpus], spectra, self.recall.features.to(device))
+        nulls = tuple(null.to(device) for null in self.nulls)
+        return Material(latents, covers, image, text, nulls, spectra, recall, self.single.to(device))
 
 
 def route(phase: Phase, random: torch.Generator) -> float:
@@ -123,26 +133,28 @@ class Batch:
 
 def drawn_rows(material: Material, phase: Phase, text_share: float, random: torch.Generator) -> Int64[Tensor, " batch"]:
     """The scenes of one step; where words guide alone, a share of them with one object."""
-    drawn = torch.randint(len(material.latents) - HELD_OUT, (phase.batch,), generator=random)
+    source = {"generator": random, "device": random.device}
+    drawn = torch.randint(len(material.latents) - HELD_OUT, (phase.batch,), **source)
     if text_share < 1 or not phase.single:
         return drawn
-    single = material.single[torch.randint(len(material.single), (phase.batch,), generator=random)]
-    return torch.where(torch.rand(phase.batch, generator=random) < phase.single, single, drawn)
+    single = material.single[torch.randint(len(material.single), (phase.batch,), **source)]
+    return torch.where(torch.rand(phase.batch, **source) < phase.single, single, drawn)
 
 
 def drawn_batch(material: Material, phase: Phase, progress: float, text_share: float, random: torch.Generator) -> Batch:
-    """Samples of one step: tokens corrupted as the phase says, a few of them null for classifier-free guidance."""
+    """Samples of one step: tokens corrupted as the phase says, a few of them null for classifier-free guidance.
+
+    `random` is of the material's device.
+    """
     drawn = drawn_rows(material, phase, text_share, random)
-    rows = drawn.numpy()
     latents, covers, image, text = (
-        torch.from_numpy(np.asarray(part[rows], dtype=np.float32))
-        for part in (material.latents, material.covers, material.image_tokens, material.text_tokens)
+        taken(part, drawn) for part in (material.latents, material.covers, material.image_tokens, material.text_tokens)
     )
     image = corrupted(image, material.spectra[0], random, eased(phase.image_faults, phase, progress))
     text = corrupted(text, material.spectra[1], random, eased(phase.text_faults, phase, progress))
     if phase.recalled:
         image, text = material.recall.moved(image, text, drawn, random, phase.recalled)
-    nulled = torch.rand(phase.batch, 1, 1, generator=random) < NULLED
+    nulled = torch.rand(phase.batch, 1, 1, generator=random, device=random.device) < NULLED
     image, text = (
         torch.where(nulled, null, tokens) for null, tokens in zip(material.nulls, (image, text), strict=True)
     )

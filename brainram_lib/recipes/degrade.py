@@ -47,6 +47,10 @@ class Spectrum:
         inverse_roots, directions = torch.linalg.eigh(whitening)
         return cls(mean, directions, (inverse_roots.min() / inverse_roots).square())
 
+    def to(self, device: torch.device) -> Spectrum:
+        """The same on a device."""
+        return Spectrum(*(part.to(device) for part in (self.mean, self.directions, self.variances)))
+
 
 def corrupted(
     tokens: Float[Tensor, "batch tokens width"],
@@ -59,17 +63,19 @@ def corrupted(
     An expectation of x that explains the share g of a direction's variance v has variance g v, of which g^2 v is x's
     own; the rest, g (1 - g) v, is error. Here that is a random mixture of all scenes of the batch (w_j Gaussian), which
     has the tokens' own covariance. A share `faults.clean` of the batch stays as it is.
+
+    `random` is of the tokens' device.
     """
     batch = len(tokens)
 
     def draw(limits: tuple[float, float]) -> Tensor:
-        return limits[0] + (limits[1] - limits[0]) * torch.rand(batch, 1, 1, generator=random)
+        return limits[0] + (limits[1] - limits[0]) * torch.rand(batch, 1, 1, generator=random, device=random.device)
 
     scenes = (tokens - spectrum.mean) @ spectrum.directions
-    weights = torch.randn(batch, batch, generator=random) / math.sqrt(batch)
+    weights = torch.randn(batch, batch, generator=random, device=random.device) / math.sqrt(batch)
     crowd = (weights @ scenes.flatten(1)).view_as(scenes)
     gain = draw(faults.reliability) * spectrum.variances ** draw(faults.falloff)
     error = draw(faults.error) * (gain * (1 - gain)).sqrt()
     bad = spectrum.mean + (gain * scenes + error * crowd) @ spectrum.directions.T
-    clean = torch.rand(batch, 1, 1, generator=random) < faults.clean
+    clean = torch.rand(batch, 1, 1, generator=random, device=random.device) < faults.clean
     return torch.where(clean, tokens, bad)

@@ -94,7 +94,8 @@ def noise_times(batch: int, random: torch.Generator, count: int = 1000) -> Int64
 
     There the tokens decide; little noise is removed without them, and sampling spends few steps on it.
     """
-    return (count * (1 - torch.rand(batch, generator=random).square())).long().clamp(max=count - 1)
+    uniform = torch.rand(batch, generator=random, device=random.device)
+    return (count * (1 - uniform.square())).long().clamp(max=count - 1)
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,8 @@ class Diffused:
     def of(cls, latents: Tensor, schedule: DDPMScheduler, random: torch.Generator) -> Diffused:
         """Noise and times drawn from `random`."""
         t = noise_times(len(latents), random)
-        noise = torch.randn(latents.shape, generator=random)
-        kept = schedule.alphas_cumprod[t].view(-1, 1, 1, 1)
+        noise = torch.randn(latents.shape, generator=random, device=random.device)
+        kept = schedule.alphas_cumprod.to(t.device)[t].view(-1, 1, 1, 1)
         return cls(schedule.add_noise(latents, noise, t), schedule.get_velocity(latents, noise, t), kept, t)
 
     def to(self, device: torch.device) -> Diffused:
@@ -148,15 +149,17 @@ def train_phase(
 ) -> None:
     """Train the denoiser through one phase, from `checkpoint` on where it was interrupted."""
     schedule, device = DDPMScheduler(**SCHEDULER), next(unet.parameters()).device
-    random = torch.Generator()
+    # a card draws and corrupts on itself: a CPU would be too slow for it. Anything else gets the CPU's draws.
+    random = torch.Generator(device if device.type == "cuda" else "cpu")
+    routes, number = torch.Generator(), [one.name for one in PHASES].index(phase.name)
     optimizer = torch.optim.AdamW(unet.parameters(), betas=(0.9, 0.99), weight_decay=1e-2, fused=True)
     part, average = budget.part(phase.share, phase.rate), None
     for step, bar in run(part, unet, optimizer, checkpoint, f"mini generator, {phase.name}"):
         # a step's draws depend on its number alone: a training that goes on sees new ones, not its first again
-        random.manual_seed(1_000_000 * PHASES.index(phase) + step)
-        text_share = route(phase, random)
+        for source in (routes, random):
+            source.manual_seed(1_000_000 * number + step)
+        text_share = route(phase, routes)
         batch = drawn_batch(material, phase, bar.n / bar.total, text_share, random)
-        # all that is random is drawn on the CPU: the same steps on every device
         batch, diffused = batch.to(device), Diffused.of(batch.latents, schedule, random).to(device)
         with in_bfloat16(device), _attention(device):
             predicted = unet(diffused.noisy, diffused.t, batch.image, batch.text, text_share)
@@ -165,9 +168,10 @@ def train_phase(
         loss.backward()
         torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
         optimizer.step()
-        average = error.item() if average is None else 0.99 * average + 0.01 * error.item()
+        error = error.detach()
+        average = error if average is None else average.lerp(error, 0.01)
         if step % 50 == 0:
-            bar.set_postfix_str(f"step {step}, squared error {average:.4f}")
+            bar.set_postfix_str(f"step {step}, squared error {average.item():.4f}")
 
 
 def _attention(device: torch.device) -> AbstractContextManager:
@@ -176,12 +180,20 @@ def _attention(device: torch.device) -> AbstractContextManager:
 
 
 def train(
-    work: Path, *, scenes: int, budget: Budget, seed: int = 0, assets: Path = ASSETS, recognised: Budget = RECOGNISER
+    work: Path,
+    *,
+    scenes: int,
+    budget: Budget,
+    seed: int = 0,
+    assets: Path = ASSETS,
+    recognised: Budget = RECOGNISER,
+    times: int = 1,
 ) -> None:
     """Train the denoiser on the first `scenes` of the models' set and write the generator to `assets`.
 
     The shipped mini CLIP and autoencoder must be there. On a GPU where there is one. `recognised`: the budget of the
-    recogniser for the last phase.
+    recogniser for the last phase. `times`: batches this many times as large as the phases say, for a card that a small
+    batch leaves idle.
 
     Raises:
         Paused: `budget.until` has come; the same call goes on.
@@ -217,10 +229,13 @@ def train(
     shown = object_counts(MATERIAL_SET, scenes, work / "objects.npy")
     single = torch.from_numpy(np.flatnonzero(shown[:-HELD_OUT] == 1))
     material = Material(latents, covers, images, texts, nulls, tuple(spectra), recall, single)
+    if device.type == "cuda":
+        material = material.to(device)
     labels = categories_of_set(MATERIAL_SET, scenes, work / "categories.npy")
     recognised = replace(recognised, until=budget.until)
     recogniser = train_recogniser(work / "recogniser.safetensors", latents[:-HELD_OUT], labels[:-HELD_OUT], recognised)
     unet.to(device, memory_format=torch.channels_last)
     for phase in PHASES:
-        train_phase(work / f"denoiser_{phase.name}.safetensors", unet, material, phase, budget, recogniser)
+        larger = replace(phase, batch=times * phase.batch)
+        train_phase(work / f"denoiser_{phase.name}.safetensors", unet, material, larger, budget, recogniser)
     VersatileDiffusion(unet.eval(), vae, SCHEDULER).save(assets, torch.float16)

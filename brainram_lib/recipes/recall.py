@@ -28,8 +28,8 @@ MOVED = (0.2, 0.7)
 class Recall:
     """Scenes that resemble tokens, by whitened global image token and last text token, which has read the caption."""
 
-    image_tokens: Float[np.ndarray, "n image_tokens width"]
-    text_tokens: Float[np.ndarray, "n text_tokens width"]
+    image_tokens: Float[np.ndarray | Tensor, "n image_tokens width"]
+    text_tokens: Float[np.ndarray | Tensor, "n text_tokens width"]
     spectra: tuple[Spectrum, Spectrum]
     features: Float[Tensor, "n features"]
 
@@ -53,7 +53,7 @@ class Recall:
     ) -> Int64[Tensor, "batch neighbours"]:
         """The scenes most like these tokens, never the scene `own` that a sample was made from."""
         similarity = _features(image[:, 0], text[:, -1], self.spectra) @ self.features.T
-        similarity[torch.arange(len(own)), own] = -torch.inf
+        similarity[torch.arange(len(own), device=own.device), own] = -torch.inf
         return similarity.topk(NEIGHBOURS).indices
 
     def moved(
@@ -66,14 +66,21 @@ class Recall:
     ) -> tuple[Float[Tensor, "batch image_tokens width"], Float[Tensor, "batch text_tokens width"]]:
         """x + a (mean of the neighbours of x - x), a uniform in MOVED, for a share of the samples; others stay."""
         found = self.neighbours(image, text, own)
-        moving = torch.rand(len(own), 1, 1, generator=random) < share
+        moving = torch.rand(len(own), 1, 1, generator=random, device=random.device) < share
         results = []
         for tokens, corpus in ((image, self.image_tokens), (text, self.text_tokens)):
-            theirs = torch.from_numpy(np.asarray(corpus[found.flatten().numpy()], dtype=np.float32))
+            theirs = taken(corpus, found.flatten())
             middle = theirs.unflatten(0, found.shape).mean(1)
-            way = MOVED[0] + (MOVED[1] - MOVED[0]) * torch.rand(len(own), 1, 1, generator=random)
+            way = MOVED[0] + (MOVED[1] - MOVED[0]) * torch.rand(len(own), 1, 1, generator=random, device=random.device)
             results.append(torch.where(moving, tokens + way * (middle - tokens), tokens))
         return results[0], results[1]
+
+
+def taken(items: Float[np.ndarray | Tensor, "n ..."], rows: Int64[Tensor, " m"]) -> Float[Tensor, "m ..."]:
+    """Rows of an array, which may lie in a file, or of a tensor on its own device; in single precision."""
+    if isinstance(items, Tensor):
+        return items[rows].float()
+    return torch.from_numpy(np.asarray(items[rows.numpy()], dtype=np.float32))
 
 
 def _features(
