@@ -96,7 +96,7 @@ class Material:
     single: Int64[Tensor, " m"]
 
     def to(self, device: torch.device) -> Material:
-        """All of it on a device, half precision as in the files: a card with 16 GiB holds some 300,000 scenes."""
+        """All of it on a device, in half precision as in the files: some 25 KB a scene."""
         arrays = (self.latents, self.covers, self.image_tokens, self.text_tokens)
         latents, covers, image, text = (torch.from_numpy(np.array(part)).to(device) for part in arrays)
         spectra = tuple(one.to(device) for one in self.spectra)
