@@ -105,7 +105,8 @@ def world_train(chosen: Arguments) -> None:
         "generator": generator.train,
     }[chosen.model]
     budget = Budget(chosen.steps, chosen.minutes, chosen.rate)
-    train(chosen.work, scenes=chosen.scenes, budget=budget, seed=chosen.seed)
+    more = {"batch_factor": chosen.batch_factor} if chosen.model == "generator" else {}
+    train(chosen.work, scenes=chosen.scenes, budget=budget, seed=chosen.seed, **more)
 
 
 def world_train_prior(chosen: Arguments) -> None:
@@ -413,6 +414,8 @@ def _add_training(parser: argparse.ArgumentParser, model: str) -> None:
     parser.add_argument("--minutes", type=float, default=minutes, help=f"at most; default: {minutes:.0f}")
     parser.add_argument("--rate", type=float, default=rate, help=f"peak learning rate; default: {rate}")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
+    if model == "generator":
+        parser.add_argument("--batch-factor", type=int, default=1, help="larger batches, for a GPU; default: 1")
 
 
 def _add_notebook_run(parser: argparse.ArgumentParser) -> None:

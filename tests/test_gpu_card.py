@@ -46,7 +46,7 @@ def test_every_stage_runs_at_the_smallest_sizes_and_a_training_goes_on(tmp_path,
     assert {one.stage: one.state for one in records} == dict.fromkeys(run.STAGES, DONE)
     trained = next(one for one in records if one.stage == "train-generator")
     assert trained.calls == 2 and trained.kept["before"].keys() == trained.kept["after"].keys()
-    assert {"recipe", "scenes", "steps", "seed", "peak_rate"} <= trained.kept.keys()
+    assert {"recipe", "scenes", "steps", "seed", "peak_rate", "batch_factor"} <= trained.kept.keys()
     for name in ("mini_generator/vae/config.json", "mini_prior/image.safetensors", "mini_prior/text.safetensors"):
         assert (out / "weights" / name).is_file()
     assert all(path.stat().st_size < 16 * 2**20 for path in out.rglob("*") if path.is_file())

@@ -100,6 +100,7 @@ class Material:
         arrays = (self.latents, self.covers, self.image_tokens, self.text_tokens)
         latents, covers, image, text = (torch.from_numpy(np.array(part)).to(device) for part in arrays)
         spectra = tuple(one.to(device) for one in self.spectra)
+        # the corpus of `recall` is the first of these scenes: a view, not a second copy
         corpus = len(self.recall.image_tokens)
         recall = Recall(image[:corpus], text[:corpus], spectra, self.recall.features.to(device))
         nulls = tuple(null.to(device) for null in self.nulls)

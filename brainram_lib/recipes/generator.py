@@ -149,15 +149,18 @@ def train_phase(
 ) -> None:
     """Train the denoiser through one phase, from `checkpoint` on where it was interrupted."""
     schedule, device = DDPMScheduler(**SCHEDULER), next(unet.parameters()).device
-    # a card draws and corrupts on itself: a CPU would be too slow for it. Anything else gets the CPU's draws.
-    random = torch.Generator(device if device.type == "cuda" else "cpu")
-    routes, number = torch.Generator(), [one.name for one in PHASES].index(phase.name)
+    # a GPU would wait for a CPU's draws; the route alone is read by Python, so it is drawn on the CPU
+    on_gpu = device.type == "cuda"
+    random = torch.Generator(device if on_gpu else "cpu")
+    routes = torch.Generator() if on_gpu else random
+    number = [one.name for one in PHASES].index(phase.name)
     optimizer = torch.optim.AdamW(unet.parameters(), betas=(0.9, 0.99), weight_decay=1e-2, fused=True)
     part, average = budget.part(phase.share, phase.rate), None
     for step, bar in run(part, unet, optimizer, checkpoint, f"mini generator, {phase.name}"):
         # a step's draws depend on its number alone: a training that goes on sees new ones, not its first again
-        for source in (routes, random):
-            source.manual_seed(1_000_000 * number + step)
+        random.manual_seed(1_000_000 * number + step)
+        if on_gpu:
+            routes.manual_seed(1_000_000 * number + step)
         text_share = route(phase, routes)
         batch = drawn_batch(material, phase, bar.n / bar.total, text_share, random)
         batch, diffused = batch.to(device), Diffused.of(batch.latents, schedule, random).to(device)
@@ -187,13 +190,13 @@ def train(
     seed: int = 0,
     assets: Path = ASSETS,
     recognised: Budget = RECOGNISER,
-    times: int = 1,
+    batch_factor: int = 1,
 ) -> None:
     """Train the denoiser on the first `scenes` of the models' set and write the generator to `assets`.
 
     The shipped mini CLIP and autoencoder must be there. On a GPU where there is one. `recognised`: the budget of the
-    recogniser for the last phase. `times`: batches this many times as large as the phases say, for a card that a small
-    batch leaves idle.
+    recogniser for the last phase. `batch_factor`: how many times larger batches are than the phases say, for a GPU that
+    a small batch leaves idle.
 
     Raises:
         Paused: `budget.until` has come; the same call goes on.
@@ -236,6 +239,6 @@ def train(
     recogniser = train_recogniser(work / "recogniser.safetensors", latents[:-HELD_OUT], labels[:-HELD_OUT], recognised)
     unet.to(device, memory_format=torch.channels_last)
     for phase in PHASES:
-        larger = replace(phase, batch=times * phase.batch)
+        larger = replace(phase, batch=batch_factor * phase.batch)
         train_phase(work / f"denoiser_{phase.name}.safetensors", unet, material, larger, budget, recogniser)
     VersatileDiffusion(unet.eval(), vae, SCHEDULER).save(assets, torch.float16)

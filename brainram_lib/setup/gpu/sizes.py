@@ -26,7 +26,8 @@ class GpuSizes:
         seconds: that each speed is measured for.
         unet, vae: of the generator. stimuli, samples: whose images it makes.
         equal: rows that CPU and card compute both.
-        scenes: of the models' training. steps: of it, all phases together. recogniser: steps of that of the last phase.
+        scenes: of the models' training. steps: of it, all phases together. batch_factor: how much larger its batches
+            are than a CPU's. recogniser: steps of that of the last phase.
         report: scenes of the report.
         mini, world: the embedded world's profile and sizes, for its trainings; None: the default sizes.
         minutes: of each prior's training.
@@ -46,6 +47,7 @@ class GpuSizes:
     equal: int
     scenes: int
     steps: int
+    batch_factor: int
     recogniser: int
     report: int
     mini: Profile
@@ -72,8 +74,9 @@ FULL = GpuSizes(
     samples=4,
     equal=16,
     scenes=72_000,
-    # the shipped denoiser had some 48,000 (docs/log.md)
-    steps=80_000,
+    # half an hour on an H100, where a step takes 100 ms with any batch up to 512 (docs/gpu.md)
+    steps=18_000,
+    batch_factor=8,
     recogniser=1_900,
     report=300,
     mini=MINI,
@@ -109,6 +112,7 @@ SMALL = GpuSizes(
     equal=2,
     scenes=310,
     steps=8,
+    batch_factor=2,
     recogniser=2,
     report=4,
     mini=changed(MINI, data__sessions=3, split__validation=6, corpus__pairs=24),

@@ -29,12 +29,14 @@ def train_generator(sizes: GpuSizes, record: Record, out: Path, work: Path, unti
     """The mini generator's denoiser. The shipped one is measured first, the new one when its training is done."""
     budget = Budget(sizes.steps, DAY, RATE, until)
     recipe = {"recipe": "world train-generator", "scenes": sizes.scenes, "seed": SEED, **_of(budget)}
+    recipe["batch_factor"] = sizes.batch_factor
     if "before" not in record.kept:
         record.kept |= recipe | {"before": _reached(sizes, work, MINI.generation.checkpoint)}
     folder = out / "weights/mini_generator"
     try:
         recogniser = Budget(sizes.recogniser, DAY, RECOGNISER.peak_rate)
-        generator.train(work, scenes=sizes.scenes, budget=budget, seed=SEED, assets=folder, recognised=recogniser)
+        how = {"seed": SEED, "assets": folder, "recognised": recogniser, "batch_factor": sizes.batch_factor}
+        generator.train(work, scenes=sizes.scenes, budget=budget, **how)
     except Paused as paused:
         record.state, record.kept["at"] = PAUSED, str(paused)
         record.rows = [Row("training", None, "", str(paused))]
