@@ -71,7 +71,7 @@ class MindReaderSettings(Settings):
     cosine_weight: float = number(1.0, low=0)
     contrast_weight: float = number(0.1, low=0)
     temperature: float = number(0.1, above=0)
-    epochs: int = number(15, low=1)  # published 40
+    epochs: int = number(40, low=1)  # published
     batch: int = number(64, low=2)
     rate: float = number(2e-4, above=0)  # published, Adam
     weight_decay: float = number(0.0, low=0)  # 0: AdamW is Adam
@@ -85,7 +85,7 @@ class MeshSettings(Settings):
     channels: int = number(8, low=1)  # of the first level, doubled at each; not at hand
     levels: int = number(2, low=1, high=3)  # how often the mesh is made coarser; not at hand
     dropout: float = number(0.3, low=0, high=0.95)  # not at hand
-    epochs: int = number(20, low=1)  # published 100
+    epochs: int = number(40, low=1)  # published 100
     batch: int = number(32, low=2)  # not at hand
     rate: float = number(1e-3, above=0)  # published, AdamW
     weight_decay: float = number(1e-2, low=0)  # AdamW's default
