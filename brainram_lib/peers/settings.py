@@ -31,7 +31,7 @@ class MindEyeSettings(Settings):
     temperature: float = number(0.006, above=0)  # BiMixCo's (code)
     soft_from: float = number(0.004, above=0)  # SoftCLIP's temperature, first (code)
     soft_to: float = number(0.0075, above=0)  # and last (code)
-    epochs: int = number(30, low=1)  # published 240 (code)
+    epochs: int = number(60, low=1)  # published 240 (code)
     batch: int = number(32, low=2)  # code
     rate: float = number(3e-4, above=0)  # one-cycle's peak (code)
     weight_decay: float = number(1e-2, low=0)  # code
