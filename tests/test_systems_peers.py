@@ -6,10 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn.linear_model import Ridge as ScikitRidge
 
 from brainram_lib.core.ridge import ALPHAS
 from brainram_lib.core.store import Store
 from brainram_lib.nsd.prepared import PreparedSubject
+from brainram_lib.pipeline.corpus import corpus_tokens
+from brainram_lib.pipeline.peers.mind_reader import MAP_ALPHAS
 from brainram_lib.pipeline.peers.pictures import PeerImages, noise_seeds
 from brainram_lib.pipeline.run import run_of
 from brainram_lib.profiles import MINI, changed
@@ -158,6 +161,19 @@ def test_the_map_from_embeddings_to_tokens_keeps_the_embedding_of_an_image(run, 
     # 40 pairs cannot fix 128 numbers, yet token 0, which is the embedding, is found best
     errors = np.square(made - goals).mean((0, 2)) / goals.var(0).mean(-1)
     assert errors[0] < np.median(errors)
+
+
+def test_the_map_s_alphas_are_chosen_on_estimates_of_validation_images(run, store):
+    stage = system_of("mind-reader").tokens(run)["image"].tokens
+    ridge, mean, spread = stage.load(store)
+    estimated, real = stage._validation(store)
+    assert len(real) == SMALL["split__validation"]
+    cache, items = corpus_tokens(stage.corpus, stage.encoder, store), np.arange(40)
+    tokens = cache.tokens_of(items, "image").numpy()
+    seen = [(tokens[:, 0] - mean) / spread, (estimated - mean) / spread]
+    fits = [ScikitRidge(alpha).fit(seen[0], tokens.reshape(40, -1)).predict(seen[1]) for alpha in MAP_ALPHAS]
+    errors = [np.square(fit.reshape(real.shape) - real).mean((0, 2)) for fit in fits]
+    np.testing.assert_allclose(ridge.alphas, np.array(MAP_ALPHAS)[np.argmin(errors, 0)])
 
 
 def test_caption_embeddings_are_means_over_an_image_s_captions(run, store):
