@@ -6,6 +6,7 @@ Features are stages of their own: those of a folder are computed once, and those
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,12 @@ class Made:
         return Submission(sharp.ids, mixed, sharp.left_out, sharp.clipped)
 
 
+@lru_cache(maxsize=1)
+def read_once(made: Made, preset: str) -> Submission:
+    """The folder that every network looks at; it is read again where its files have changed, which are in the key."""
+    return made.read(preset_of(preset))
+
+
 @dataclass(frozen=True)
 class Features(Stage):
     """What one network says of images, `<layer>.npy`, in the order of their nsdIds.
@@ -106,7 +113,7 @@ class Features(Stage):
             write_array(folder / f"{layer}.npy", values)
 
     def _made(self) -> UInt8[np.ndarray, "n height width 3"]:
-        return self.made.read(preset_of(self.preset)).images
+        return read_once(self.made, self.preset).images
 
     def _network(self) -> Backbone:
         from brainram_lib.evaluation.backbones import load_network, one_layer, resized_clip
@@ -165,7 +172,7 @@ class SubmittedScores(Stage):
         Raises:
             SubmissionError: images of no test image, or fewer than two to score.
         """
-        submission, known = self.made.read(preset_of(self.preset)), self.images.nsd_ids(store, "test")
+        submission, known = read_once(self.made, self.preset), self.images.nsd_ids(store, "test")
         strangers = np.setdiff1d([*submission.ids, *submission.left_out], known)
         if len(strangers):
             raise SubmissionError(
@@ -182,7 +189,9 @@ class SubmittedScores(Stage):
         preset, (submission, rows) = preset_of(self.preset), self.check(store)
         notes = _notes(submission, self.images.nsd_ids(store, "test"), preset, self.made.blurry is not None)
         values = self._of_pixels(store, submission, rows)
-        del submission  # features need its room
+        # features need its room
+        del submission
+        read_once.cache_clear()
         values |= self._of_features(store, rows)
         write_json(folder / "values.json", {name: np.asarray(one, np.float64).tolist() for name, one in values.items()})
         write_json(folder / "chance.json", {one.name: one.chance for one in self.columns if one.chance is not None})

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from brainram_lib.evaluation.submitted import read_submission
 from brainram_lib.evaluation.tables import EMBEDDED
+from brainram_lib.pipeline import submitted
 
 
 def test_reconstructions_that_others_made_are_matched_by_their_ids(workbench, tmp_path):
@@ -23,6 +25,17 @@ def test_reconstructions_that_others_made_are_matched_by_their_ids(workbench, tm
     Image.fromarray(stimuli[0]).save(tmp_path / "nsd99999.png")
     with pytest.raises(ValueError, match="1 images that are of no test image of this subject, the first nsdId 99999"):
         workbench.submitted(tmp_path)
+
+
+def test_a_folder_is_read_once_for_all_networks(workbench, tmp_path, monkeypatch):
+    np.save(tmp_path / "images.npy", 255 - workbench.stimuli("test"))
+    np.save(tmp_path / "nsd_ids.npy", workbench.nsd_ids("test"))
+    read = []
+    monkeypatch.setattr(submitted, "read_submission", lambda folder: read.append(folder) or read_submission(folder))
+    workbench.submitted(tmp_path)
+    assert read == [tmp_path]
+    # nothing stays behind
+    assert submitted.read_once.cache_info().currsize == 0
 
 
 def test_a_preset_computes_only_what_it_sees_differently(workbench, tmp_path):
