@@ -2,17 +2,18 @@
 
     python benchmarks/bench_scoring.py [--images 982] [--sample 16] [--folder scoring_bench]
 
-Networks are untrained and of true size (their weights are fetched by hand), and see `--sample` images, from which their
-time is scaled. All else, reading, resizing, PixCorr, SSIM, identification, distances, intervals and the table, is done
-for all images with features of the true sizes. Peak memory is this process's, with the features of both sides held.
+The stages of `python -m brainram_lib score` do all: read, resize, compare, write. Networks are untrained and of true
+size (their weights are fetched by hand), and see `--sample` images, from which their time is scaled; features of the
+true sizes are made of what they saw. Peak memory is this process's, networks included.
 """
 
 from __future__ import annotations
 
 import argparse
 import resource
+import tempfile
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +21,18 @@ import torch
 from PIL import Image
 from tqdm.auto import tqdm
 
+from brainram_lib.core.files import write_array
+from brainram_lib.core.marks import content_mark
+from brainram_lib.core.store import Stage, Store
 from brainram_lib.encoders import ClipTokens
 from brainram_lib.evaluation import catalogue
 from brainram_lib.evaluation.backbones import one_layer, random_network
-from brainram_lib.evaluation.metrics import Backbone, Evaluator
+from brainram_lib.evaluation.metrics import Backbone
 from brainram_lib.evaluation.records import records_of
-from brainram_lib.evaluation.submitted import read_submission
+from brainram_lib.evaluation.submitted import files_of
 from brainram_lib.evaluation.tables import score_table
+from brainram_lib.pipeline import submitted
+from brainram_lib.pipeline.weights import EncoderWeights
 
 STIMULUS, MADE = 425, 512
 METRICS = catalogue.metric_set("paper")
@@ -39,42 +45,58 @@ def scenes(count: int, side: int, seed: int) -> np.ndarray:
     return np.stack([np.asarray(Image.fromarray(one).resize((side, side), Image.Resampling.BICUBIC)) for one in coarse])
 
 
-def timed(times: dict[str, float], what: str, work: Callable) -> object:
-    """Do it, and note how long it took."""
-    start = time.perf_counter()
-    done = work()
-    times[what] = times.get(what, 0.0) + time.perf_counter() - start
-    return done
+@dataclass(frozen=True)
+class Seen(Stage):
+    """The stimuli of a subject with this many test images."""
+
+    count: int
+
+    def make(self, folder: Path, store: Store) -> None:
+        """Draw them."""
+        write_array(folder / "stimuli.npy", scenes(self.count, STIMULUS, 1))
+
+    def stimuli(self, store: Store, split: str) -> np.ndarray:
+        """All of them."""
+        return store.result(self).array("stimuli")
+
+    def nsd_ids(self, store: Store, split: str) -> np.ndarray:
+        """Their numbers."""
+        return np.arange(self.count)
 
 
-def networks() -> dict[str, Backbone]:
-    """The paper's networks, untrained, with the layers that its metrics name."""
-    clip = ClipTokens.from_open_clip("ViT-L-14-quickgelu")
-    found: dict[str, Backbone] = {"clip": one_layer(lambda seen: clip.pooled_images(seen).numpy())}
-    for name in dict.fromkeys(metric.backbone for metric in METRICS if metric.backbone not in (None, "clip")):
-        found[name] = random_network(name)
-    return found
+class Networks:
+    """The paper's networks, untrained, each made when it is asked for; `seconds` is what all images would take."""
 
+    def __init__(self, sample: int) -> None:
+        self.sample, self.seconds, self.spent = sample, {}, 0.0
 
-def features(count: int, sample: int, times: dict[str, float]) -> dict[str, dict[str, np.ndarray]]:
-    """Features of `count` images: those of the sample, repeated with noise; the networks' time is scaled."""
-    pictures, rng, found = scenes(sample, STIMULUS, 0), np.random.default_rng(1), {}
-    for name, network in tqdm(networks().items(), desc="networks", unit="network"):
-        network(pictures[:1])
-        seconds: dict[str, float] = {}
-        seen = timed(seconds, name, lambda network=network: network(pictures))
-        times[f"features, {name}"] = 2 * seconds[name] * count / sample
-        wanted = {metric.layer for metric in METRICS if metric.backbone == name}
-        found[name] = {
-            layer: rng.standard_normal((count, values.shape[1]), np.float32)
-            for layer, values in seen.items()
-            if layer in wanted
-        }
-    return found
+    def of(self, stage: submitted.Features) -> Backbone:
+        """The network of one stage: it looks at a sample, and the others get features like those."""
+        start = time.perf_counter()
+        if stage.backbone == "clip":
+            clip = ClipTokens.from_open_clip("ViT-L-14-quickgelu")
+            network = one_layer(lambda seen: clip.pooled_images(seen).numpy())
+        else:
+            network = random_network(stage.backbone)
+        self.spent += time.perf_counter() - start
+        return lambda pictures: self._like(stage, network, pictures)
+
+    def _like(self, stage: submitted.Features, network: Backbone, pictures: np.ndarray) -> dict[str, np.ndarray]:
+        start, name = time.perf_counter(), stage.backbone
+        seen = network(pictures[: self.sample])
+        took = time.perf_counter() - start
+        self.seconds[name] = self.seconds.get(name, 0.0) + took * len(pictures) / self.sample
+        made = {layer: np.empty((len(pictures), seen[layer].shape[1]), np.float32) for layer in stage.layers}
+        for row in range(len(pictures)):
+            for layer, values in made.items():
+                values[row] = seen[layer][row % self.sample]
+                values[row, row :: len(pictures)] += 1
+        self.spent += time.perf_counter() - start
+        return made
 
 
 def main() -> None:
-    """Print seconds of every part and the peak memory."""
+    """Print seconds of networks and of all else, and the peak memory."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=982)
     parser.add_argument("--sample", type=int, default=16, help="images that the networks see")
@@ -83,21 +105,26 @@ def main() -> None:
     given.folder.mkdir(parents=True, exist_ok=True)
     for row in tqdm(range(given.images), desc="write", unit="picture", mininterval=1):
         Image.fromarray(scenes(1, MADE, row)[0]).save(given.folder / f"nsd{row:05d}.png")
-    times: dict[str, float] = {}
-    seen = features(given.images, given.sample, times)
-    truth = scenes(given.images, STIMULUS, 1)
-    made = timed(times, "read", lambda: read_submission(given.folder)).images
-    evaluator = Evaluator(truth, METRICS, {name: lambda _, name=name: seen[name] for name in seen})
-    values = timed(times, "compare", lambda: evaluator.score(made, features=seen))
-    made_of = {"subject": 1, "seed": 0}
-    records = timed(times, "intervals", lambda: records_of("folder", values, **made_of))
-    timed(times, "table", lambda: score_table(records, METRICS, "Scoring", embedded=False).markdown())
-    networks_alone = sum(seconds for what, seconds in times.items() if what.startswith("features"))
-    for what, seconds in times.items():
-        print(f"{what:24s}{seconds:9.1f} s")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    rest, threads = sum(times.values()) - networks_alone, torch.get_num_threads()
-    print(f"features {networks_alone:.0f} s, all else {rest:.1f} s; peak {peak:.2f} GiB; {threads} threads")
+    networks = Networks(given.sample)
+    submitted.Features._network = lambda stage: networks.of(stage)
+    with tempfile.TemporaryDirectory() as runs:
+        store, seen = Store(Path(runs)), Seen(given.images)
+        store.result(seen)
+        start = time.perf_counter()
+        made = submitted.Made(given.folder, content_mark(files_of(given.folder), given.folder))
+        stage = submitted.SubmittedScores(made, seen, "drawn", "paper", "brainram", EncoderWeights("mini"))
+        stage.check(store)
+        values = {name: np.array(one) for name, one in store.result(stage).json("values").items()}
+        records = records_of("folder", values, subject=1, seed=0)
+        score_table(records, METRICS, "Scoring", embedded=False).markdown()
+        whole = time.perf_counter() - start
+    for name, seconds in networks.seconds.items():
+        print(f"features, {name:20s}{seconds:9.1f} s")
+    peak, threads = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, torch.get_num_threads()
+    print(
+        f"features {sum(networks.seconds.values()):.0f} s, all else {whole - networks.spent:.1f} s; "
+        f"peak {peak:.2f} GiB; {threads} threads"
+    )
 
 
 if __name__ == "__main__":

@@ -189,9 +189,10 @@ class SubmittedScores(Stage):
         preset, (submission, rows) = preset_of(self.preset), self.check(store)
         notes = _notes(submission, self.images.nsd_ids(store, "test"), preset, self.made.blurry is not None)
         values = self._of_pixels(store, submission, rows)
-        # features need its room
+        # features need the room of images and CLIP
         del submission
         read_once.cache_clear()
+        self.encoder.release()
         values |= self._of_features(store, rows)
         write_json(folder / "values.json", {name: np.asarray(one, np.float64).tolist() for name, one in values.items()})
         write_json(folder / "chance.json", {one.name: one.chance for one in self.columns if one.chance is not None})
@@ -211,7 +212,9 @@ class SubmittedScores(Stage):
         for one in self.columns:
             if one.backbone is not None:
                 here, there = (store.result(side[one.backbone]).array(one.layer) for side in (made, real))
-                values[one.name] = of_features(one, there[rows], here, among)
+                # all of them stay on disk; a choice of rows is a copy
+                chosen = there if np.array_equal(rows, np.arange(len(there))) else there[rows]
+                values[one.name] = of_features(one, chosen, here, among)
         return values
 
 

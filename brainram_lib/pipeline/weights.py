@@ -36,6 +36,10 @@ class EncoderWeights:
         """The encoder, once in a process."""
         return _encoder(self.name)
 
+    def release(self) -> None:
+        """Let go of the encoders that were loaded; the next `load` reads anew."""
+        _encoder.cache_clear()
+
 
 @dataclass(frozen=True)
 class GeneratorWeights:
