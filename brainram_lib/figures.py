@@ -13,10 +13,12 @@ from brainram_lib.additions import BRAINRAM, PLUS
 from brainram_lib.core.files import write_whole
 from brainram_lib.evaluation.catalogue import metrics
 from brainram_lib.evaluation.records import Record
+from brainram_lib.experiments.experiment import ExperimentError
 from brainram_lib.experiments.results import RESULTS, Results
+from brainram_lib.experiments.shown import labels_of, saved
 from brainram_lib.systems import system_of
 from brainram_lib.systems.finding import found
-from brainram_lib.systems.scores import image_metrics, labels
+from brainram_lib.systems.scores import image_metrics
 from brainram_lib.view.attribution import attribution_figure
 from brainram_lib.view.cortex import inflated_map, on_cortex, regions_on_cortex
 from brainram_lib.view.curves import loss_curves
@@ -97,9 +99,21 @@ def reconstructions(workbench: Workbench) -> Figure:
 
 
 def table_one(workbench: Workbench) -> Figure:
-    """Table 1 as dots and intervals."""
+    """Table 1 as dots and intervals: every row whose records are saved.
+
+    Raises:
+        NotThere: none of this subject and seed are.
+    """
+    try:
+        experiment, results = saved("table1", workbench.profile.name, workbench.store.root)
+    except ExperimentError as reason:
+        raise NotThere(str(reason)) from reason
+    asked = workbench.subject, workbench.seed
+    records = [one.as_record() for one in results.records if (one.subject, one.seed) == asked]
+    if not records:
+        raise NotThere(f"Table 1 has no records of subject {asked[0]}, seed {asked[1]}: `experiment run table1`.")
     title = f"Table 1, subject {workbench.subject}: {workbench.profile.title}"
-    return score_plot(workbench.records(), image_metrics(workbench.run), title=title, labels=labels())
+    return score_plot(records, image_metrics(workbench.run), title=title, labels=labels_of(experiment))
 
 
 def training(workbench: Workbench) -> Figure:
