@@ -183,7 +183,7 @@ def _as_uint8(made: np.ndarray, names: np.ndarray) -> tuple[np.ndarray | None, .
 
 def _without_empty(read: _Read) -> Submission:
     broken = np.zeros(len(read.ids), bool) if read.finite is None else ~read.finite
-    empty = np.array([bool((one == one.flat[0]).all()) for one in read.images]) | broken
+    empty = np.array([(one == one.flat[0]).all() for one in read.images], bool) | broken
     left_out = {
         int(one): "not finite" if bad else "constant" for one, bad in zip(read.ids[empty], broken[empty], strict=True)
     }

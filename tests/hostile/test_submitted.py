@@ -101,6 +101,14 @@ def test_what_cannot_be_scored_is_named(tmp_path, make, message):
         read_submission(make(tmp_path))
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_an_array_of_no_images_is_read_as_none(tmp_path, kind):
+    np.save(tmp_path / "images.npy", np.empty((0, 4, 4, 3), kind))
+    np.save(tmp_path / "nsd_ids.npy", np.empty(0, np.int64))
+    read = read_submission(tmp_path)
+    assert len(read.ids) == 0 and not read.left_out
+
+
 def test_a_broken_image_is_named(tmp_path):
     folder = folder_of(tmp_path / "x", **{"7": image(1)})
     (folder / "8.png").write_bytes(b"no image")
