@@ -71,7 +71,7 @@ class MindReaderSettings(Settings):
     cosine_weight: float = number(1.0, low=0)
     contrast_weight: float = number(0.1, low=0)
     temperature: float = number(0.1, above=0)
-    epochs: int = number(40, low=1)  # published
+    epochs: int = number(40, low=1)  # as published
     batch: int = number(64, low=2)
     rate: float = number(2e-4, above=0)  # published, Adam
     weight_decay: float = number(0.0, low=0)  # 0: AdamW is Adam
