@@ -152,9 +152,9 @@ def nsd_check(chosen: Arguments) -> int:
 
 
 def prepare(chosen: Arguments) -> None:
-    """Prepare the subject's betas: z-score, split, mean over repetitions."""
-    data = _workbench(chosen).subject_data()
-    print(f"(n_train, n_voxels) = {data.betas('train').shape}, (n_test, n_voxels) = {data.betas('test').shape}")
+    """Prepare the subject's betas: z-score, split, mean over repetitions. Says how many of them the profile uses."""
+    betas = _workbench(chosen).betas()
+    print(f"(n_train, n_voxels) = {betas['train'].shape}, (n_test, n_voxels) = {betas['test'].shape}")
 
 
 def prior(chosen: Arguments) -> None:

@@ -2,13 +2,15 @@
 
 import os
 import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from brainram_lib.core import marks
-from brainram_lib.core.marks import content_mark, file_mark, fingerprint
+from brainram_lib.core.marks import content_mark, file_mark, fingerprint, plain
+from brainram_lib.core.settings import Settings, number
 
 NAMES = ("a/one.bin", "a/two.bin", "three.bin")
 
@@ -120,3 +122,20 @@ def test_a_huge_file_is_marked_by_blocks_spread_over_it(tmp_path, memory, monkey
 def test_a_fingerprint_changes_with_every_setting_and_not_with_their_kind():
     assert fingerprint({"a": 1, "b": (1, 2)}) == fingerprint({"b": [1, 2], "a": np.int64(1)})
     assert len({fingerprint(one) for one in ({"a": 1}, {"a": 2}, {"b": 1}, {"a": None}, {})}) == 5
+
+
+@dataclass(frozen=True)
+class Before(Settings):
+    rate: float = number(1.0)
+
+
+@dataclass(frozen=True)
+class Later(Before):
+    size: float = number(1.0, above=0, neutral=1.0)
+
+
+def test_a_setting_that_is_added_later_renames_nothing_at_its_neutral_value():
+    assert fingerprint(Later()) == fingerprint(Later(size=1)) == fingerprint(Before())
+    assert fingerprint({"stage": [Later()]}) == fingerprint({"stage": [Before()]}), "also deep inside"
+    assert len({fingerprint(one) for one in (Later(), Later(size=0.5), Later(2.0), replace(Later(2.0), size=0.5))}) == 4
+    assert plain(Later()) == {"rate": 1.0, "size": 1.0}, "a record says it all the same"

@@ -87,7 +87,32 @@ def test_samples_of_gaussian_residuals_have_their_mean_and_spread(process):
     torch.testing.assert_close(drawn.mean(0), torch.zeros(TOKENS, WIDTH), atol=0.09, rtol=0)
 
 
-@pytest.mark.parametrize("process", [Residual(TOKENS, WIDTH), Cosine(10)])
+@pytest.mark.parametrize(("size", "spread"), [(1.0, 1.0), (0.1, 0.87)])
+def test_samples_of_gaussian_tokens_have_their_mean_and_spread_whatever_their_size(size, spread):
+    # x_0 of unit variance: the exact denoiser is linear in x_t; of small tokens, a hundred times step over some variance
+    process = Cosine(100, size)
+    random = torch.Generator().manual_seed(0)
+
+    def denoise(x, level, condition):
+        a = process.schedule.alphas_cumprod[level.long()][:, None, None] if level[0] < process.blind else torch.zeros(1)
+        return a.sqrt() * size / (a * size**2 + 1 - a) * x
+
+    drawn = process.sample(denoise, torch.zeros(4000, 1, 2), lambda: torch.randn(4000, 1, 2, generator=random), 100)
+    assert drawn.std().item() == pytest.approx(spread, abs=0.06)
+    assert drawn.mean().item() == pytest.approx(0, abs=0.06)
+
+
+def test_smaller_tokens_are_drowned_at_earlier_times():
+    plain, small = Cosine(10), Cosine(10, 0.1)
+    x0, noise, level = tokens(0), tokens(1), torch.full((N,), 6.0)
+    a = plain.schedule.alphas_cumprod[6]
+    expected = a.sqrt() * 0.1 * x0 + (1 - a).sqrt() * noise
+    torch.testing.assert_close(small.noised(x0, level, noise, x0), expected)
+    assert small.noise_ratio(6) == pytest.approx(10 * plain.noise_ratio(6))
+    assert torch.equal(small.noised(x0, torch.full((N,), 9.0), noise, x0), noise)
+
+
+@pytest.mark.parametrize("process", [Residual(TOKENS, WIDTH), Cosine(10), Cosine(10, 0.1)])
 def test_one_step_of_sampling_is_the_mean(process):
     condition, noise = tokens(0), tokens(1)
 

@@ -42,10 +42,13 @@ def plain(value: Any) -> Any:
 
 
 def keyed(value: Any) -> Any:
-    """`plain`, without what cannot change a number: fields whose metadata say `keyed=False`."""
+    """`plain`, without what changes no number: fields with `keyed=False`, and those that have their `neutral` value."""
     if is_dataclass(value) and not isinstance(value, type):
-        named = [field.name for field in fields(value) if field.metadata.get("keyed", True)]
-        return {name: keyed(getattr(value, name)) for name in named}
+        found = {one.name: keyed(getattr(value, one.name)) for one in fields(value) if one.metadata.get("keyed", True)}
+        neutral = {one.name: one.metadata.get("neutral") for one in fields(value)}
+        return {name: item for name, item in found.items() if neutral[name] is None or item != neutral[name]}
+    if isinstance(value, Mapping):
+        return {str(key): keyed(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [keyed(item) for item in value]
     return plain(value)

@@ -17,6 +17,7 @@ def number(
     above: float | None = None,
     one_of: tuple[Any, ...] | None = None,
     keyed: bool = True,
+    neutral: Any = None,
 ) -> Any:
     """A field of a `Settings` class with its range.
 
@@ -26,8 +27,10 @@ def number(
         above: it must be larger than this.
         one_of: the values it may have.
         keyed: False where it cannot change a result, e.g. how many pictures are made at a time.
+        neutral: the value at which the results are those of before the setting existed, if there is one: with it the
+            setting does not enter their names, so a setting that is added later loses nobody's results.
     """
-    bounds = {"low": low, "high": high, "above": above, "one_of": one_of, "keyed": keyed}
+    bounds = {"low": low, "high": high, "above": above, "one_of": one_of, "keyed": keyed, "neutral": neutral}
     return field(default=default, metadata=bounds)
 
 

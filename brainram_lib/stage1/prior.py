@@ -39,7 +39,9 @@ class Prior(nn.Module):
         self.network = NETWORKS[settings.network.kind](settings.network, tokens, width)
         self.whitening = TokenWhitening(tokens, width)
         self.process: Process = (
-            Cosine(settings.diffusion_steps) if settings.process == COSINE else Residual(tokens, width)
+            Cosine(settings.diffusion_steps, settings.token_size)
+            if settings.process == COSINE
+            else Residual(tokens, width)
         )
         self.head = nn.Linear(width, width) if settings.contrast == HEAD else None
         if self.head is not None:

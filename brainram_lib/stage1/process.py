@@ -65,14 +65,16 @@ class Process(nn.Module, ABC):
 
 
 class Cosine(Process):
-    """Eq. 1: x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) eps over T times, a_t by the cosine schedule; the network gives x_0.
+    """Eq. 1: x_t = sqrt(a_t) s x_0 + sqrt(1 - a_t) eps over T times, a_t by the cosine schedule; the network gives x_0.
 
-    The paper gives neither T nor the schedule: T = 100 is the released code's.
+    The paper gives neither T nor the schedule nor the tokens' units: T = 100 is the released code's. s is the size of
+    the tokens (`Stage1Settings.token_size`): with s = 1, thousands of numbers together tell of x_0 at nearly
+    every time, so the network reads x_t and not the condition; the smaller s, the more times at which it must not.
     """
 
-    def __init__(self, times: int) -> None:
+    def __init__(self, times: int, size: float = 1.0) -> None:
         super().__init__()
-        self.times = times
+        self.times, self.size = times, size
         self.schedule = DDIMScheduler(
             times,
             beta_schedule="squaredcos_cap_v2",
@@ -93,9 +95,9 @@ class Cosine(Process):
         return tuple(float(t) for t in (0, 1, 2, 4, 8, 16, 32, 64, 90) if t < last) + (float(last),)
 
     def noise_ratio(self, level: float) -> float:
-        """sqrt((1 - a_t) / a_t)."""
+        """sqrt((1 - a_t) / a_t) / s."""
         a = float(self.schedule.alphas_cumprod[int(level)])
-        return ((1 - a) / a) ** 0.5
+        return ((1 - a) / a) ** 0.5 / self.size
 
     def levels(self, count: int, random: torch.Generator) -> Float[Tensor, " count"]:
         """Uniform over the times."""
@@ -105,7 +107,7 @@ class Cosine(Process):
         self, x0: Tensor, level: Tensor, noise: Tensor, condition: Tensor
     ) -> Float[Tensor, "batch tokens width"]:
         """Eq. 1. At the last time sqrt(a_t) is nearly 0, and taken as 0."""
-        noisy = self.schedule.add_noise(x0, noise, level.long())
+        noisy = self.schedule.add_noise(self.size * x0, noise, level.long())
         return torch.where((level == self.blind)[:, None, None], noise, noisy)
 
     def denoised(
@@ -132,8 +134,8 @@ class Cosine(Process):
         for t in self.schedule.timesteps:
             level = torch.full((len(x),), float(t), device=x.device)
             x0 = denoise(x, level, condition)
-            x = self.schedule.step(x0, t, x, eta=1.0, variance_noise=noise()).prev_sample
-        return x
+            x = self.schedule.step(self.size * x0, t, x, eta=1.0, variance_noise=noise()).prev_sample
+        return x / self.size
 
 
 class Residual(Process):

@@ -45,6 +45,8 @@ class Stage1Settings(Settings):
 
     Attributes:
         units: of the tokens inside: 'scaled' divides all by one number, 'whitened' lets every direction count alike.
+        token_size: s of sqrt(a_t) s x_0 + sqrt(1 - a_t) eps, with x_0 of root mean square 1. The noise of eq. 1 has unit
+            variance, and the paper gives no units of its tokens.
         process: 'cosine' is eq. 1; 'residual' diffuses what the condition misses (`stage1.process`).
         contrast: what eq. 3 and 5 compare: the prior's 'estimates', a 'head' behind the projector, or 'nothing'.
         free_share: of a batch, rows of the corpus, whose condition is simulated; they need no betas.
@@ -65,6 +67,7 @@ class Stage1Settings(Settings):
     weight_decay: float = number(1e-2, low=0)  # AdamW's default (4.2)
     diffusion_steps: int = number(100, low=1)  # T of eq. 1, not given; the authors' code
     units: str = number(SCALED, one_of=(SCALED, WHITENED))
+    token_size: float = number(1.0, above=0, neutral=1.0)  # not given; the DALL-E 2 prior's in MindEye is near 1
     process: str = number(COSINE, one_of=(COSINE, RESIDUAL))
     contrast: str = number(ESTIMATES, one_of=(ESTIMATES, HEAD, NOTHING))
     free_share: float = number(0.0, low=0, high=0.9)
