@@ -18,10 +18,10 @@ NAMES = ("a/one.bin", "a/two.bin", "three.bin")
 @pytest.fixture
 def root(tmp_path):
     folder = tmp_path / "data"
-    for number, name in enumerate(NAMES):
+    for byte, name in enumerate(NAMES):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(bytes([number]) * 1000)
+        path.write_bytes(bytes([byte]) * 1000)
     return folder
 
 

@@ -89,7 +89,7 @@ def test_samples_of_gaussian_residuals_have_their_mean_and_spread(process):
 
 @pytest.mark.parametrize(("size", "spread"), [(1.0, 1.0), (0.1, 0.87)])
 def test_samples_of_gaussian_tokens_have_their_mean_and_spread_whatever_their_size(size, spread):
-    # x_0 of unit variance: the exact denoiser is linear in x_t; of small tokens, a hundred times step over some variance
+    # x_0 of unit variance: the exact denoiser is linear in x_t. A hundred times step over some variance of small tokens
     process = Cosine(100, size)
     random = torch.Generator().manual_seed(0)
 

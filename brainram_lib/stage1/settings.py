@@ -45,7 +45,7 @@ class Stage1Settings(Settings):
 
     Attributes:
         units: of the tokens inside: 'scaled' divides all by one number, 'whitened' lets every direction count alike.
-        token_size: s of sqrt(a_t) s x_0 + sqrt(1 - a_t) eps, with x_0 of root mean square 1. The noise of eq. 1 has unit
+        token_size: s of sqrt(a_t) s x_0 + sqrt(1 - a_t) eps, with x_0 of root mean square 1: eps of eq. 1 has unit
             variance, and the paper gives no units of its tokens.
         process: 'cosine' is eq. 1; 'residual' diffuses what the condition misses (`stage1.process`).
         contrast: what eq. 3 and 5 compare: the prior's 'estimates', a 'head' behind the projector, or 'nothing'.
