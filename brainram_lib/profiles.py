@@ -232,13 +232,15 @@ def _located(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 def changed(profile: Profile, **changes: object) -> Profile:
     """A profile with some numbers changed, named by paths with '__': `stage1__epochs=2`. Lists become tuples.
 
-    All changes are made together, so that settings that need each other are checked once.
+    A change of `method` brings that method's settings (`with_method`), under the others. All changes are made together,
+    so that settings that need each other are checked once.
 
     Raises:
         ValueError: a path that the profile does not have, or a value that the setting cannot have.
     """
     steps = {tuple(path.split("__")): value for path, value in changes.items()}
-    return replace(_changed(profile, steps), own=tuple(sorted({*profile.own, *changes})))
+    start = with_method(profile, changes["method"]) if "method" in changes else profile
+    return replace(_changed(start, steps), own=tuple(sorted({*profile.own, *changes})))
 
 
 def _changed(settings: Any, changes: Mapping[tuple[str, ...], object]) -> Any:

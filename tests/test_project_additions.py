@@ -1,9 +1,11 @@
 """Two methods, told apart: every addition is a switch that changes something, and can be left out."""
 
+from dataclasses import replace
+
 import pytest
 
 from brainram_lib.additions import ADDITIONS, BRAINRAM, PLUS
-from brainram_lib.profiles import MINI, PAPER, changed, with_method
+from brainram_lib.profiles import MINI, PAPER, changed, profile_of, with_method
 
 
 def test_paper_is_as_printed_and_mini_has_the_additions():
@@ -51,6 +53,18 @@ def test_what_a_user_changed_stays():
     printed = with_method(mine, BRAINRAM)
     assert printed.stage2.fusion == "average" and printed.stage1.epochs == 1
     assert printed.stage1.units == "scaled"
+
+
+@pytest.mark.parametrize(("profile", "other"), [(MINI, BRAINRAM), (PAPER, PLUS)])
+def test_a_change_of_the_method_brings_its_settings_under_the_users_own(profile, other, tmp_path):
+    assert replace(changed(profile, method=other), own=()) == with_method(profile, other)
+    mine = changed(profile, method=other, stage1__epochs=7)
+    assert mine.stage1 == replace(with_method(profile, other).stage1, epochs=7)
+    file = tmp_path / "mine.toml"
+    file.write_text(f'base = "{profile.name}"\nmethod = "{other}"\nstage1__epochs = 7\n')
+    assert profile_of(str(file)).stage1 == mine.stage1
+    with pytest.raises(ValueError, match="'method' must be one of brainram, brainram-plus. 'best' was provided"):
+        changed(profile, method="best")
 
 
 def test_unknown_names_are_refused():
