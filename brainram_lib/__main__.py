@@ -158,10 +158,14 @@ def prepare(chosen: Arguments) -> None:
 
 
 def prior(chosen: Arguments) -> None:
-    """Stage I: train the projector and the diffusion prior, and estimate the test images' tokens."""
+    """Stage I: train the projector and the diffusion prior, estimate the test images' tokens, say what was learned."""
+    from brainram_lib.view.curves import found_said
+
     workbench = _workbench(chosen)
     for modality in chosen.modality:
         print(f"{modality} estimates (n, samples, tokens, width) = {workbench.estimates(modality, 'test').shape}")
+        history = {f"{modality} prior": workbench.prior_history(modality)}
+        print(found_said(history, workbench.profile.split.validation))
 
 
 def ram(chosen: Arguments) -> None:

@@ -13,7 +13,7 @@ from brainram_lib.evaluation.records import Record
 from brainram_lib.nsd.prepared import PreparedSubject
 from brainram_lib.systems.scores import labels
 from brainram_lib.view import attribution
-from brainram_lib.view.curves import fall_said
+from brainram_lib.view.curves import fall_said, found_said
 from brainram_lib.view.gallery_said import gallery_said, guided_said, likeness, neighbours_said, scores_said
 from brainram_lib.view.sampling import distance_figure, distance_said, spread_said
 from brainram_lib.view.tokens import r2_plot, r2_said, weight_plot, weights_said
@@ -89,6 +89,16 @@ def test_weights_are_marked_on_one_scale_and_said():
     assert len(panels) == 4 and len({axes.images[0].norm.vmax for axes in panels}) == 1
     bar = figure.axes[-1]
     assert [text.get_text() for text in bar.get_yticklabels()][::4] == ["0.00", "0.60"]
+
+
+def test_a_prior_says_what_it_finds_and_warns_where_that_is_chance():
+    row = {"val_top1": 0.4, "val_sample_top1": 0.25}
+    assert found_said({"image prior": [{"val_top1": 0.1}, row]}, 300) == (
+        "image prior: of 300 validation images the mean estimate finds 40.0% first, one sample 25.0%."
+    )
+    chance = found_said({"image prior": [row | {"val_sample_top1": 3 / 300}]}, 300)
+    assert "one sample 1.0%. That is no more than chance" in chance and "'stage1.token_size'." in chance
+    assert "chance" not in found_said({"image prior": [row | {"val_sample_top1": 4 / 300}]}, 300)
 
 
 def test_losses_say_whether_they_fell():

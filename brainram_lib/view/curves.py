@@ -11,6 +11,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 from brainram_lib.view.colours import line
 
 NARROW = 5
+# Of n images one is found by chance; more than three are in a fiftieth of all cases.
+BY_CHANCE = 3
 History = Sequence[Mapping[str, float]]
 # What the entries of a training's history are called in a legend.
 NAMES = {
@@ -68,6 +70,24 @@ def lowest_said(histories: Mapping[str, History], key: str = "val_mse") -> str:
         end = f"{after} more epochs ended at {values[-1]:.3f}" if after else "the last epoch was the best"
         end = end if len(values) > 1 else "there was no other"
         lines.append(f"{name}: the validation error is lowest after epoch {best}, {values[best]:.3f}; {end}.")
+    return "\n".join(lines)
+
+
+def found_said(histories: Mapping[str, History], count: int) -> str:
+    """A sentence for each prior: how many of `count` validation images its mean and one sample find first, at the end.
+
+    With it, where a sample finds no more than chance would, what to look at before anything is built on that prior.
+    """
+    lines = []
+    for name, history in histories.items():
+        mean, sample = history[-1]["val_top1"], history[-1]["val_sample_top1"]
+        line = f"{name}: of {count} validation images the mean estimate finds {mean:.1%} first, one sample {sample:.1%}"
+        if sample * count <= BY_CHANCE:
+            line += (
+                ". That is no more than chance: Stage II and the generator would have nothing to work with. "
+                "Look at 'stage1.temperature' and 'stage1.token_size'"
+            )
+        lines.append(f"{line}.")
     return "\n".join(lines)
 
 
