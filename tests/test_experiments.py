@@ -12,11 +12,14 @@ import pandas
 import pytest
 
 from brainram_lib.__main__ import main
+from brainram_lib.core.store import Store
 from brainram_lib.evaluation.tables import EMBEDDED
 from brainram_lib.experiments import experiment, runner, shown
+from brainram_lib.experiments import plan as plans
 from brainram_lib.experiments.experiment import ExperimentError
 from brainram_lib.experiments.results import Results, RowRecord
 from brainram_lib.experiments.table import TableRun
+from brainram_lib.experiments.times import kind
 from brainram_lib.world import world
 from brainram_lib.world.world import WorldSettings
 
@@ -234,6 +237,7 @@ def test_jobs_at_once_make_what_they_share_once(written, tmp_path):
     profile.write_text(json.dumps({"base": "mini", **SIZES}))
     path = written(TINY.format(profile=profile))
     table, places = experiment.load(path), runner.Places(tmp_path / "runs", tmp_path / "nsd")
+    before = plan_of(table, places)
     found = Results.read(runner.run(table, path, places, jobs=2, out=tmp_path / "out"))
     assert {one.row for one in found.records} == {"ridge", "p"} and found.differences
     assert len(list((tmp_path / "runs").rglob("ridge-image/*/result.json"))) == 1
@@ -244,9 +248,23 @@ def test_jobs_at_once_make_what_they_share_once(written, tmp_path):
     means = {(one.row, one.metric): one.value for one in found.records}
     for (row, metric), one in found.images.lines.groupby("row")[found.images.metrics].mean().stack().items():
         assert one == pytest.approx(means[row, metric], abs=1e-4)
+    what_was_planned_was_made(table, places, before, found)
     shown_in_a_notebook(TableRun(str(path), str(profile), 1, 0, tmp_path / "runs", tmp_path / "nsd"))
     what_is_retrieved_is_scored(table, places, means)
     no_image_is_generated_where_none_counts(table, places)
+
+
+def plan_of(table, places):
+    return plans.plan(table, places, Store(places.runs), {})
+
+
+def what_was_planned_was_made(table, places, before, found):
+    """Every stage of the plan, and afterwards there is none; another seed's will take as long as these."""
+    assert all(one.stages for one in before) and all(one.stages == () for one in plan_of(table, places))
+    assert {kind(stage.described) for one in before for stage in one.stages} <= found.took.keys()
+    other = plans.plan(table.of(seeds=[1]), places, Store(places.runs), found.took)
+    assert sum(len(one.stages) for one in other) < sum(len(one.stages) for one in before), "ridge has no seed"
+    assert all(took is not None for one in other for took in one.seconds)
 
 
 def no_image_is_generated_where_none_counts(table, places):

@@ -156,6 +156,11 @@ class Store:
         except ValueError as problem:
             raise StoreError(f"'{record}' is damaged ({problem}). Delete the folder '{folder}'.") from problem
 
+    def begun(self, stage: Stage) -> bool:
+        """Whether an interrupted run left something that the stage goes on from."""
+        partial = self._partial(stage)
+        return partial.is_dir() and any(partial.iterdir())
+
     def result(self, stage: Stage) -> Result:
         """The result of a stage: loaded, or made together with what it needs.
 

@@ -1,4 +1,4 @@
-"""`python -m brainram_lib experiment ...`: run, show, claims, pages, list."""
+"""`python -m brainram_lib experiment ...`: plan, run, show, claims, pages, list."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from brainram_lib.core.store import default_runs
+from brainram_lib.core.store import Store, default_runs
 from brainram_lib.evaluation.tables import ScoreTable
 from brainram_lib.experiments import experiment as files
 from brainram_lib.experiments.claims import claim_table, claims
@@ -18,19 +18,50 @@ from brainram_lib.experiments.results import Results, where
 from brainram_lib.experiments.shown import as_json, saved, tables
 from brainram_lib.profiles import profile_of
 
+if TYPE_CHECKING:
+    from brainram_lib.experiments.plan import Planned
+    from brainram_lib.experiments.runner import Places
+
 Arguments = argparse.Namespace
 
 
 def run_command(chosen: Arguments) -> None:
     """Run an experiment's rows over subjects and seeds: what is missing is made, then the records are written."""
-    from brainram_lib.experiments.runner import Places, run, spoken
+    from brainram_lib.experiments.plan import whole_said
+    from brainram_lib.experiments.runner import run, spoken
+
+    path, experiment, places = _chosen(chosen)
+    print(whole_said(_planned(experiment, places)), file=sys.stderr)
+    file = run(experiment, path, places, chosen.jobs, chosen.slurm, chosen.out, spoken(sys.argv[1:]))
+    for table in tables(experiment, Results.read(file)):
+        print(table.text())
+
+
+def plan_command(chosen: Arguments) -> None:
+    """Say what `experiment run` would make, row by row, and how long its like took. Nothing is made."""
+    from brainram_lib.experiments.plan import said
+
+    _, experiment, places = _chosen(chosen)
+    print(f"{experiment.title}:")
+    print(said(_planned(experiment, places)))
+
+
+def _chosen(chosen: Arguments) -> tuple[Path, files.Experiment, Places]:
+    """The experiment's file, what of it is asked for, and where things are; checked."""
+    from brainram_lib.experiments.runner import Places, check
 
     path = files.find(chosen.experiment)
     experiment = files.load(path).of(chosen.subjects, chosen.seeds, chosen.rows, chosen.profile)
     places = Places(chosen.runs, chosen.nsd_root, chosen.corpus_root)
-    file = run(experiment, path, places, chosen.jobs, chosen.slurm, chosen.out, spoken(sys.argv[1:]))
-    for table in tables(experiment, Results.read(file)):
-        print(table.text())
+    check(experiment, places)
+    return path, experiment, places
+
+
+def _planned(experiment: files.Experiment, places: Places) -> list[Planned]:
+    from brainram_lib.experiments.plan import known_times, plan
+
+    store = Store(places.runs or default_runs())
+    return plan(experiment, places, store, known_times(profile_of(experiment.profile).name, store))
 
 
 def show_command(chosen: Arguments) -> None:
@@ -93,12 +124,13 @@ def job_command(chosen: Arguments) -> None:
 
 def add_to(commands: Any) -> None:
     """Add the commands to the parser."""
-    parser = commands.add_parser("experiment", help="tables as data: run, show, claims, pages, list")
+    parser = commands.add_parser("experiment", help="tables as data: plan, run, show, claims, pages, list")
     inner = parser.add_subparsers(required=True, metavar="COMMAND")
+    plan = _command(inner, "plan", plan_command)
+    _which(plan)
+    _places(plan)
     run = _command(inner, "run", run_command)
-    run.add_argument("--subjects", type=int, nargs="+", help="default: those of the file")
-    run.add_argument("--seeds", type=int, nargs="+", help="default: those of the file")
-    run.add_argument("--rows", nargs="+", metavar="ROW", help="some of the rows; default: all")
+    _which(run)
     where_to = run.add_mutually_exclusive_group()
     where_to.add_argument("--jobs", type=_count, default=1, metavar="N", help="processes on this machine; default: 1")
     where_to.add_argument("--slurm", metavar="PARTITION", help="submit the jobs to a partition instead")
@@ -117,6 +149,12 @@ def add_to(commands: Any) -> None:
     job.add_argument("--subject", type=int, required=True)
     job.add_argument("--seed", type=int, required=True)
     _places(job)
+
+
+def _which(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--subjects", type=int, nargs="+", help="default: those of the file")
+    parser.add_argument("--seeds", type=int, nargs="+", help="default: those of the file")
+    parser.add_argument("--rows", nargs="+", metavar="ROW", help="some of the rows; default: all")
 
 
 def _show(show: argparse.ArgumentParser) -> None:

@@ -15,6 +15,7 @@ from brainram_lib.core.store import library
 from brainram_lib.evaluation.records import Record
 from brainram_lib.experiments.experiment import Experiment, ExperimentError
 from brainram_lib.experiments.per_image import PerImage
+from brainram_lib.experiments.times import joined
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 _RECORD = tuple(one.name for one in fields(Record))
@@ -65,6 +66,7 @@ class Results:
         images: the scores of single images, in a file of their own; empty where it is not beside the records.
         images_mark: of that file's content, so that one of other records is not taken for theirs.
         reported: whether the papers' rows may stand beside them: they are of NSD.
+        took: CPU seconds of the stages that they were made from, by kind (`times.kind`).
     """
 
     experiment: str
@@ -81,6 +83,7 @@ class Results:
     images: PerImage = field(default_factory=lambda: PerImage.of([]), compare=False)
     images_mark: str | None = field(default=None, compare=False)
     reported: bool = True
+    took: dict[str, float] = field(default_factory=dict, compare=False)
 
     @classmethod
     def of(
@@ -137,12 +140,19 @@ class Results:
         images = PerImage.of([one.lines for one in (self.images, earlier.images.of_places(kept)) if one])
         parts = {"records": (*self.records, *keep), "differences": (*self.differences, *differ), "images": images}
         said = tuple(dict.fromkeys((*self.said, *(earlier.said if kept else ()))))
-        return Results(**{**vars(self), **parts, "keys": {**kept, **self.keys}, "said": said})
+        parts |= {"keys": {**kept, **self.keys}, "said": said, "took": joined(earlier.took, self.took)}
+        return Results(**{**vars(self), **parts})
 
 
 def images_file(path: Path) -> Path:
     """The file of single images' scores beside a file of records."""
     return path.with_name(f"{path.stem}.images.parquet")
+
+
+def committed_times(profile: str) -> dict[str, float]:
+    """What the stages of all committed records of a profile took."""
+    files = sorted((RESULTS / profile).glob("*.json"))
+    return joined(*(Results.read(path).took for path in files))
 
 
 def where(experiment: str, profile: str, runs: Path, folder: Path | None = None) -> Path:

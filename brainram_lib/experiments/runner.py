@@ -24,6 +24,7 @@ from brainram_lib.evaluation.records import Values
 from brainram_lib.experiments.experiment import RETRIEVED, Experiment, ExperimentError, Row
 from brainram_lib.experiments.per_image import PerImage, lines_of
 from brainram_lib.experiments.results import Results, RowRecord
+from brainram_lib.experiments.times import joined, spent
 from brainram_lib.profiles import Profile, changed, profile_of, with_method
 from brainram_lib.systems import System, system_of
 from brainram_lib.systems.finding import finding
@@ -123,8 +124,13 @@ def check(experiment: Experiment, places: Places) -> None:
 
 def _keys(experiment: Experiment, row: Row, places: Places) -> tuple[str, ...]:
     """The keys of a row's scores, for the first subject and seed."""
-    workbench = Job(row, experiment.subjects[0], experiment.seeds[0]).workbench(experiment, places)
-    return tuple(stage.key for stage in _stages(experiment, workbench, system_of_row(experiment, row)))
+    job = Job(row, experiment.subjects[0], experiment.seeds[0])
+    return tuple(stage.key for stage in stages_of_job(experiment, job, places))
+
+
+def stages_of_job(experiment: Experiment, job: Job, places: Places) -> list[Stage]:
+    """The scores of one row for one subject and seed; nothing is made."""
+    return _stages(experiment, job.workbench(experiment, places), system_of_row(experiment, job.row))
 
 
 def _stages(experiment: Experiment, workbench: Workbench, system: System) -> list[Stage]:
@@ -180,6 +186,7 @@ def collect(experiment: Experiment, places: Places, command: str = "") -> Result
     differences: list[RowRecord] = []
     keys: dict[str, str] = {}
     said: dict[str, None] = {}
+    took: dict[str, float] = {}
     images: list[pandas.DataFrame] = []
     simulated, reported = False, True
     for subject in experiment.subjects:
@@ -195,11 +202,12 @@ def collect(experiment: Experiment, places: Places, command: str = "") -> Result
                 stages = _stages(experiment, workbench, system)
                 said |= dict.fromkeys(_said(workbench, system, subject, len(experiment.subjects) > 1))
                 keys[f"{row.name}/{subject}/{seed}"] = "-".join(stage.key for stage in stages)
+                took = joined(took, spent(workbench.store, stages))
             found += [one for row in experiment.rows for one in _records(experiment, row, values, subject, seed)]
             differences += _differences(experiment, values, subject, seed)
     of = {"profile": experiment.profile, "simulated": simulated, "command": command, "said": tuple(said)}
     of["images"] = PerImage.of(images)
-    of["reported"] = reported
+    of |= {"reported": reported, "took": took}
     return Results.of(experiment, found, differences, keys, **of)
 
 
@@ -270,9 +278,8 @@ def _submitted(experiment: Experiment, path: Path, places: Places, jobs: int, sl
 
 
 def _done(job: Job, experiment: Experiment, places: Places) -> bool:
-    workbench = job.workbench(experiment, places)
-    stages = _stages(experiment, workbench, system_of_row(experiment, job.row))
-    return all(workbench.store.find(stage) is not None for stage in stages)
+    store = Store(places.runs or default_runs())
+    return all(store.find(stage) is not None for stage in stages_of_job(experiment, job, places))
 
 
 def _command(job: Job, experiment: Experiment, path: Path, places: Places) -> list[str]:

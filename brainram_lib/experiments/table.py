@@ -10,13 +10,15 @@ import numpy as np
 import pandas
 from jaxtyping import UInt8
 
-from brainram_lib.core.store import default_runs
+from brainram_lib.core.store import Store, default_runs
 from brainram_lib.evaluation.tables import ScoreTable
 from brainram_lib.experiments import claims
 from brainram_lib.experiments.experiment import ExperimentError, find, load
+from brainram_lib.experiments.plan import known_times, plan, said
 from brainram_lib.experiments.results import Results
 from brainram_lib.experiments.runner import Job, Places, check, collect, profile_of_row, system_of_row
 from brainram_lib.experiments.shown import saved, tables
+from brainram_lib.profiles import profile_of
 from brainram_lib.workbench import Workbench
 
 
@@ -78,6 +80,12 @@ class TableRun:
             for row in self.experiment.rows
         ]
         return _Whole(pandas.DataFrame(lines).set_index("row"))
+
+    def plan(self) -> str:
+        """What is missing of each row and how long its like took; nothing is made."""
+        store = Store(self.places.runs or default_runs())
+        times = known_times(profile_of(self.experiment.profile).name, store)
+        return said(plan(self.experiment, self.places, store, times))
 
     @cached_property
     def results(self) -> Results:
