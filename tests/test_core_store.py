@@ -217,6 +217,20 @@ def test_the_record_holds_what_the_result_was_made_from_and_with(tmp_path):
     assert record["wall_seconds"] >= 0 and record["peak_memory_gib"] > 0 and record["versions"]["torch"]
 
 
+def test_the_time_of_an_interrupted_attempt_counts_too(tmp_path, monkeypatch):
+    clock = iter(float(10 * number) for number in range(100))
+    monkeypatch.setattr("brainram_lib.core.measure.time.time", lambda: next(clock))
+    monkeypatch.setattr("brainram_lib.core.measure.time.process_time", lambda: next(clock) / 2)
+    store, stage = Store(tmp_path), Fails(problem=[KeyboardInterrupt()])
+    with pytest.raises(KeyboardInterrupt):
+        store.result(stage)
+    assert store.begun(stage)
+    result = store.result(stage)
+    # each reading of a clock moves both on by ten: 20 s and 10 s an attempt
+    assert (result.record["wall_seconds"], result.record["cpu_seconds"]) == (40.0, 20.0)
+    assert not list(result.folder.glob(".*"))
+
+
 def test_records_are_of_finished_results_alone(tmp_path):
     store = Store(tmp_path)
     store.result(FIRST)

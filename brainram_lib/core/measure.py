@@ -1,14 +1,18 @@
-"""How much memory a piece of work takes at most: this process's, and torch's on a GPU where there is one."""
+"""What a piece of work takes: the most memory, this process's and torch's on a GPU, and time, over interruptions."""
 
 from __future__ import annotations
 
+import json
 import re
 import resource
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from brainram_lib.core.files import write_json
 
 GIB = 2**30
 _PROCESSES = Path("/proc")
@@ -46,6 +50,40 @@ def peak_memory() -> Iterator[Peak]:
     finally:
         _tell()
         _running.remove(peak)
+
+
+class Spent:
+    """Time that a piece of work took, with what earlier attempts took that were interrupted.
+
+    A process that is killed outright writes nothing: then the time is that of the rest.
+    """
+
+    FILE = ".spent.json"
+
+    def __init__(self, folder: Path) -> None:
+        self._file, self._before = folder / self.FILE, (0.0, 0.0)
+        self._started = time.time(), time.process_time()
+        try:
+            wall, cpu = json.loads(self._file.read_text())
+            self._before = float(wall), float(cpu)
+        except (OSError, ValueError, TypeError):
+            pass
+
+    def now(self) -> dict[str, float]:
+        """Seconds so far."""
+        (wall, cpu), (started, worked) = self._before, self._started
+        took = wall + time.time() - started, cpu + time.process_time() - worked
+        return {"wall_seconds": round(took[0], 1), "cpu_seconds": round(took[1], 1)}
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Remember the time in the folder if the block is left early. The file is not there meanwhile."""
+        self._file.unlink(missing_ok=True)
+        try:
+            yield
+        except BaseException:
+            write_json(self._file, list(self.now().values()))
+            raise
 
 
 def _tell() -> None:

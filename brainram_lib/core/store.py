@@ -26,7 +26,7 @@ from brainram_lib.core import parallel
 from brainram_lib.core.files import StoreError, disk_full_named, write_json
 from brainram_lib.core.locks import held
 from brainram_lib.core.marks import fingerprint, keyed
-from brainram_lib.core.measure import Peak, peak_memory
+from brainram_lib.core.measure import Peak, Spent, peak_memory
 
 RECORD = "result.json"
 SHARED = "shared"
@@ -159,7 +159,7 @@ class Store:
     def begun(self, stage: Stage) -> bool:
         """Whether an interrupted run left something that the stage goes on from."""
         partial = self._partial(stage)
-        return partial.is_dir() and any(partial.iterdir())
+        return partial.is_dir() and any(not path.name.startswith(".") for path in partial.iterdir())
 
     def result(self, stage: Stage) -> Result:
         """The result of a stage: loaded, or made together with what it needs.
@@ -206,12 +206,12 @@ class Store:
                 parallel.agreed(found is None)
             if found is not None:
                 return found
-            started, worked = time.time(), time.process_time()
+            spent = Spent(partial)
             with disk_full_named(f"the results of '{stage.name}'"):
-                with peak_memory() as peak, self._working(stage):
+                with spent.kept(), peak_memory() as peak, self._working(stage):
                     stage.make(partial, self)
                 # what was measured is known behind its block
-                write_json(partial / RECORD, {**stage.described, **_circumstances(started, worked, peak)})
+                write_json(partial / RECORD, {**stage.described, **spent.now(), **_circumstances(peak)})
             lock.require()
             # a folder without a record is what a failed deletion left
             shutil.rmtree(final, ignore_errors=True)
@@ -238,10 +238,8 @@ class Store:
                     yield record.parent, {}
 
 
-def _circumstances(started: float, worked: float, peak: Peak) -> dict[str, Any]:
+def _circumstances(peak: Peak) -> dict[str, Any]:
     return {
-        "wall_seconds": round(time.time() - started, 1),
-        "cpu_seconds": round(time.process_time() - worked, 1),
         "peak_memory_gib": round(peak.memory, 2),
         "peak_gpu_gib": None if peak.gpu is None else round(peak.gpu, 2),
         "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
