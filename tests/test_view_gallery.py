@@ -129,6 +129,18 @@ def test_loss_curves_fall_back_to_a_linear_axis_and_refuse_empty_histories():
         loss_curves({"x": []})
 
 
+def test_a_training_of_one_epoch_is_bars_with_their_numbers_and_no_curve():
+    one, three = [{"mse": 2.0, "val_mse": 0.543}], [{"mse": 1.0, "val_mse": 0.5}] * 3
+    figure = loss_curves({"image prior": one, "text prior": one}, ("mse", "val_mse", "other"))
+    for panel in figure.axes:
+        assert [round(bar.get_width(), 3) for bar in panel.patches] == [2.0, 0.543] and not panel.lines
+        assert [text.get_text() for text in panel.texts] == ["2.000", "0.543"]
+        assert [text.get_text() for text in panel.get_yticklabels()] == ["training", "validation"]
+    bars, curve = loss_curves({"x": one, "y": three}, ("mse", "val_mse")).axes
+    assert bars.patches and curve.lines and not curve.patches
+    assert lowest_said({"image prior": one}) == "image prior: after its one epoch the validation error is 0.543."
+
+
 def test_a_training_that_was_best_before_its_end_says_so():
     rows = {"image prior": [{"val_mse": 0.622}, {"val_mse": 0.628}], "image RAM": [{"val_mse": 0.6}, {"val_mse": 0.56}]}
     first, second = lowest_said(rows).splitlines()

@@ -106,7 +106,7 @@ def test_losses_say_whether_they_fell():
     assert fall_said(rows, ("info_nce", "mixco")) == (
         "image prior: InfoNCE (eq. 3) fell from 2.000 to 1.500, MixCo (eq. 5) rose from 1.000 to 1.250 over 2 epochs."
     )
-    assert "was 2.000 in the one epoch" in fall_said({"x": rows["image prior"][:1]}, ("info_nce",))
+    assert "was 2.000 in the one epoch." in fall_said({"x": rows["image prior"][:1]}, ("info_nce",))
 
 
 def test_the_way_to_a_sample_says_whether_it_leads_to_the_target(tmp_path):

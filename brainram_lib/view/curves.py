@@ -1,4 +1,4 @@
-"""Loss curves of a training: train and validation, on a logarithmic axis."""
+"""Losses of a training: curves over its epochs, train and validation; of a single epoch, bars."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from brainram_lib.view.colours import line
 
@@ -35,6 +35,8 @@ def loss_curves(
 ) -> Figure:
     """One panel per training: a line per key; the lowest validation value is a dot, and stands in the legend.
 
+    Trainings of one epoch have no curve: a bar per key.
+
     Args:
         histories: {title of the panel: one dictionary per epoch, with `step` and some of `keys`}.
         keys: what to draw, in order; an epoch that lacks a key leaves a gap. Where a key contains 'val' its
@@ -49,11 +51,17 @@ def loss_curves(
     for name, history in histories.items():
         if not any(key in row for row in history for key in keys):
             raise ValueError(f"history '{name}' must hold one of {', '.join(keys)}. {len(history)} rows were provided.")
-    figure = Figure(figsize=(4.6 * max(len(histories), 1), 3.8), layout="constrained", facecolor="white")
+    single = all(len(history) == 1 for history in histories.values())
+    height = 1.3 + 0.35 * len(keys) if single else 3.8
+    figure = Figure(figsize=(4.6 * max(len(histories), 1), height), layout="constrained", facecolor="white")
     panels = figure.subplots(1, max(len(histories), 1), squeeze=False)[0]
     for axes, (name, history) in zip(panels, histories.items(), strict=False):
-        _draw(axes, history, keys, step, log)
-        axes.set_ylabel(f"{ylabel}{' (logarithmic axis)' if axes.get_yscale() == 'log' else ''}", fontsize=9)
+        if len(history) == 1:
+            _bars(axes, history[0], keys)
+            axes.set_xlabel(f"{ylabel}, in the one epoch", fontsize=9)
+        else:
+            _draw(axes, history, keys, step, log)
+            axes.set_ylabel(f"{ylabel}{' (logarithmic axis)' if axes.get_yscale() == 'log' else ''}", fontsize=9)
         axes.set_title(name, fontsize=10)
     if title:
         figure.suptitle(title, fontsize=11, fontweight="bold")
@@ -68,8 +76,11 @@ def lowest_said(histories: Mapping[str, History], key: str = "val_mse") -> str:
         best = min(range(len(values)), key=values.__getitem__)
         after = len(values) - 1 - best
         end = f"{after} more epochs ended at {values[-1]:.3f}" if after else "the last epoch was the best"
-        end = end if len(values) > 1 else "there was no other"
-        lines.append(f"{name}: the validation error is lowest after epoch {best}, {values[best]:.3f}; {end}.")
+        lines.append(
+            f"{name}: the validation error is lowest after epoch {best}, {values[best]:.3f}; {end}."
+            if len(values) > 1
+            else f"{name}: after its one epoch the validation error is {values[0]:.3f}."
+        )
     return "\n".join(lines)
 
 
@@ -92,7 +103,7 @@ def found_said(histories: Mapping[str, History], count: int) -> str:
 
 
 def fall_said(histories: Mapping[str, History], keys: Sequence[str]) -> str:
-    """A sentence for each training: where each loss began and ended. Of one epoch there is one number, and no curve."""
+    """A sentence for each training: where each loss began and ended. Of one epoch there is one number."""
     lines = []
     for name, history in histories.items():
         parts = []
@@ -103,9 +114,23 @@ def fall_said(histories: Mapping[str, History], keys: Sequence[str]) -> str:
                 parts.append(f"{NAMES.get(key, key)} {moved} from {values[0]:.3f} to {values[-1]:.3f}")
             elif values:
                 parts.append(f"{NAMES.get(key, key)} was {values[0]:.3f}")
-        how = f"over {len(history)} epochs" if len(history) > 1 else "in the one epoch, which is a point and no curve"
+        how = f"over {len(history)} epochs" if len(history) > 1 else "in the one epoch"
         lines.append(f"{name}: {', '.join(parts)} {how}.")
     return "\n".join(lines)
+
+
+def _bars(axes: Axes, row: Mapping[str, float], keys: Sequence[str]) -> None:
+    shown = [(NAMES.get(key, key), row[key], line(position)[0]) for position, key in enumerate(keys) if key in row]
+    names, values, colours = zip(*shown, strict=True)
+    bars = axes.barh(names, values, color=colours, height=0.6)
+    axes.bar_label(bars, [f"{value:.3f}" for value in values], padding=3, fontsize=8)
+    axes.invert_yaxis()
+    # room for the number beside the longest
+    axes.margins(x=0.15)
+    axes.grid(color="#e4e4e4", linewidth=0.8, axis="x")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=8)
 
 
 def _draw(axes: Axes, history: History, keys: Sequence[str], step: str, log: bool) -> None:
@@ -131,9 +156,7 @@ def _draw(axes: Axes, history: History, keys: Sequence[str], step: str, log: boo
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
-    # of one epoch there is one tick; a locator would mark fractions of it
-    one = [row.get(step, 0) for row in history] if len(history) == 1 else None
-    axes.xaxis.set_major_locator(FixedLocator(one) if one else MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel(f"{step}, counted from 0", fontsize=9)
     axes.grid(color="#e4e4e4", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
