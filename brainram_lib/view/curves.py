@@ -58,7 +58,7 @@ def loss_curves(
     for axes, (name, history) in zip(panels, histories.items(), strict=False):
         if len(history) == 1:
             _bars(axes, history[0], keys)
-            axes.set_xlabel(f"{ylabel}, in the one epoch", fontsize=9)
+            axes.set_xlabel(f"{ylabel} (one epoch)", fontsize=9)
         else:
             _draw(axes, history, keys, step, log)
             axes.set_ylabel(f"{ylabel}{' (logarithmic axis)' if axes.get_yscale() == 'log' else ''}", fontsize=9)
