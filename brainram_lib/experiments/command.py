@@ -40,21 +40,21 @@ def run_command(chosen: Arguments) -> None:
 def plan_command(chosen: Arguments) -> None:
     """Say what `experiment run` would make, row by row, and how long its like took. Nothing is made."""
     from brainram_lib.experiments.plan import said
+    from brainram_lib.experiments.runner import check
 
     _, experiment, places = _chosen(chosen)
+    check(experiment, places)
     print(f"{experiment.title}:")
     print(said(_planned(experiment, places)))
 
 
 def _chosen(chosen: Arguments) -> tuple[Path, files.Experiment, Places]:
-    """The experiment's file, what of it is asked for, and where things are; checked."""
-    from brainram_lib.experiments.runner import Places, check
+    """The experiment's file, what of it is asked for, and where things are."""
+    from brainram_lib.experiments.runner import Places
 
     path = files.find(chosen.experiment)
     experiment = files.load(path).of(chosen.subjects, chosen.seeds, chosen.rows, chosen.profile)
-    places = Places(chosen.runs, chosen.nsd_root, chosen.corpus_root)
-    check(experiment, places)
-    return path, experiment, places
+    return path, experiment, Places(chosen.runs, chosen.nsd_root, chosen.corpus_root)
 
 
 def _planned(experiment: files.Experiment, places: Places) -> list[Planned]:

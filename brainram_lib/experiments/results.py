@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -150,9 +151,12 @@ def images_file(path: Path) -> Path:
 
 
 def committed_times(profile: str) -> dict[str, float]:
-    """What the stages of all committed records of a profile took."""
-    files = sorted((RESULTS / profile).glob("*.json"))
-    return joined(*(Results.read(path).took for path in files))
+    """What the stages of all committed records of a profile took; a file that cannot be read tells nothing."""
+    found: dict[str, float] = {}
+    for path in sorted((RESULTS / profile).glob("*.json")):
+        with suppress(ExperimentError):
+            found = joined(found, Results.read(path).took)
+    return found
 
 
 def where(experiment: str, profile: str, runs: Path, folder: Path | None = None) -> Path:

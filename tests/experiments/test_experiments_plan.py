@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from brainram_lib.core.settings import Settings, number
 from brainram_lib.core.store import Stage, Store
 from brainram_lib.experiments import plan as plans
+from brainram_lib.experiments.results import committed_times
 from brainram_lib.experiments.runner import Places
 from brainram_lib.experiments.times import in_words, joined, kind, spent, times_of
 
@@ -129,6 +130,13 @@ def test_the_longest_of_a_kind_counts_and_damaged_records_do_not(tmp_path):
     store = Store(tmp_path)
     store.result(Tokens(1))
     assert spent(store, [Scores(Prior(Tokens(1)), "a")]).keys() == {kind(Tokens(1).described)}
+
+
+def test_a_damaged_file_of_records_costs_its_times_alone(every_run, tmp_path, monkeypatch):
+    monkeypatch.setattr("brainram_lib.experiments.results.RESULTS", tmp_path)
+    replace(every_run, took={"prior-image-x": 8.0}).write(tmp_path / "mini" / "table4.json")
+    (tmp_path / "mini" / "other.json").write_text("{")
+    assert committed_times("mini") == {"prior-image-x": 8.0} and committed_times("paper") == {}
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(0, "0 s"), (89.4, "89 s"), (90, "2 min"), (3600, "1 h 0 min")])
