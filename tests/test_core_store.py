@@ -231,6 +231,12 @@ def test_the_time_of_an_interrupted_attempt_counts_too(tmp_path, monkeypatch):
     assert not list(result.folder.glob(".*"))
 
 
+def test_time_that_cannot_be_written_hides_no_interruption(tmp_path, monkeypatch):
+    monkeypatch.setattr("brainram_lib.core.measure.write_json", lambda *of: (_ for _ in ()).throw(OSError("read-only")))
+    with pytest.raises(KeyboardInterrupt):
+        Store(tmp_path).result(Fails(problem=[KeyboardInterrupt()]))
+
+
 def test_records_are_of_finished_results_alone(tmp_path):
     store = Store(tmp_path)
     store.result(FIRST)

@@ -8,11 +8,11 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from brainram_lib.core.files import write_json
+from brainram_lib.core.files import StoreError, write_json
 
 GIB = 2**30
 _PROCESSES = Path("/proc")
@@ -82,7 +82,9 @@ class Spent:
         try:
             yield
         except BaseException:
-            write_json(self._file, list(self.now().values()))
+            # nothing that goes wrong here may hide why the block was left
+            with suppress(OSError, StoreError):
+                write_json(self._file, list(self.now().values()))
             raise
 
 

@@ -67,7 +67,7 @@ class Stage1Settings(Settings):
     weight_decay: float = number(1e-2, low=0)  # AdamW's default (4.2)
     diffusion_steps: int = number(100, low=1)  # T of eq. 1, not given; the authors' code
     units: str = number(SCALED, one_of=(SCALED, WHITENED))
-    token_size: float = number(1.0, above=0, neutral=1.0)  # not given; the DALL-E 2 prior's in MindEye is near 1
+    token_size: float = number(1.0, above=0, neutral=1.0)  # not given; token 0 has 1 in MindEye's code
     process: str = number(COSINE, one_of=(COSINE, RESIDUAL))
     contrast: str = number(ESTIMATES, one_of=(ESTIMATES, HEAD, NOTHING))
     free_share: float = number(0.0, low=0, high=0.9)
