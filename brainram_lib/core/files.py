@@ -7,13 +7,16 @@ import errno
 import json
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from brainram_lib.core.marks import plain
+
+# Of an array's rows: their type, and their shape behind the row.
+Kind = tuple[np.dtype, tuple[int, ...]]
 
 
 class StoreError(RuntimeError):
@@ -61,19 +64,45 @@ def write_blocks(path: Path, count: int, blocks: Iterable[np.ndarray]) -> None:
     Raises:
         ValueError: the blocks have another number of rows, or differ in type or shape.
     """
-    written, kind = 0, None
     with write_whole(path) as partial, partial.open("wb") as stream:
-        for block in blocks:
-            if kind is None:
-                kind = block.dtype, block.shape[1:]
-                header = np.lib.format.header_data_from_array_1_0(block) | {"fortran_order": False}
-                np.lib.format.write_array_header_1_0(stream, header | {"shape": (count, *block.shape[1:])})
-            if (block.dtype, block.shape[1:]) != kind:
-                raise ValueError(f"'{path}' is made of {kind} blocks, and {block.dtype} {block.shape} came.")
-            stream.write(np.ascontiguousarray(block).data)
-            written += len(block)
-        if kind is None or written != count:
-            raise ValueError(f"'{path}' is to have {count} rows, and its blocks have {written}.")
+        append_blocks(stream, path, count, blocks)
+
+
+def append_blocks(
+    stream: BinaryIO,
+    path: Path,
+    count: int,
+    blocks: Iterable[np.ndarray],
+    written: int = 0,
+    kind: Kind | None = None,
+    after: Callable[[int], None] | None = None,
+) -> None:
+    """Write blocks of rows behind those that a stream holds, with the header before the first.
+
+    Args:
+        stream: of bytes, at its end.
+        path: of the array, for messages.
+        count: how many rows there are in the end.
+        blocks: all of one type and of one shape behind the rows.
+        written, kind: rows that the stream holds, with their type and shape.
+        after: is told after every block how many rows there are.
+
+    Raises:
+        ValueError: the rows are not `count` in the end, or blocks differ in type or shape.
+    """
+    for block in blocks:
+        if kind is None:
+            kind = block.dtype, block.shape[1:]
+            header = np.lib.format.header_data_from_array_1_0(block) | {"fortran_order": False}
+            np.lib.format.write_array_header_1_0(stream, header | {"shape": (count, *block.shape[1:])})
+        if (block.dtype, block.shape[1:]) != kind:
+            raise ValueError(f"'{path}' is made of {kind} blocks, and {block.dtype} {block.shape} came.")
+        stream.write(np.ascontiguousarray(block).data)
+        written += len(block)
+        if after is not None:
+            after(written)
+    if kind is None or written != count:
+        raise ValueError(f"'{path}' is to have {count} rows, and its blocks have {written}.")
 
 
 @contextlib.contextmanager

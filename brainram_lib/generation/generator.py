@@ -40,6 +40,7 @@ class Generator:
         seed: Seeds = 0,
         start_images: UInt8[np.ndarray, "n height width 3"] | None = None,
         strength: float = 1.0,
+        bar: tqdm | None = None,
     ) -> UInt8[np.ndarray, "n height width 3"]:
         """One image for each pair of token sets.
 
@@ -51,6 +52,7 @@ class Generator:
             seed: of the noise; see `sampling.generate`.
             start_images, strength: images to start from instead of noise, and the share of the steps that they go
                 through; see `sampling.generate`.
+            bar: a caller's own progress bar, which counts pictures.
         """
         settings = self.settings
         return generate(
@@ -70,4 +72,5 @@ class Generator:
             start_images=start_images,
             strength=strength,
             label=label,
+            bar=bar,
         )

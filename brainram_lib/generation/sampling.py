@@ -12,6 +12,7 @@ all in one pass. Two images may guide together, each by a prediction of its own 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +32,7 @@ SCHEDULERS = {
     "dpm++": DPMSolverMultistepScheduler,
     "unipc": UniPCMultistepScheduler,
 }
-Seeds = int | Sequence[int]
+Seeds = int | Sequence[int | tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ def generate(
     seed: Seeds = 0,
     batch_size: int = 16,
     label: str = "generate",
+    bar: tqdm | None = None,
 ) -> UInt8[np.ndarray, "n height width 3"]:
     """One picture for each row of tokens.
 
@@ -94,9 +96,11 @@ def generate(
         scheduler: ddim, dpm++ or unipc.
         start_images: pictures to start from instead of noise, of the size the generator makes.
         strength: 0 to 1, the share of the steps that a start image goes through: 1 hardly keeps it, 0 returns it.
-        seed: one number for the whole call (row i draws from it and i), or one for each row; never the batch decides.
+        seed: one number for the whole call (row i draws from it and i), or for each row one or several: (7, i) is what
+            row i draws from where the whole call has 7. Never the batch decides.
         batch_size: pictures at a time.
         label: of the progress bar.
+        bar: a caller's own, which counts pictures, in the place of one for this call.
 
     Raises:
         ValueError: a number out of its range, an unknown scheduler, or rows that do not match.
@@ -106,7 +110,8 @@ def generate(
     )
     _check(settings, image_tokens, text_tokens, second_image_tokens, start_images, seed, batch_size)
     pictures = []
-    with tqdm(total=len(image_tokens), desc=label, unit="picture") as bar:
+    own = tqdm(total=len(image_tokens), desc=label, unit="picture") if bar is None else nullcontext(bar)
+    with own as shown:
         for first in range(0, len(image_tokens), batch_size):
             rows = slice(first, first + batch_size)
             started = None if start_images is None else start_images[rows]
@@ -116,7 +121,7 @@ def generate(
                 pictures.append(model.decode(denoise(model, stimuli, settings)))
             except NotFiniteError as problem:
                 raise NotFiniteError(first + problem.row) from None
-            bar.update(len(pictures[-1]))
+            shown.update(len(pictures[-1]))
     return np.concatenate(pictures)
 
 
@@ -219,7 +224,7 @@ def noise_for(model: VersatileDiffusion, seed: Seeds, rows: range) -> Float[Tens
     """Each row's own noise, drawn on the CPU: the same on every machine and in every batch."""
     drawn = []
     for row in rows:
-        mixed = np.random.SeedSequence([seed, row] if isinstance(seed, int) else [seed[row]])
+        mixed = np.random.SeedSequence([seed, row] if isinstance(seed, int) else seed[row])
         generator = torch.Generator().manual_seed(int(mixed.generate_state(1, np.uint64)[0] >> 1))
         drawn.append(torch.randn(model.latent_shape, generator=generator))
     return torch.stack(drawn)

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Float, Int, UInt8
 
+from brainram_lib.core.blocks import keep_blocks
 from brainram_lib.core.files import write_array
 from brainram_lib.core.store import Stage, Store
 from brainram_lib.generation.settings import GenerationSettings
 from brainram_lib.pipeline.corpus import corpus_tokens
-from brainram_lib.pipeline.data import Targets
+from brainram_lib.pipeline.data import Targets, finite
 from brainram_lib.pipeline.nearest import derangement, nearest_by_tokens, nearest_neighbour
 from brainram_lib.pipeline.prior import Estimates
 from brainram_lib.pipeline.ram import GuidingNeighbours, Retrieved
 from brainram_lib.pipeline.weights import EncoderWeights, GeneratorWeights
 
 if TYPE_CHECKING:
+    from tqdm.auto import tqdm
+
     from brainram_lib.generation.generator import Generator
 
+# Stimuli at a time, so that the tokens of all their draws fit into memory.
+CHUNK = 64
 # Every stage of images writes the one that is shown for each stimulus under this name.
 CHOSEN = "chosen"
 
@@ -55,32 +62,61 @@ class Generated(Stage):
     def make(self, folder: Path, store: Store) -> None:
         """`samples.npy`, their `agreement.npy`, and `chosen.npy`."""
         from brainram_lib.generation.selection import choose
-        from brainram_lib.generation.versatile_diffusion import NotFiniteError
-        from brainram_lib.pipeline.data import finite
         from brainram_lib.pipeline.tokens import samples_of
 
         image, text = (samples_of(store, stage) for stage in (self.image, self.text))
-        turns = np.arange(self.draws) % image.shape[1]
-        tokens = [finite(one.numpy(), self.label)[:, turns].reshape(-1, *one.shape[2:]) for one in (image, text)]
-        generator = generator_of(self.settings, self.weights, self.encoder)
-        try:
-            made = generator.generate(*tokens, self.label, neighbours=self._guiding(store), seed=self.seed)
-        except NotFiniteError as problem:
-            stimulus, sample = divmod(problem.row, self.draws)
-            raise ValueError(f"'{self.label}', stimulus {stimulus}, sample {sample}: {problem}") from problem
-        made = made.reshape(len(image), self.draws, *made.shape[1:])
-        chosen = choose(made, image, self.encoder.load().image_tokens)
-        write_array(folder / "samples.npy", made)
+        for tokens in (image, text):
+            finite(tokens.numpy(), self.label)
+        generator, guiding = generator_of(self.settings, self.weights, self.encoder), self._guiding(store)
+
+        def made(rows: Int[np.ndarray, " rows"], bar: tqdm) -> UInt8[np.ndarray, "pictures height width 3"]:
+            turns = np.arange(self.draws) % image.shape[1]
+            tokens = [one[rows][:, turns].flatten(0, 1).numpy() for one in (image, text)]
+            neighbours = None if guiding is None else guiding[rows].reshape(-1, *guiding.shape[2:])
+            seeds = [(self.seed, int(row) * self.draws + draw) for row in rows for draw in range(self.draws)]
+            return generator.generate(*tokens, self.label, neighbours=neighbours, seed=seeds, bar=bar)
+
+        samples = keep_pictures(folder / "samples.npy", len(image), self.draws, self.label, made)
+        chosen = choose(samples, image, self.encoder.load().image_tokens)
         write_array(folder / "agreement.npy", finite(chosen.agreement, self.label))
         write_array(folder / "index.npy", chosen.index)
         write_array(folder / f"{CHOSEN}.npy", chosen.images)
 
-    def _guiding(self, store: Store) -> np.ndarray | None:
+    def _guiding(self, store: Store) -> Float[np.ndarray, "n draws tokens width"] | None:
         if self.guide is None:
             return None
         cache = corpus_tokens(self.guide.found.corpus, self.encoder, store)
-        tokens = cache.tokens_of(np.array(store.result(self.guide).array("items")), "image").numpy()
-        return tokens.reshape(-1, *tokens.shape[2:])
+        return cache.tokens_of(np.array(store.result(self.guide).array("items")), "image").numpy()
+
+
+def keep_pictures(path: Path, count: int, draws: int, label: str, made: Callable[..., np.ndarray]) -> np.ndarray:
+    """Write `draws` images of each of `count` stimuli; interrupted, it goes on from the last chunk of stimuli.
+
+    Args:
+        path: of the array, (count, draws, height, width, 3).
+        label: of the progress bar, and of what is said where a picture is not finite.
+        made: (rows of stimuli, progress bar) -> their images, draw after draw, (rows * draws, height, width, 3).
+
+    Returns:
+        The array as it lies on the disk.
+    """
+    from tqdm.auto import tqdm
+
+    from brainram_lib.generation.versatile_diffusion import NotFiniteError
+
+    def blocks(first: int) -> Iterator[np.ndarray]:
+        with tqdm(total=count * draws, initial=first * draws, desc=label, unit="picture") as bar:
+            for start in range(first, count, CHUNK):
+                rows = np.arange(start, min(start + CHUNK, count))
+                try:
+                    pictures = made(rows, bar)
+                except NotFiniteError as problem:
+                    stimulus, draw = divmod(start * draws + problem.row, draws)
+                    raise ValueError(f"'{label}', stimulus {stimulus}, sample {draw}: {problem}") from problem
+                yield pictures.reshape(len(rows), draws, *pictures.shape[1:])
+
+    keep_blocks(path, count, blocks)
+    return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
 def generator_of(settings: GenerationSettings, weights: GeneratorWeights, encoder: EncoderWeights) -> Generator:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from jaxtyping import Float
 
+from brainram_lib.core.blocks import keep_blocks
 from brainram_lib.core.files import write_array, write_blocks, write_json
 from brainram_lib.core.store import Stage, Store
 from brainram_lib.pipeline.corpus import CorpusSource, corpus_tokens
@@ -186,7 +188,7 @@ class Estimates(Stage):
         return f"estimates-{self.prior.targets.modality}"
 
     def make(self, folder: Path, store: Store) -> None:
-        """One sample for each seed, SAMPLE_CHUNK stimuli at a time."""
+        """One sample for each seed, SAMPLE_CHUNK stimuli at a time; interrupted, it goes on from the last chunk."""
         from brainram_lib.core.rows import Rows
 
         prior, betas = self.prior.load(store), self.prior.targets.images.betas(store)
@@ -196,8 +198,9 @@ class Estimates(Stage):
             seeds = range(self.seed * 1000, self.seed * 1000 + self.sampling.samples)
         for split in self.splits:
             known = Rows(linear[split]) if linear else None
-            blocks = sampled(prior, Rows(betas[split]), known, seeds, self.sampling.steps, f"{self.name}, {split}")
-            write_blocks(folder / f"{split}.npy", len(betas[split]), blocks)
+            label = f"{self.name}, {split}"
+            blocks = partial(sampled, prior, Rows(betas[split]), known, seeds, self.sampling.steps, label)
+            keep_blocks(folder / f"{split}.npy", len(betas[split]), blocks)
 
     def _linear(self, store: Store) -> dict[str, np.ndarray] | None:
         if self.prior.linear is None:
@@ -207,15 +210,16 @@ class Estimates(Stage):
 
 
 def sampled(
-    prior: Prior, betas: Rows, linear: Rows | None, seeds: range | None, steps: int, label: str
+    prior: Prior, betas: Rows, linear: Rows | None, seeds: range | None, steps: int, label: str, first: int = 0
 ) -> Iterator[Float[np.ndarray, "rows samples tokens width"]]:
-    """One sample of the prior for every seed, SAMPLE_CHUNK stimuli at a time; without seeds the mean."""
+    """One sample of the prior for every seed, SAMPLE_CHUNK stimuli at a time from the first; no seeds: the mean."""
     import torch
     from tqdm.auto import tqdm
 
     starts = range(0, len(betas), SAMPLE_CHUNK)
-    with tqdm(total=len(starts) * len(seeds or [0]), desc=label, unit="batch") as bar:
-        for start in starts:
+    done, each = first // SAMPLE_CHUNK, len(seeds or [0])
+    with tqdm(total=len(starts) * each, initial=done * each, desc=label, unit="batch") as bar:
+        for start in starts[done:]:
             rows = slice(start, start + SAMPLE_CHUNK)
             inputs = betas[rows], None if linear is None else linear[rows]
             samples = []

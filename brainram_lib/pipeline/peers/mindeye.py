@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from brainram_lib.core.blocks import keep_blocks
 from brainram_lib.core.files import write_array, write_blocks, write_json
 from brainram_lib.core.store import Stage, Store
 from brainram_lib.peers.settings import LowLevelSettings, MindEyeSettings
@@ -136,19 +137,20 @@ class MindEyeSamples(Stage):
 
         model, betas = self.training.load(store), self.training.test_betas(store)
         starts = range(0, len(betas), SAMPLE_CHUNK)
-        bar = tqdm(total=len(starts) * self.samples, desc=self.name, unit="batch")
 
-        def blocks() -> Iterator[np.ndarray]:
-            for start in starts:
-                drawn = []
-                for sample in range(self.samples):
-                    seed = self.seed * 1000 + sample + start
-                    drawn.append(model.sample(betas[start : start + SAMPLE_CHUNK], seed).half())
-                    bar.update()
-                yield finite(torch.stack(drawn, 1).numpy(), self.name, start)
+        def blocks(first: int) -> Iterator[np.ndarray]:
+            done = first // SAMPLE_CHUNK
+            bar = tqdm(total=len(starts) * self.samples, initial=done * self.samples, desc=self.name, unit="batch")
+            with bar:
+                for start in starts[done:]:
+                    drawn = []
+                    for sample in range(self.samples):
+                        seed = self.seed * 1000 + sample + start
+                        drawn.append(model.sample(betas[start : start + SAMPLE_CHUNK], seed).half())
+                        bar.update()
+                    yield finite(torch.stack(drawn, 1).numpy(), self.name, start)
 
-        with bar:
-            write_blocks(folder / "test.npy", len(betas), blocks())
+        keep_blocks(folder / "test.npy", len(betas), blocks)
 
 
 @dataclass(frozen=True)

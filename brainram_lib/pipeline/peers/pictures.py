@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,22 +9,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from brainram_lib.core.files import write_array, write_blocks
+from brainram_lib.core.files import write_array
 from brainram_lib.core.store import Stage, Store
 from brainram_lib.generation.settings import GenerationSettings
 from brainram_lib.pipeline.data import finite
 from brainram_lib.pipeline.peers.latents import StartImages
-from brainram_lib.pipeline.pictures import CHOSEN, generator_of
+from brainram_lib.pipeline.pictures import CHOSEN, CHUNK, generator_of, keep_pictures
 from brainram_lib.pipeline.weights import EncoderWeights, GeneratorWeights
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from tqdm.auto import tqdm
 
     from brainram_lib.generation.generator import Generator
     from brainram_lib.generation.selection import Chosen
-
-# Stimuli at a time, so that the tokens of all their draws fit into memory.
-CHUNK = 64
 
 
 @dataclass(frozen=True)
@@ -77,16 +74,13 @@ class PeerImages(Stage):
         generator = generator_of(self.settings, self.weights, self.encoder)
         tokens = self._tokens(store, generator)
         starts = None if self.start is None else store.result(self.start).array(CHOSEN)
-        found: list[Chosen] = []
 
-        def blocks() -> Iterator[np.ndarray]:
-            for first in range(0, len(tokens[0]), CHUNK):
-                rows = np.arange(first, min(first + CHUNK, len(tokens[0])))
-                made = self._made(generator, tokens, starts, rows)
-                found.append(self._chosen(store, made, rows))
-                yield made
+        def made(rows: Int[np.ndarray, " rows"], bar: tqdm) -> UInt8[np.ndarray, "pictures height width 3"]:
+            return self._made(generator, tokens, starts, rows, bar)
 
-        write_blocks(folder / "samples.npy", len(tokens[0]), blocks())
+        samples = keep_pictures(folder / "samples.npy", len(tokens[0]), self.draws, self.label, made)
+        chunks = np.split(np.arange(len(samples)), range(CHUNK, len(samples), CHUNK))
+        found = [self._chosen(store, samples[rows], rows) for rows in chunks]
         write_array(folder / f"{CHOSEN}.npy", np.concatenate([one.images for one in found]))
         write_array(folder / "index.npy", np.concatenate([one.index for one in found]))
         if self.chooser is not None:
@@ -104,11 +98,14 @@ class PeerImages(Stage):
         return image, text
 
     def _made(
-        self, generator: Generator, tokens: tuple[Tensor, Tensor], starts: np.ndarray | None, rows: np.ndarray
-    ) -> UInt8[np.ndarray, "rows draws height width 3"]:
+        self,
+        generator: Generator,
+        tokens: tuple[Tensor, Tensor],
+        starts: np.ndarray | None,
+        rows: Int[np.ndarray, " rows"],
+        bar: tqdm,
+    ) -> UInt8[np.ndarray, "pictures height width 3"]:
         """All draws of some stimuli; each draw's noise is its own, whatever is made with it."""
-        from brainram_lib.generation.versatile_diffusion import NotFiniteError
-
         turns = np.arange(self.draws)
         guiding = [
             finite(one[rows][:, turns % one.shape[1]].numpy(), self.label, int(rows[0])).reshape(-1, *one.shape[2:])
@@ -117,12 +114,7 @@ class PeerImages(Stage):
         begun = None if starts is None else np.repeat(np.array(starts[rows]), self.draws, 0)
         seeds = noise_seeds(self.seed, rows, self.draws)
         strength = 1.0 if starts is None else self.strength
-        try:
-            made = generator.generate(*guiding, self.label, seed=seeds, start_images=begun, strength=strength)
-        except NotFiniteError as problem:
-            stimulus, draw = divmod(problem.row, self.draws)
-            raise ValueError(f"'{self.label}', stimulus {rows[0] + stimulus}, draw {draw}: {problem}") from problem
-        return made.reshape(len(rows), self.draws, *made.shape[1:])
+        return generator.generate(*guiding, self.label, seed=seeds, start_images=begun, strength=strength, bar=bar)
 
     def _chosen(self, store: Store, made: np.ndarray, rows: Int[np.ndarray, " rows"]) -> Chosen:
         from brainram_lib.generation.selection import Chosen, choose

@@ -1,0 +1,64 @@
+"""Arrays that take long to make: what an interrupted call has written of one stays, and the next goes on from there."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from brainram_lib.core.files import Kind, append_blocks, disk_full_named, write_json
+
+
+def keep_blocks(path: Path, count: int, blocks_from: Callable[[int], Iterable[np.ndarray]]) -> None:
+    """Write one array as .npy from blocks of its rows, from the first row that is missing.
+
+    For the folder of one stage, which one process writes and which nothing else enters: what is there already was made
+    in the same way. The array takes its name when it is whole.
+
+    Args:
+        path: of the array.
+        count: how many rows it has.
+        blocks_from: first row -> the blocks from there on, cut at the same rows whatever the first one is.
+
+    Raises:
+        ValueError: the blocks have another number of rows, or differ in type or shape.
+        StoreError: the disk is full; what is written stays.
+    """
+    if path.exists():
+        return
+    begun, note = path.with_name(f"{path.stem}.begun.npy"), path.with_name(f"{path.stem}.begun.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    begun.touch()
+    with disk_full_named(f"'{path}'"), begun.open("r+b") as stream:
+        rows, kind = _found(stream, note, count)
+
+        def kept(written: int) -> None:
+            # rows count once they are on the disk
+            stream.flush()
+            os.fsync(stream.fileno())
+            write_json(note, {"rows": written})
+
+        append_blocks(stream, path, count, blocks_from(rows) if rows < count else (), rows, kind, kept)
+    begun.replace(path)
+    note.unlink(missing_ok=True)
+
+
+def _found(stream: BinaryIO, note: Path, count: int) -> tuple[int, Kind | None]:
+    """How many rows an interrupted call left and of what kind; the stream is cut behind them."""
+    try:
+        rows = int(json.loads(note.read_text())["rows"])
+        np.lib.format.read_magic(stream)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+        end = stream.tell() + rows * dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64))
+        whole = shape[0] == count and 0 <= rows <= count and os.fstat(stream.fileno()).st_size >= end
+    except (OSError, ValueError, KeyError, TypeError):
+        whole = False
+    if not whole:
+        rows, end = 0, 0
+    stream.seek(end)
+    stream.truncate()
+    return rows, (dtype, tuple(shape[1:])) if rows else None
