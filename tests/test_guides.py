@@ -71,7 +71,7 @@ def small(runs, tmp_path, monkeypatch):
     monkeypatch.setitem(profiles.PROFILES, "mini", SMALLEST)
     monkeypatch.setattr(run_module.WorldSettings, "with_sessions", lambda sessions: WORLD)
     monkeypatch.setattr(system, "_REGISTRY", {one.name: one for one in system.systems() if one.name in FEW})
-    for module in ("workbench", "experiments.command", "experiments.runner"):
+    for module in ("workbench", "experiments.command", "experiments.runner", "experiments.processes"):
         monkeypatch.setattr(f"brainram_lib.{module}.default_runs", lambda: runs)
     return tmp_path
 

@@ -19,8 +19,8 @@ from brainram_lib.experiments.shown import as_json, saved, tables
 from brainram_lib.profiles import profile_of
 
 if TYPE_CHECKING:
+    from brainram_lib.experiments.jobs import Places
     from brainram_lib.experiments.plan import Planned
-    from brainram_lib.experiments.runner import Places
 
 Arguments = argparse.Namespace
 
@@ -50,7 +50,7 @@ def plan_command(chosen: Arguments) -> None:
 
 def _chosen(chosen: Arguments) -> tuple[Path, files.Experiment, Places]:
     """The experiment's file, what of it is asked for, and where things are."""
-    from brainram_lib.experiments.runner import Places
+    from brainram_lib.experiments.jobs import Places
 
     path = files.find(chosen.experiment)
     experiment = files.load(path).of(chosen.subjects, chosen.seeds, chosen.rows, chosen.profile)
@@ -115,7 +115,8 @@ def list_command(chosen: Arguments) -> None:
 
 def job_command(chosen: Arguments) -> None:
     """One row for one subject and seed: what a job of `experiment run --jobs` does."""
-    from brainram_lib.experiments.runner import Places, run_job
+    from brainram_lib.experiments.jobs import Places
+    from brainram_lib.experiments.runner import run_job
 
     experiment = files.load(Path(chosen.experiment)).of(profile=chosen.profile)
     places = Places(chosen.runs, chosen.nsd_root, chosen.corpus_root)

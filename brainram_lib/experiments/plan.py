@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from brainram_lib.core.store import Stage, Store
 from brainram_lib.experiments.experiment import Experiment
+from brainram_lib.experiments.jobs import Job, Places, jobs_of, missing, stages_of_job
 from brainram_lib.experiments.results import committed_times
-from brainram_lib.experiments.runner import Job, Places, jobs_of, stages_of_job
 from brainram_lib.experiments.times import Times, in_words, joined, kind, times_of
 
 SHOWN = 3
@@ -46,20 +46,10 @@ def plan(experiment: Experiment, places: Places, store: Store, times: Times) -> 
     seen: set[str] = set()
     found = []
     for job in jobs_of(experiment):
-        stages = tuple(_missing(store, stages_of_job(experiment, job, places), seen))
+        stages = tuple(missing(store, stages_of_job(experiment, job, places), seen))
         seconds = tuple(times.get(kind(stage.described)) for stage in stages)
         found.append(Planned(job, stages, seconds, sum(store.begun(stage) for stage in stages)))
     return found
-
-
-def _missing(store: Store, stages: Iterable[Stage], seen: set[str]) -> Iterator[Stage]:
-    """Stages without a result, inputs first. What a saved result was made from is not needed any more."""
-    for stage in stages:
-        if stage.key not in seen:
-            seen.add(stage.key)
-            if store.find(stage) is None:
-                yield from _missing(store, stage.inputs.values(), seen)
-                yield stage
 
 
 def known_times(profile: str, store: Store) -> Times:

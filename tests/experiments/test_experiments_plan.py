@@ -10,8 +10,8 @@ import pytest
 from brainram_lib.core.settings import Settings, number
 from brainram_lib.core.store import Stage, Store
 from brainram_lib.experiments import plan as plans
+from brainram_lib.experiments.jobs import Places
 from brainram_lib.experiments.results import committed_times
-from brainram_lib.experiments.runner import Places
 from brainram_lib.experiments.times import in_words, joined, kind, spent, times_of
 
 
