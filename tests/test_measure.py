@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import mmap
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -68,3 +72,27 @@ def test_equal_blocks_within_each_other_end_each_for_itself():
     with peak_memory() as outer, peak_memory() as inner:
         pass
     assert outer is not inner and measure._running == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux alone tells a process's memory")
+def test_freed_memory_is_handed_back():
+    """In a process of its own, whose C library keeps blocks of 16 MB."""
+    code = """
+import re, torch
+from brainram_lib.core.measure import hand_back_memory
+def held():
+    return int(re.search(r"RssAnon:\\s+(\\d+)", open("/proc/self/status").read())[1])
+before = held()
+blocks = [torch.ones(4_000_000) for _ in range(20)]
+keep = torch.ones(1_000_000)
+blocks = None
+kept = held() - before
+hand_back_memory()
+print(kept, held() - before)
+"""
+    threshold = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=threshold)
+    kept, left = map(int, run.stdout.split())
+    if kept < 300_000:
+        pytest.skip("this C library keeps nothing")
+    assert left < 64_000, "KiB of the 320,000 that were freed"

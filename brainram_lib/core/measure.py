@@ -1,7 +1,12 @@
-"""What a piece of work takes: the most memory, this process's and torch's on a GPU, and time, over interruptions."""
+"""What a piece of work takes: the most memory, this process's and torch's on a GPU, and time, over interruptions.
+
+And memory that it needs no longer, handed back.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import json
 import re
 import resource
@@ -50,6 +55,14 @@ def peak_memory() -> Iterator[Peak]:
     finally:
         _tell()
         _running.remove(peak)
+
+
+def hand_back_memory() -> None:
+    """What is freed goes back to the system; glibc keeps large blocks for the process."""
+    gc.collect()
+    # another C library keeps none, or has no such call
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 class Spent:

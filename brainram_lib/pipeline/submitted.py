@@ -188,11 +188,11 @@ class SubmittedScores(Stage):
         """Compare the images whose stimuli are test images of the subject."""
         preset, (submission, rows) = preset_of(self.preset), self.check(store)
         notes = _notes(submission, self.images.nsd_ids(store, "test"), preset, self.made.blurry is not None)
+        # what follows needs the room of CLIP, and features that of the images
+        self.encoder.release()
         values = self._of_pixels(store, submission, rows)
-        # features need the room of images and CLIP
         del submission
         read_once.cache_clear()
-        self.encoder.release()
         values |= self._of_features(store, rows)
         write_json(folder / "values.json", {name: np.asarray(one, np.float64).tolist() for name, one in values.items()})
         write_json(folder / "chance.json", {one.name: one.chance for one in self.columns if one.chance is not None})
@@ -201,7 +201,7 @@ class SubmittedScores(Stage):
     def _of_pixels(self, store: Store, submission: Submission, rows: Int[np.ndarray, " n"]) -> dict[str, np.ndarray]:
         from brainram_lib.evaluation.metrics import of_pixels
 
-        truth = self.images.stimuli(store, "test")[rows]
+        truth = _chosen(self.images.stimuli(store, "test"), rows)
         return of_pixels(self.columns, truth, submission.images, preset_of(self.preset).resizing)
 
     def _of_features(self, store: Store, rows: Int[np.ndarray, " n"]) -> dict[str, np.ndarray]:
@@ -212,10 +212,13 @@ class SubmittedScores(Stage):
         for one in self.columns:
             if one.backbone is not None:
                 here, there = (store.result(side[one.backbone]).array(one.layer) for side in (made, real))
-                # all of them stay on disk; a choice of rows is a copy
-                chosen = there if np.array_equal(rows, np.arange(len(there))) else there[rows]
-                values[one.name] = of_features(one, chosen, here, among)
+                values[one.name] = of_features(one, _chosen(there, rows), here, among)
         return values
+
+
+def _chosen(array: np.ndarray, rows: Int[np.ndarray, " n"]) -> np.ndarray:
+    """Some rows as a copy; all of them stay on the disk."""
+    return array if np.array_equal(rows, np.arange(len(array))) else array[rows]
 
 
 def _notes(submission: Submission, known: np.ndarray, preset: Preset, blended: bool) -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import brainram_lib
 from brainram_lib.core.marks import content_mark
+from brainram_lib.core.measure import hand_back_memory
 from brainram_lib.core.published import PUBLISHED
 
 if TYPE_CHECKING:
@@ -37,8 +38,9 @@ class EncoderWeights:
         return _encoder(self.name)
 
     def release(self) -> None:
-        """Let go of the encoders that were loaded; the next `load` reads anew."""
+        """Let go of the encoders that were loaded, and of their memory; the next `load` reads anew."""
         _encoder.cache_clear()
+        hand_back_memory()
 
 
 @dataclass(frozen=True)
