@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
-from brainram_lib.additions import BRAINRAM, PLUS
 from brainram_lib.core.files import write_whole
 from brainram_lib.evaluation.catalogue import metrics
 from brainram_lib.evaluation.records import Record
-from brainram_lib.experiments.experiment import ExperimentError
+from brainram_lib.experiments.experiment import ExperimentError, find, load
+from brainram_lib.experiments.jobs import profile_of_row
 from brainram_lib.experiments.results import RESULTS, Results
 from brainram_lib.experiments.shown import labels_of, saved
+from brainram_lib.pipeline.pictures import CHOSEN
 from brainram_lib.systems import system_of
 from brainram_lib.systems.finding import found
 from brainram_lib.systems.scores import image_metrics
@@ -34,7 +36,8 @@ FOLDER = Path(__file__).resolve().parent.parent / "figures"
 SHOWN = 24
 # Figure 5: stimuli, and images that each system retrieves for one.
 ASKED, RETRIEVED = 8, 4
-# Figures 2 and 4: systems in the order of Table 1.
+# Figures 2 and 4: rows of Table 1.
+AS_PRINTED = "brainram-chosen"
 COMPARED = {
     "gu": "Gu et al.",
     "mind-reader": "Mind Reader",
@@ -43,12 +46,12 @@ COMPARED = {
     "mindeye": "MindEye",
     "ridge": "ridge",
     "ridge-guided": "ridge, guided\nby a neighbour",
-    BRAINRAM: "BrainRAM\nas printed",
-    PLUS: "BrainRAM-plus,\nguided too",
+    AS_PRINTED: "BrainRAM as\nprinted, open\nnumbers by\nvalidation",
+    "brainram-plus": "BrainRAM-plus,\nguided too",
 }
 COMPARED_IMAGES = 12
 # Lines of `recipe`: what its rows are called -> in the legend.
-STAGES = {"ridge": "ridge", "printed": "BrainRAM as printed", "plus": "BrainRAM-plus"}
+STAGES = {"ridge": "ridge", "printed": "BrainRAM as printed, open numbers by validation", "plus": "BrainRAM-plus"}
 RECIPE_METRICS = ("image_mse", "image_retrieval", "text_mse", "caption_retrieval")
 
 
@@ -173,16 +176,21 @@ def compared(workbench: Workbench) -> Figure:
     Raises:
         NotThere: one of them has generated nothing yet; BrainRAM as printed is then left out.
     """
-    missing = [name for name in COMPARED if not _shows(workbench, name)]
+    table = load(find("table1")).of([workbench.subject], [workbench.seed], list(COMPARED), workbench.profile.name)
+    profiles = {row.name: profile_of_row(table, row) for row in table.rows}
+    images = {
+        row.name: system_of(row.system).images(replace(workbench.run, profile=profiles[row.name])) for row in table.rows
+    }
+    missing = [name for name in COMPARED if workbench.store.find(images[name]) is None]
     # as printed it trains for hours, and the others need not wait for it
-    if set(missing) - {BRAINRAM}:
+    if set(missing) - {AS_PRINTED}:
         raise NotThere(
             f"Images of {', '.join(missing)} are not there: `python -m brainram_lib experiment run table1 --rows "
             f"{' '.join(missing)}` trains and generates."
         )
     rows = {"stimulus": workbench.stimuli("test")[:COMPARED_IMAGES]}
     rows |= {
-        title: workbench.reconstructions(name)[:COMPARED_IMAGES]
+        title: np.array(workbench.store.result(images[name]).array(CHOSEN)[:COMPARED_IMAGES])
         for name, title in COMPARED.items()
         if name not in missing
     }
@@ -206,11 +214,6 @@ def recipe(workbench: Workbench) -> Figure:
             points.setdefault(STAGES[system], {}).setdefault(int(count), {})[one.metric] = one.as_record()
     title = f"Stage I against the number of training images: {workbench.profile.title}"
     return scaling_figure(points, metrics(RECIPE_METRICS), title)
-
-
-def _shows(workbench: Workbench, name: str) -> bool:
-    images = system_of(name).images
-    return images is not None and workbench.store.find(images(workbench.run)) is not None
 
 
 FIGURES: dict[str, Callable[[Workbench], Figure]] = {
