@@ -28,7 +28,7 @@ def test_a_line_a_system_and_a_panel_a_metric(tmp_path):
     assert [container.get_label() for container in second.containers] == list(POINTS)
     ridge = second.containers[0].lines[0]
     assert list(ridge.get_ydata()) == pytest.approx([40, 50, 70]) and first.get_title() == "Image tokens MSE ↓"
-    assert [text.get_text() for text in first.get_legend().get_texts()] == list(POINTS)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(POINTS)
     figure.savefig(tmp_path / "sizes.png")
     assert [label.get_text() for label in second.get_xticklabels()] == ["1,600", "3,200", "8,859"]
 

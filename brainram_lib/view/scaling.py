@@ -27,7 +27,9 @@ def scaling_figure(points: Points, metrics: Sequence[Metric], title: str) -> Fig
     panels = figure.subplots(1, len(metrics), squeeze=False)[0]
     for axes, metric in zip(panels, metrics, strict=True):
         _draw(axes, points, metric)
-    panels[0].legend(fontsize=8, frameon=False)
+    # below, where no point can lie
+    handles, names = panels[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names), fontsize=9, frameon=False)
     figure.suptitle(title, fontsize=11, fontweight="bold")
     return figure
 
