@@ -46,12 +46,12 @@ COMPARED = {
     "mindeye": "MindEye",
     "ridge": "ridge",
     "ridge-guided": "ridge, guided\nby a neighbour",
-    AS_PRINTED: "BrainRAM as\nprinted, open\nnumbers by\nvalidation",
+    AS_PRINTED: "BrainRAM as\nprinted, hyper-\nparameters by\nvalidation",
     "brainram-plus": "BrainRAM-plus,\nguided too",
 }
 COMPARED_IMAGES = 12
 # Lines of `recipe`: what its rows are called -> in the legend.
-STAGES = {"ridge": "ridge", "printed": "BrainRAM as printed, open numbers by validation", "plus": "BrainRAM-plus"}
+STAGES = {"ridge": "ridge", "printed": "BrainRAM as printed, hyperparameters by validation", "plus": "BrainRAM-plus"}
 RECIPE_METRICS = ("image_mse", "image_retrieval", "text_mse", "caption_retrieval")
 
 
