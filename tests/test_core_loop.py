@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -17,6 +18,7 @@ from given_stages import SmallRun, weights_of
 from torch import nn
 
 from brainram_lib.core import loop
+from brainram_lib.core.files import StoreError
 from brainram_lib.core.loop import CHECKPOINT, ONE_CYCLE, Plan, train
 from brainram_lib.core.store import Store
 from brainram_lib.stage2.fusions import FUSIONS
@@ -123,6 +125,26 @@ def test_a_training_that_was_killed_ends_bit_identical(tmp_path, whole, launcher
     )
     assert store.result(stage).json("history") == history and len(history) == EPOCHS
     assert not (store.result(stage).folder / CHECKPOINT).exists()
+
+
+def test_weights_that_cannot_be_written_cost_no_training(tmp_path, whole, monkeypatch):
+    """A full disk at the end: the next call writes what was trained."""
+    from brainram_lib.pipeline import ram
+
+    stage, real = stage_of(TRAINED[0]), ram.write_weights
+
+    def full(path, network):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(ram, "write_weights", full)
+    with pytest.raises(StoreError, match="no room on the disk"):
+        Store(tmp_path).result(stage)
+    monkeypatch.setattr(ram, "write_weights", real)
+    monkeypatch.setattr(loop, "_epoch", lambda *_: pytest.fail("trained again"))
+    again, expected = weights_of(Store(tmp_path), stage, "fusion"), weights_of(whole, stage, "fusion")
+    assert all(torch.equal(weight, again[name]) for name, weight in expected.items())
+    assert not (Store(tmp_path).folder(stage) / CHECKPOINT).exists()
 
 
 @pytest.mark.parametrize("epoch", range(4))

@@ -156,6 +156,18 @@ def test_an_interrupted_make_goes_on_in_its_partial_folder(tmp_path):
     assert [path.name for path in store.folder(stage).parent.iterdir()] == [stage.key], "no partial folder, no lock"
 
 
+def test_half_written_files_of_a_killed_process_do_not_stay(tmp_path):
+    store, stage = Store(tmp_path), Fails(problem=[KeyboardInterrupt()])
+    with pytest.raises(KeyboardInterrupt):
+        store.result(stage)
+    partial = store.folder(stage).with_name(f".{stage.key}.partial")
+    (partial / "part").mkdir()
+    for name in (".before.12-ab.partial.json", "part/.x.12-ab.partial.npy"):
+        (partial / name).write_text("half")
+    store.result(stage)
+    assert not list(store.folder(stage).rglob(".*.partial*")) and "checkpoint" in store.result(stage).json("before")
+
+
 def test_a_full_disk_is_a_sentence_and_earlier_results_stay(tmp_path):
     store = Store(tmp_path)
     kept = store.result(Source())

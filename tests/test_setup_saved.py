@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import os
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pytest
 
 from brainram_lib.__main__ import main
 from brainram_lib.core.files import write_array
+from brainram_lib.core.locks import Holder, held
 from brainram_lib.core.store import Stage, Store
 
 
@@ -66,12 +69,25 @@ def test_old_scores_can_be_given_up_with_all_that_only_they_need(runs):
     assert list(runs.rglob("result.json")) == []
 
 
-def test_what_a_living_process_makes_is_left(runs):
-    from brainram_lib.core.locks import held
+@pytest.mark.parametrize("host", ["here", "elsewhere/0"])
+def test_nothing_is_removed_while_results_are_made(runs, host, capsys):
+    """What a running job has read is named by no score yet."""
+    lock = runs / "shared" / "numbers" / ".abc.lock"
+    with held(lock, "numbers"):
+        if host != "here":
+            lock.write_text(json.dumps(asdict(replace(Holder.own(), host=host))))
+        assert main(["runs", "prune", "--runs", str(runs), "--yes"]) == 1
+        assert "is making results in" in capsys.readouterr().err
+        assert Store(runs).find(Numbers(5)) and (runs / "shared" / "numbers" / ".abc.partial").exists()
 
-    with held(runs / "shared" / "numbers" / ".abc.lock", "numbers"):
-        main(["runs", "prune", "--runs", str(runs), "--yes"])
-        assert (runs / "shared" / "numbers" / ".abc.partial").exists()
+
+def test_locks_of_the_dead_hold_nothing_up(runs):
+    lock = runs / "shared" / "numbers" / ".abc.lock"
+    lock.write_text(json.dumps(asdict(replace(Holder.own(), host="elsewhere/0"))))
+    os.utime(lock, (0, 0))
+    (runs / "shared" / "numbers" / ".def.lock").write_text("nobody")
+    assert main(["runs", "prune", "--runs", str(runs), "--yes"]) == 0
+    assert Store(runs).find(Numbers(5)) is None
 
 
 def test_an_empty_folder_holds_nothing(tmp_path, capsys):

@@ -15,6 +15,8 @@ import numpy as np
 
 from brainram_lib.core.marks import plain
 
+# In the names of files that are being written.
+PARTIAL = ".partial"
 # Of an array's rows: their type, and their shape behind the row.
 Kind = tuple[np.dtype, tuple[int, ...]]
 
@@ -32,7 +34,7 @@ def write_whole(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # process numbers repeat across machines that share a disk
-    partial = path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.partial{path.suffix}")
+    partial = path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}{path.suffix}")
     try:
         with disk_full_named(f"'{path}'"):
             yield partial

@@ -218,12 +218,19 @@ def read_holder(path: Path) -> Holder | None:
 
 
 def _host() -> str:
-    """This machine since it was started: a number of a process means something only here."""
+    """This machine since it was started, and its processes' numbering: a number means something only here.
+
+    Containers of one machine number their processes each for itself.
+    """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
     except OSError:
         boot = ""
-    return f"{socket.gethostname()}/{boot}"
+    try:
+        numbering = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        numbering = ""
+    return f"{socket.gethostname()}/{boot}/{numbering}"
 
 
 def _started(process: int) -> str | None:

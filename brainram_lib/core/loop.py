@@ -94,6 +94,8 @@ def one_cycle(step: int, steps: int, peak: float) -> float:
 def train(task: Task, plan: Plan, folder: Path, seed: int, label: str) -> list[Row]:
     """Train `task.model` in place; `folder` keeps a checkpoint, from which an interrupted training goes on.
 
+    The checkpoint stays: the caller removes it (`finished`) once the weights are written.
+
     Returns:
         The history, one row of losses for each epoch.
 
@@ -118,8 +120,12 @@ def train(task: Task, plan: Plan, folder: Path, seed: int, label: str) -> list[R
                 save_checkpoint(path, task.model, optimizer, progress)
                 saved = time.monotonic()
     parallel.wait()
-    path.unlink(missing_ok=True)
     return progress.history
+
+
+def finished(folder: Path) -> None:
+    """Remove the checkpoint of a training whose weights are saved."""
+    (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 def _epoch(

@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from brainram_lib.core import parallel
-from brainram_lib.core.files import StoreError, disk_full_named, write_json
+from brainram_lib.core.files import PARTIAL, StoreError, disk_full_named, write_json
 from brainram_lib.core.locks import held
 from brainram_lib.core.marks import fingerprint, keyed
 from brainram_lib.core.measure import Peak, Spent, peak_memory
@@ -206,6 +206,9 @@ class Store:
                 parallel.agreed(found is None)
             if found is not None:
                 return found
+            # half-written files of a process that was killed; this one holds the lock
+            for left in partial.rglob(f"*{PARTIAL}*"):
+                left.unlink(missing_ok=True)
             spent = Spent(partial)
             with disk_full_named(f"the results of '{stage.name}'"):
                 with spent.kept(), peak_memory() as peak, self._working(stage):

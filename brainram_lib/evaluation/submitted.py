@@ -20,6 +20,9 @@ SHOWN = 5
 # Of all values of an array of floats, the share that may lie outside [0, 1] and is clipped, as MindEye's code does;
 # more of them are images of another range, e.g. [-1, 1].
 CLIPPED = 0.01
+# The same for one image, whatever the others are: more of it is an image of another range, which is left out.
+CLIPPED_OF_ONE = 0.25
+CONSTANT, NOT_FINITE, OTHER_RANGE = "constant", "not finite", "of another range than [0, 1]"
 # More pixels than any reconstruction of this field has.
 MAX_PIXELS = 4096 * 4096
 
@@ -34,7 +37,7 @@ class Submission:
 
     Attributes:
         ids: nsdIds, ascending. images: uint8.
-        left_out: {nsdId: why} of images that hold nothing to score: constant, or not finite.
+        left_out: {nsdId: why} of images that hold nothing to score: constant, not finite, or of another range.
         clipped: nsdIds of images with a few values outside [0, 1], which were clipped.
     """
 
@@ -80,12 +83,15 @@ def read_submission(folder: Path) -> Submission:
 
 
 class _Read(NamedTuple):
-    """What was read, in the order of the files: `finite` and `clipped` say of which images, None: of all, of none."""
+    """What was read, in the order of the files: `wrong` says why an image holds nothing to score, '' for one that does.
+
+    `clipped` says of which images values were; None of either: of no image.
+    """
 
     ids: np.ndarray
     images: np.ndarray
     names: np.ndarray
-    finite: np.ndarray | None = None
+    wrong: np.ndarray | None = None
     clipped: np.ndarray | None = None
 
 
@@ -154,39 +160,44 @@ def _from_array(images: Path, ids: Path) -> _Read:
 
 
 def _as_uint8(made: np.ndarray, names: np.ndarray) -> tuple[np.ndarray | None, ...]:
-    """(images, names, finite, clipped): uint8 as it is; floats clipped to [0, 1] and scaled.
+    """(images, names, wrong, clipped): uint8 as it is; floats clipped to [0, 1] and scaled.
 
-    Images that are not finite become black.
+    Images that are not finite or of another range become black.
     """
     if made.dtype == np.uint8:
         return made, names, None, None
     if made.dtype.kind != "f":
         raise SubmissionError(f"{IMAGES} must be uint8 or floats in [0, 1]. {made.dtype} was provided.")
-    whole, outside = np.empty(len(made), bool), np.empty(len(made), bool)
+    wrong, outside = np.full(len(made), "", object), np.empty(len(made), bool)
     scaled, low, high, count = np.empty(made.shape, np.uint8), np.inf, -np.inf, 0
     # image by image: floats of 982 images have 3 GB
     for row, image in enumerate(made):
         finite = np.isfinite(image)
         beyond = finite & ((image < 0) | (image > 1))
-        whole[row], outside[row], count = finite.all(), beyond.any(), count + int(beyond.sum())
+        outside[row], count = beyond.any(), count + int(beyond.sum())
         if finite.any():
             low, high = min(low, float(image[finite].min())), max(high, float(image[finite].max()))
-        scaled[row] = (image.clip(0, 1) * 255).round() if whole[row] else 0
+        if not finite.all():
+            wrong[row] = NOT_FINITE
+        elif beyond.mean() > CLIPPED_OF_ONE:
+            wrong[row] = OTHER_RANGE
+        scaled[row] = 0 if wrong[row] else (image.clip(0, 1) * 255).round()
     if count > CLIPPED * made.size:
         raise SubmissionError(
             f"{IMAGES} must be uint8 or floats in [0, 1]. Values from {low:.3g} to {high:.3g} came, "
             f"{count / made.size:.0%} of them outside; at most {CLIPPED:.0%} are clipped. Bring them to [0, 1], e.g. "
             "(x + 1) / 2 for [-1, 1]."
         )
-    return scaled, names, whole, outside & whole
+    return scaled, names, wrong, outside & (wrong == "")
 
 
 def _without_empty(read: _Read) -> Submission:
-    broken = np.zeros(len(read.ids), bool) if read.finite is None else ~read.finite
-    empty = np.array([(one == one.flat[0]).all() for one in read.images], bool) | broken
-    left_out = {
-        int(one): "not finite" if bad else "constant" for one, bad in zip(read.ids[empty], broken[empty], strict=True)
-    }
+    wrong = np.full(len(read.ids), "", object) if read.wrong is None else read.wrong
+    # of one colour, whichever
+    constant = np.array([(one == one[:1, :1]).all() for one in read.images], bool)
+    wrong = np.where((wrong == "") & constant, CONSTANT, wrong)
+    empty = wrong != ""
+    left_out = dict(zip(read.ids[empty].tolist(), wrong[empty].tolist(), strict=True))
     clipped = () if read.clipped is None else tuple(read.ids[read.clipped & ~empty].tolist())
     if not empty.any():
         return Submission(read.ids, read.images, {}, clipped)

@@ -15,7 +15,7 @@ from brainram_lib.experiments import experiment as files
 from brainram_lib.experiments.claims import claim_table, claims
 from brainram_lib.experiments.pages import fill
 from brainram_lib.experiments.results import Results, where
-from brainram_lib.experiments.shown import as_json, saved, tables
+from brainram_lib.experiments.shown import as_json, of_table, saved, tables
 from brainram_lib.profiles import profile_of
 
 if TYPE_CHECKING:
@@ -28,12 +28,17 @@ Arguments = argparse.Namespace
 def run_command(chosen: Arguments) -> None:
     """Run an experiment's rows over subjects and seeds: what is missing is made, then the records are written."""
     from brainram_lib.experiments.plan import whole_said
+    from brainram_lib.experiments.processes import Processes
     from brainram_lib.experiments.runner import run, spoken
+    from brainram_lib.experiments.slurm import options_of
 
     path, experiment, places = _chosen(chosen)
+    if chosen.slurm_options and not chosen.slurm:
+        raise files.ExperimentError("'--slurm-options' go with '--slurm PARTITION', which was not given.")
+    how = Processes(chosen.jobs, chosen.slurm, options_of(chosen.slurm_options))
     print(whole_said(_planned(experiment, places)), file=sys.stderr)
-    file = run(experiment, path, places, chosen.jobs, chosen.slurm, chosen.out, spoken(sys.argv[1:]))
-    for table in tables(experiment, Results.read(file)):
+    file = run(experiment, path, places, how, chosen.out, spoken(sys.argv[1:]))
+    for table in tables(experiment, of_table(experiment, Results.read(file))):
         print(table.text())
 
 
@@ -135,6 +140,8 @@ def add_to(commands: Any) -> None:
     where_to = run.add_mutually_exclusive_group()
     where_to.add_argument("--jobs", type=_count, default=1, metavar="N", help="processes on this machine; default: 1")
     where_to.add_argument("--slurm", metavar="PARTITION", help="submit the jobs to a partition instead")
+    options = {"metavar": "NAME=VALUE", "nargs": "+", "default": []}
+    run.add_argument("--slurm-options", **options, help="of sbatch, for --slurm: gres=gpu:1 mem=64G cpus-per-task=8")
     run.add_argument("--out", type=Path, metavar="FOLDER", help="of the records; default: runs/experiments/PROFILE")
     _places(run)
     for name, handler in (("show", show_command), ("claims", claims_command)):

@@ -128,12 +128,12 @@ class Experiment:
         rows: Sequence[str] | None = None,
         profile: str | None = None,
     ) -> Experiment:
-        """The same with other subjects, seeds or profile, or with some of its rows."""
-        chosen = self.rows if rows is None else tuple(self.row(name) for name in rows)
+        """The same with other subjects, seeds or profile, or with some of its rows, each once."""
+        chosen = self.rows if rows is None else tuple(self.row(name) for name in dict.fromkeys(rows))
         return replace(
             self,
-            subjects=tuple(subjects or self.subjects),
-            seeds=tuple(self.seeds if seeds is None else seeds),
+            subjects=tuple(dict.fromkeys(subjects or self.subjects)),
+            seeds=tuple(dict.fromkeys(self.seeds if seeds is None else seeds)),
             rows=chosen,
             profile=profile or self.profile,
         )

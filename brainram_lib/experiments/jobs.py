@@ -8,6 +8,7 @@ from pathlib import Path
 
 from brainram_lib.core.store import Stage, Store
 from brainram_lib.experiments.experiment import RETRIEVED, Experiment, ExperimentError, Row
+from brainram_lib.experiments.places import place_of
 from brainram_lib.profiles import Profile, changed, profile_of, with_method
 from brainram_lib.systems import System, system_of
 from brainram_lib.systems.finding import finding
@@ -41,6 +42,11 @@ class Job:
         """Its run."""
         profile = profile_of_row(experiment, self.row)
         return Workbench(profile, self.subject, self.seed, places.runs, places.nsd_root, places.corpus_root)
+
+    @property
+    def place(self) -> str:
+        """As records call it: 'row/subject/seed'."""
+        return place_of(self.row.name, self.subject, self.seed)
 
 
 def jobs_of(experiment: Experiment) -> list[Job]:
@@ -85,6 +91,11 @@ def stages_of_job(experiment: Experiment, job: Job, places: Places) -> list[Stag
 def scores_of(experiment: Experiment, workbench: Workbench, system: System) -> list[Stage]:
     """The scores of a system in one run, those that the experiment records."""
     return stages_of(workbench.run, system, experiment.estimates_alone)
+
+
+def key_of(scores: Iterable[Stage]) -> str:
+    """What a row's records stand under: the keys of its scores."""
+    return "-".join(stage.key for stage in scores)
 
 
 def missing(store: Store, stages: Iterable[Stage], seen: set[str]) -> Iterator[Stage]:

@@ -111,7 +111,7 @@ def lines_of(
 ) -> pandas.DataFrame:
     """One run's lines: `scores` are {metric: one value an image}, in the order of `nsd_ids`."""
     known = {name: _rounded(name, _of_all(name, one, len(nsd_ids))) for name, one in scores.items()}
-    place = {"row": row, "subject": np.int16(subject), "seed": np.int16(seed)}
+    place = {"row": row, "subject": np.int64(subject), "seed": np.int64(seed)}
     return pandas.DataFrame({**place, IMAGE: np.asarray(nsd_ids, np.int32), **known})
 
 

@@ -1,20 +1,73 @@
-"""An experiment's jobs in processes of their own, through submitit: on this machine, or on a Slurm cluster."""
+"""An experiment's jobs in processes of their own: on this machine, or on a Slurm cluster."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 from brainram_lib.core.store import Store, default_runs
-from brainram_lib.experiments.experiment import Experiment, ExperimentError
+from brainram_lib.experiments.experiment import Experiment
 from brainram_lib.experiments.jobs import Job, Places, jobs_of, missing, stages_of_job
+from brainram_lib.experiments.local import LocalJobs, ended_by_sigterm
+from brainram_lib.experiments.slurm import SlurmJobs
 
 POLL = 1.0
-THREADS = "OMP_NUM_THREADS"
+
+
+@runtime_checkable
+class Started(Protocol):
+    """A job that was begun."""
+
+    def done(self) -> bool:
+        """Whether it has ended."""
+
+    def failure(self) -> str | None:
+        """Of an ended job: why it failed, or None."""
+
+
+@runtime_checkable
+class Executor(Protocol):
+    """Where jobs run."""
+
+    folder: Path
+    at_once: int | None
+
+    def start(self, command: list[str], name: str) -> Started:
+        """Begin one."""
+
+    def leave(self, running: list[Started]) -> None:
+        """This process is stopped while jobs run."""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Where an experiment's jobs run.
+
+    Attributes:
+        jobs: at once on this machine; 1: in this process.
+        slurm: a partition, in their place. options: of sbatch for it.
+    """
+
+    jobs: int = 1
+    slurm: str | None = None
+    options: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def several(self) -> bool:
+        """Whether there are processes beside this one."""
+        return self.slurm is not None or self.jobs > 1
+
+    def executor(self, folder: Path, name: str) -> Executor:
+        """What starts them."""
+        if self.slurm is None:
+            return LocalJobs(folder, self.jobs)
+        return SlurmJobs(folder, name, self.slurm, dict(self.options))
+
+
+ALONE = Processes()
 
 
 class Waiting:
@@ -48,60 +101,50 @@ class Waiting:
         return None if first is None else first.key
 
 
-def in_processes(experiment: Experiment, path: Path, places: Places, jobs: int, slurm: str | None) -> None:
+def in_processes(experiment: Experiment, path: Path, places: Places, how: Processes) -> dict[str, str]:
     """Run every job in a process of its own.
 
     Args:
         path: the experiment's file.
-        jobs: processes on this machine at once, which share its cores.
-        slurm: a partition, to submit all jobs there instead.
+        how: where they run.
+
+    Returns:
+        {row/subject/seed: why} of the jobs that failed.
 
     Raises:
-        ExperimentError: there is no Slurm here, or jobs failed.
+        ExperimentError: there is no Slurm here.
     """
-    import submitit
     from tqdm.auto import tqdm
 
-    if slurm is not None and shutil.which("sbatch") is None:
-        raise ExperimentError(
-            f"the partition '{slurm}' was asked for, and this machine has no 'sbatch'. Run the command on a "
-            "machine of the cluster, or with --jobs N on this one."
-        )
     store = Store(places.runs or default_runs())
-    executor = submitit.AutoExecutor(store.root.absolute() / "jobs", cluster="local" if slurm is None else "slurm")
-    executor.update_parameters(name=experiment.name, timeout_min=24 * 60)
-    if slurm is not None:
-        executor.update_parameters(slurm_partition=slurm)
+    executor = how.executor(store.root.absolute() / "jobs", experiment.name)
     waiting = Waiting(experiment, places, store)
-    environment = None if slurm is not None else shared_cores(jobs)
-    running: list[tuple[Job, Any]] = []
-    failed: list[str] = []
-    with tqdm(total=len(waiting), desc=experiment.name, unit="job") as bar:
-        while len(waiting) or running:
-            while slurm is not None or len(running) < jobs:
-                # on a cluster every job waits for its turn there
-                job = waiting.next([] if slurm is not None else [one for one, _ in running])
-                if job is None:
-                    break
-                command = submitit.helpers.CommandFunction(_command(job, experiment, path, places), env=environment)
-                running.append((job, executor.submit(command)))
-            for pair in [pair for pair in running if pair[1].done()]:
-                running.remove(pair)
-                bar.update()
-                if pair[1].exception() is not None:
-                    failed.append(f"{pair[0].row.name}, subject {pair[0].subject}, seed {pair[0].seed}")
-            time.sleep(POLL)
-    if failed:
-        raise ExperimentError(
-            f"{len(failed)} jobs of '{experiment.name}' failed ({'; '.join(failed[:3])}); their messages are in "
-            f"'{store.root / 'jobs'}'. What is done is kept: the same command goes on."
-        )
+    running: list[tuple[Job, Started]] = []
+    failed: dict[str, str] = {}
+    try:
+        with ended_by_sigterm(), tqdm(total=len(waiting), desc=experiment.name, unit="job") as bar:
+            while len(waiting) or running:
+                while executor.at_once is None or len(running) < executor.at_once:
+                    # on a cluster every job waits for its turn there
+                    job = waiting.next([] if executor.at_once is None else [one for one, _ in running])
+                    if job is None:
+                        break
+                    running.append(
+                        (job, executor.start(_command(job, experiment, path, places), _name(experiment, job)))
+                    )
+                for pair in [pair for pair in running if pair[1].done()]:
+                    running.remove(pair)
+                    bar.update()
+                    if (why := pair[1].failure()) is not None:
+                        failed[pair[0].place] = why
+                time.sleep(POLL)
+    finally:
+        executor.leave([started for _, started in running])
+    return failed
 
 
-def shared_cores(jobs: int) -> dict[str, str]:
-    """The environment of one of several processes: its share of the cores, unless the user has said how many."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return {THREADS: str(max(1, cores // jobs)), **os.environ}
+def _name(experiment: Experiment, job: Job) -> str:
+    return f"{experiment.name}-{job.row.name}-subj{job.subject:02d}-seed{job.seed}"
 
 
 def _command(job: Job, experiment: Experiment, path: Path, places: Places) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -16,10 +16,12 @@ from brainram_lib.core.store import library
 from brainram_lib.evaluation.records import Record
 from brainram_lib.experiments.experiment import Experiment, ExperimentError
 from brainram_lib.experiments.per_image import PerImage
+from brainram_lib.experiments.places import place_of, row_of
 from brainram_lib.experiments.times import joined
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 _RECORD = tuple(one.name for one in fields(Record))
+_PARTS = ("records", "differences")
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class RowRecord:
     @property
     def place(self) -> str:
         """What its row's key stands under."""
-        return f"{self.row}/{self.subject}/{self.seed}"
+        return place_of(self.row, self.subject, self.seed)
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class Results:
         images_mark: of that file's content, so that one of other records is not taken for theirs.
         reported: whether the papers' rows may stand beside them: they are of NSD.
         took: CPU seconds of the stages that they were made from, by kind (`times.kind`).
+        before: what made the records that were joined: command, made, library, and places.
+        failed: {row/subject/seed: why} of what has no records because it failed.
     """
 
     experiment: str
@@ -85,6 +89,8 @@ class Results:
     images_mark: str | None = field(default=None, compare=False)
     reported: bool = True
     took: dict[str, float] = field(default_factory=dict, compare=False)
+    before: tuple[dict[str, Any], ...] = ()
+    failed: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -110,9 +116,10 @@ class Results:
         """
         try:
             said = json.loads(path.read_text(encoding="utf-8"))
-            for name in ("records", "differences"):
+            for name in _PARTS:
                 said[name] = tuple(RowRecord(**row) for row in said[name])
-            said["said"] = tuple(said.get("said", ()))
+            for name in ("said", "before"):
+                said[name] = tuple(said.get(name, ()))
             results = cls(**said)
         except FileNotFoundError as problem:
             raise ExperimentError(f"there are no records at '{path}'. Run the experiment first.") from problem
@@ -131,18 +138,42 @@ class Results:
         said = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "images"}
         write_json(path, plain(said | {"images_mark": mark}))
 
-    def joined(self, earlier: Results) -> Results:
-        """With the records of rows, subjects and seeds that were made before and not now, if of the same settings."""
-        if earlier.experiment != self.experiment:
-            return self
-        kept = {place: key for place, key in earlier.keys.items() if place not in self.keys}
+    def joined(self, earlier: Results, places: Collection[str]) -> Results:
+        """With the earlier records of these places, 'row/subject/seed', less those that were made again now."""
+        kept = {place: key for place, key in earlier.keys.items() if place in places and place not in self.keys}
         keep = [one for one in earlier.records if one.place in kept]
         differ = [one for one in earlier.differences if one.place in kept]
         images = PerImage.of([one.lines for one in (self.images, earlier.images.of_places(kept)) if one])
         parts = {"records": (*self.records, *keep), "differences": (*self.differences, *differ), "images": images}
         said = tuple(dict.fromkeys((*self.said, *(earlier.said if kept else ()))))
         parts |= {"keys": {**kept, **self.keys}, "said": said, "took": joined(earlier.took, self.took)}
-        return Results(**{**vars(self), **parts})
+        there = parts["keys"]
+        failed = {place: why for place, why in {**earlier.failed, **self.failed}.items() if place not in there}
+        parts |= {"before": tuple(_makers(earlier, kept)), "failed": failed}
+        return replace(self, **parts)
+
+    def of_rows(self, rows: Collection[str]) -> Results:
+        """Those of some rows: a file keeps records of rows that are not asked for, or that no table has any more."""
+        if not {one.row for one in self.records} - set(rows):
+            return self
+        keys = {place: key for place, key in self.keys.items() if row_of(place) in rows}
+        parts = {name: tuple(one for one in getattr(self, name) if one.row in rows) for name in _PARTS}
+        makers = tuple(_makers(self, keys, own=False))
+        failed = {place: why for place, why in self.failed.items() if row_of(place) in rows}
+        images = self.images.of_places(keys) if self.images else self.images
+        return replace(self, **parts, keys=keys, before=makers, failed=failed, images=images)
+
+
+def _makers(results: Results, places: Collection[str], own: bool = True) -> Iterator[dict[str, Any]]:
+    """What made the records of some places: those that were joined earlier, then, if asked for, `results` itself."""
+    makers = list(results.before)
+    if own:
+        others = {place for maker in makers for place in maker["places"]}
+        of = {name: getattr(results, name) for name in ("command", "made", "library")}
+        makers.append(of | {"places": sorted(results.keys.keys() - others)})
+    for maker in makers:
+        if theirs := [place for place in maker["places"] if place in places]:
+            yield {**maker, "places": theirs}
 
 
 def images_file(path: Path) -> Path:

@@ -8,28 +8,23 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import pandas
-
+from brainram_lib.core.locks import held
 from brainram_lib.core.store import default_runs
-from brainram_lib.evaluation import records
-from brainram_lib.evaluation.records import Values
-from brainram_lib.experiments.experiment import Experiment, ExperimentError, Row
-from brainram_lib.experiments.jobs import Job, Places, named, scores_of, stages_of_job, system_of_row
-from brainram_lib.experiments.per_image import PerImage, lines_of
-from brainram_lib.experiments.processes import in_processes
-from brainram_lib.experiments.results import Results, RowRecord
-from brainram_lib.experiments.times import joined, spent
+from brainram_lib.experiments.collected import collect
+from brainram_lib.experiments.earlier import earlier_records, with_earlier
+from brainram_lib.experiments.experiment import Experiment, ExperimentError, Row, load
+from brainram_lib.experiments.jobs import Job, Places, named, stages_of_job, system_of_row
+from brainram_lib.experiments.places import in_words
+from brainram_lib.experiments.processes import ALONE, Processes, in_processes
 from brainram_lib.profiles import profile_of
-from brainram_lib.systems import System
-from brainram_lib.systems.scores import pool_notes, retrieval_notes, values_of
-from brainram_lib.workbench import Workbench
+from brainram_lib.systems.scores import values_of
 
-Scores = dict[str, np.ndarray]
+# Failed jobs that a message names.
+_FEW = 5
 
 
 def check(experiment: Experiment, places: Places) -> None:
@@ -67,19 +62,17 @@ def run(
     experiment: Experiment,
     path: Path,
     places: Places,
-    jobs: int = 1,
-    slurm: str | None = None,
+    how: Processes = ALONE,
     out: Path | None = None,
     command: str = "",
 ) -> Path:
-    """Make what is missing and write the records.
+    """Make what is missing and write the records; a row that fails does not keep the others from theirs.
 
     Args:
         experiment: which rows, subjects and seeds.
         path: its file, for jobs in other processes.
         places: of results and data.
-        jobs: processes on this machine at once.
-        slurm: a partition, to submit the jobs there instead.
+        how: in which processes.
         out: folder of the records; `experiments/` in the folder of results if not given.
         command: as typed, for the record.
 
@@ -87,79 +80,36 @@ def run(
         The file of records.
 
     Raises:
-        ExperimentError: the experiment cannot be run as it says, or a job failed.
+        ExperimentError: the experiment cannot be run as it says, the file holds records of another profile, or jobs
+            failed: after the records of the others are written.
     """
     check(experiment, places)
     started = time.time()
-    if slurm is not None or jobs > 1:
-        in_processes(experiment, path, places, jobs, slurm)
-    results = collect(experiment, places, command)
     root = places.runs or default_runs()
     file = (out or root / "experiments" / profile_of(experiment.profile).name) / f"{experiment.name}.json"
-    results = results.joined(Results.read(file)) if file.exists() else results
-    results.write(file)
-    print(f"{len(results.records)} records in '{file}' after {time.time() - started:.0f} s.")
+    earlier_records(experiment, file)
+    failed = in_processes(experiment, path, places, how) if how.several else {}
+    results = collect(experiment, places, command, failed)
+    if results.keys:
+        with held(file.with_name(f".{file.name}.lock"), f"records in '{file}'"):
+            results = with_earlier(results, experiment, load(path), file, places)
+            results.write(file)
+        print(f"{len(results.records)} records in '{file}' after {time.time() - started:.0f} s.")
+    if failed:
+        raise ExperimentError(_failures(experiment, failed, root, file if results.keys else None))
     return file
 
 
-def collect(experiment: Experiment, places: Places, command: str = "") -> Results:
-    """The records of every row, making what is missing in this process."""
-    found: list[RowRecord] = []
-    differences: list[RowRecord] = []
-    keys: dict[str, str] = {}
-    said: dict[str, None] = {}
-    took: dict[str, float] = {}
-    images: list[pandas.DataFrame] = []
-    simulated, reported = False, True
-    for subject in experiment.subjects:
-        for seed in experiment.seeds:
-            values: Values = {}
-            for row in experiment.rows:
-                workbench = Job(row, subject, seed).workbench(experiment, places)
-                simulated, reported = workbench.run.source.simulated, workbench.run.source.reported
-                system = system_of_row(experiment, row)
-                per_image, _ = values_of(workbench.run, workbench.store, [system], experiment.estimates_alone)
-                values[row.name] = _counting(experiment, per_image[system.name])
-                images.append(lines_of(row.name, subject, seed, workbench.nsd_ids("test"), values[row.name]))
-                stages = scores_of(experiment, workbench, system)
-                said |= dict.fromkeys(_said(workbench, system, subject, len(experiment.subjects) > 1))
-                keys[f"{row.name}/{subject}/{seed}"] = "-".join(stage.key for stage in stages)
-                took = joined(took, spent(workbench.store, stages))
-            found += [one for row in experiment.rows for one in _records(experiment, row, values, subject, seed)]
-            differences += _differences(experiment, values, subject, seed)
-    of = {"profile": experiment.profile, "simulated": simulated, "command": command, "said": tuple(said)}
-    of["images"] = PerImage.of(images)
-    of |= {"reported": reported, "took": took}
-    return Results.of(experiment, found, differences, keys, **of)
-
-
-def _counting(experiment: Experiment, scores: Scores) -> Scores:
-    """The scores that the experiment records."""
-    return {name: one for name, one in scores.items() if not experiment.metrics or name in experiment.metrics}
-
-
-def _said(workbench: Workbench, system: System, subject: int, several: bool) -> list[str]:
-    notes = [note for of in (pool_notes, retrieval_notes) for note in of(workbench.run, workbench.store, [system])]
-    return [f"Subject {subject}: {note}" if several else note for note in notes]
-
-
-def _records(experiment: Experiment, row: Row, values: Values, subject: int, seed: int) -> list[RowRecord]:
-    made = records.records_of(row.system, values[row.name], subject=subject, seed=seed)
-    return [RowRecord.of(experiment.name, row.name, one) for one in made]
-
-
-def _differences(experiment: Experiment, values: Values, subject: int, seed: int) -> list[RowRecord]:
-    """Every row against the reference, image by image."""
-    if experiment.reference not in values:
-        return []
-    found = []
-    for row in experiment.rows:
-        if row.name != experiment.reference:
-            shared = {metric: one for metric, one in values[row.name].items() if metric in values[experiment.reference]}
-            pair = {row.name: shared, experiment.reference: values[experiment.reference]}
-            made = records.leads(row.name, experiment.reference, pair, subject=subject, seed=seed)
-            found += [RowRecord.of(experiment.name, row.name, one) for one in made]
-    return found
+def _failures(experiment: Experiment, failed: Mapping[str, str], root: Path, file: Path | None) -> str:
+    shown = [f"{in_words([place])}: {why}" for place, why in failed.items()]
+    more = f"\n  and {len(shown) - _FEW} more" if len(shown) > _FEW else ""
+    others = f" The records of the others are in '{file}'." if file else ""
+    return (
+        f"{len(failed)} jobs of '{experiment.name}' failed.{others} What is done is kept: the same command goes on. "
+        f"Messages of jobs that ran in processes of their own are in '{root / 'jobs'}'.\n  "
+        + "\n  ".join(shown[:_FEW])
+        + more
+    )
 
 
 def run_job(experiment: Experiment, row: str, subject: int, seed: int, places: Places) -> None:

@@ -5,7 +5,7 @@ Nothing is loaded that computes networks, and no folder of runs is read.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from brainram_lib.evaluation.records import Difference, Record, corrected
 from brainram_lib.evaluation.tables import OVER_IMAGES, ScoreTable, score_table
 from brainram_lib.experiments import statistics
 from brainram_lib.experiments.experiment import Experiment, ExperimentError, find, load
+from brainram_lib.experiments.places import in_words
 from brainram_lib.experiments.results import Results, where
 from brainram_lib.profiles import profile_of
 
@@ -37,9 +38,13 @@ def saved(name: str, profile: str | None, runs: Path, folder: Path | None = None
         ExperimentError: there is no such experiment, or there are no records of it.
     """
     experiment = load(find(name))
-    return experiment, Results.read(
-        where(experiment.name, profile_of(profile or experiment.profile).name, runs, folder)
-    )
+    file = where(experiment.name, profile_of(profile or experiment.profile).name, runs, folder)
+    return experiment, of_table(experiment, Results.read(file))
+
+
+def of_table(experiment: Experiment, results: Results) -> Results:
+    """The records of the experiment's rows."""
+    return results.of_rows({row.name for row in experiment.rows})
 
 
 def tables(experiment: Experiment, results: Results, population: bool = False) -> list[ScoreTable]:
@@ -182,11 +187,30 @@ def _notes(results: Results) -> list[str]:
     if len(runs) > 1:
         notes.append(f"Mean over {len(runs)} runs (subjects and seeds).")
         notes += _fewer(results, len(runs))
-    made = f"Made by `{results.command}` on {results.made[:10]}" if results.command else f"Made on {results.made[:10]}"
-    version, commit = results.library.get("version"), results.library.get("commit")
+    notes += [f"No scores of {in_words([place])}, which failed: {why}" for place, why in results.failed.items()]
+    if silent := _without_images(results):
+        notes.append(f"{IMAGES.capitalize()} are missing, and so are these rows: {', '.join(silent)}. Run them again.")
+    own = {name: getattr(results, name) for name in ("command", "made", "library")}
+    made = [f"Made {_maker_in_words(own)}"]
+    made += [f"{in_words(one['places'])} before, {_maker_in_words(one)}" for one in results.before]
+    return [*notes, f"{'; '.join(made)}."]
+
+
+def _maker_in_words(maker: Mapping[str, Any]) -> str:
+    """What made records: command, day, version and commit."""
+    version, commit = maker["library"].get("version"), maker["library"].get("commit")
     today = library()["version"]
     older = f"; this is version {today}" if version != today else ""
-    return [*notes, f"{made}, version {version}, commit {commit}{older}."]
+    by = f"by `{maker['command']}` " if maker["command"] else ""
+    return f"{by}on {maker['made'][:10]}, version {version}, commit {commit}{older}"
+
+
+def _without_images(results: Results) -> list[str]:
+    """Rows with records whose images' scores are not there, beside others that have them."""
+    if not results.images:
+        return []
+    there = set(results.images.lines["row"])
+    return [f"'{row}'" for row in dict.fromkeys(one.row for one in results.records) if row not in there]
 
 
 def _fewer(results: Results, runs: int) -> list[str]:

@@ -13,11 +13,12 @@ from jaxtyping import UInt8
 from brainram_lib.core.store import Store, default_runs
 from brainram_lib.evaluation.tables import ScoreTable
 from brainram_lib.experiments import claims
+from brainram_lib.experiments.collected import collect
 from brainram_lib.experiments.experiment import ExperimentError, find, load
 from brainram_lib.experiments.jobs import Job, Places, profile_of_row, system_of_row
 from brainram_lib.experiments.plan import known_times, plan, said
 from brainram_lib.experiments.results import Results
-from brainram_lib.experiments.runner import check, collect
+from brainram_lib.experiments.runner import check
 from brainram_lib.experiments.shown import saved, tables
 from brainram_lib.profiles import profile_of
 from brainram_lib.workbench import Workbench

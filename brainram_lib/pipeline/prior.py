@@ -133,6 +133,7 @@ class PriorTraining(Stage):
     def make(self, folder: Path, store: Store) -> None:
         """Train on the fitting images, watch the validation images."""
         from brainram_lib.core import parallel
+        from brainram_lib.core.loop import finished
         from brainram_lib.core.rows import Rows
         from brainram_lib.stage1.training import Examples, train_prior
 
@@ -151,6 +152,7 @@ class PriorTraining(Stage):
             return
         prior.save(folder / "prior.safetensors")
         write_json(folder / "history.json", history)
+        finished(folder)
 
     def _items(self, store: Store) -> Tensor | None:
         """Tokens of the corpus's first items."""

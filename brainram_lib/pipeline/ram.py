@@ -141,6 +141,7 @@ class FusionTraining(Stage):
     def make(self, folder: Path, store: Store) -> None:
         """Train on the fitting images, watch the validation images."""
         from brainram_lib.core import parallel
+        from brainram_lib.core.loop import finished
         from brainram_lib.stage2.training import train_fusion
 
         count = len(store.result(self.estimates).array("train"))
@@ -151,6 +152,7 @@ class FusionTraining(Stage):
             return
         write_weights(folder / "fusion.safetensors", fusion)
         write_json(folder / "history.json", history)
+        finished(folder)
 
     def examples(self, store: Store, split: str, rows: Int[np.ndarray, " n"] | None = None) -> RamExamples:
         """What the fusion is given of a split, or of some of its stimuli."""

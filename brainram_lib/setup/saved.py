@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from brainram_lib.core.locks import read_holder
+from brainram_lib.core.files import StoreError
+from brainram_lib.core.locks import STALE, Holder, read_holder
 from brainram_lib.core.store import Store, default_runs
 
 DAY = 86_400
@@ -120,6 +121,22 @@ def _leftovers(root: Path) -> Iterator[Path]:
             yield partial
 
 
+def at_work(root: Path) -> Holder | None:
+    """Who makes a result under a folder now: a process that lives, or one elsewhere that has touched its lock."""
+    for lock in root.rglob(".*.lock"):
+        holder = read_holder(lock)
+        if holder is not None and not holder.gone and (holder.alive or time.time() - _touched(lock) < STALE):
+            return holder
+    return None
+
+
+def _touched(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
 def list_command(chosen: argparse.Namespace) -> None:
     """List what is saved: stage, settings, size, age, and what was made from it."""
     root = chosen.runs or default_runs()
@@ -134,8 +151,17 @@ def list_command(chosen: argparse.Namespace) -> None:
 
 
 def prune_command(chosen: argparse.Namespace) -> None:
-    """Remove results that no score was made from, and what interrupted runs left, after asking."""
+    """Remove results that no score was made from, and what interrupted runs left, after asking.
+
+    Raises:
+        StoreError: results are being made there: what they are made from is needed, and no score says so yet.
+    """
     root = chosen.runs or default_runs()
+    if (holder := at_work(root)) is not None:
+        raise StoreError(
+            f"{holder} is making results in '{root}', and what it makes them from would be removed. Wait until it "
+            "has ended."
+        )
     folders = unneeded(root, chosen.older_than)
     for folder in folders:
         print(f"{folder.relative_to(root).as_posix()}  {_bytes(_size(folder))}")

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from brainram_lib.__main__ import main
 from brainram_lib.core.store import Stage, Store
-from brainram_lib.experiments import processes
+from brainram_lib.experiments import local, processes, slurm
 from brainram_lib.experiments.jobs import Places
-from brainram_lib.experiments.processes import THREADS, Waiting, shared_cores
+from brainram_lib.experiments.local import THREADS, LocalJobs, ended_by_sigterm, last_line, shared_cores
+from brainram_lib.experiments.processes import Waiting
+from brainram_lib.experiments.slurm import options_of
 
 
 @dataclass(frozen=True)
@@ -96,3 +102,84 @@ def test_processes_share_the_cores(monkeypatch):
     assert shared_cores(2)["PATH"] == os.environ["PATH"]
     monkeypatch.setenv(THREADS, "5")
     assert shared_cores(2)[THREADS] == "5", "what the user says stays"
+
+
+# Starts a process of its own, writes both numbers, and takes no notice of Ctrl-C.
+STUBBORN = """
+import os, signal, subprocess, sys, time
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+print(os.getpid(), child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def gone(process):
+    """Ended, or nothing but an entry that nobody has asked for."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def until(condition, seconds=30):
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.02)
+    return condition()
+
+
+def test_a_job_that_is_stopped_ends_with_all_that_it_started(tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "GRACE", ((signal.SIGINT, 0.3), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)))
+    jobs = LocalJobs(tmp_path / "jobs", 2)
+    job = jobs.start([sys.executable, "-c", STUBBORN], "one")
+    assert until(lambda: len(job.log.read_text().split()) == 2) and not job.done()
+    processes = [int(number) for number in job.log.read_text().split()]
+    jobs.leave([job])
+    assert job.done() and all(until(lambda one=one: gone(one)) for one in processes)
+
+
+def test_a_job_that_fails_says_why(tmp_path):
+    jobs = LocalJobs(tmp_path, 1)
+    said = jobs.start([sys.executable, "-c", "print('50%\\r100%'); raise SystemExit('no weights')"], "one")
+    silent = jobs.start([sys.executable, "-c", "raise SystemExit(3)"], "two")
+    good = jobs.start([sys.executable, "-c", "print('done')"], "three")
+    assert until(lambda: all(job.done() for job in (said, silent, good)))
+    assert said.failure() == "no weights" and good.failure() is None
+    assert silent.failure() == "it ended with 3 and no message"
+    (tmp_path / "bar.log").write_bytes(b"one\n 50%\r100%\r\n\n")
+    assert last_line(tmp_path / "bar.log") == "100%" and last_line(tmp_path / "none.log") == ""
+
+
+def test_sigterm_leaves_through_what_is_to_be_stopped():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as left, ended_by_sigterm():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+    assert left.value.code == 143 and signal.getsignal(signal.SIGTERM) == before
+
+
+def test_options_of_sbatch_stand_in_the_script(tmp_path, monkeypatch):
+    import submitit
+    from submitit.slurm.slurm import _make_sbatch_string
+
+    options = options_of(["gres=gpu:1", "--mem=64G", "time=2-00:00:00", "comment=a=b"])
+    assert options == (("gres", "gpu:1"), ("mem", "64G"), ("time", "2-00:00:00"), ("comment", "a=b"))
+    monkeypatch.setattr(slurm.shutil, "which", lambda name: "/usr/bin/sbatch")
+    monkeypatch.setattr(submitit.SlurmExecutor, "affinity", classmethod(lambda _: 2))
+    made = slurm.SlurmJobs(tmp_path, "table4", "gpu", dict(options))
+    text = _make_sbatch_string("true", tmp_path, **made._executor._executor.parameters)
+    for line in ("partition=gpu", "gres=gpu:1", "mem=64G", "time=2-00:00:00", "job-name=table4"):
+        assert f"#SBATCH --{line}\n" in text
+    assert text.count("--time=") == 1
+
+
+@pytest.mark.parametrize("word", ["gres", "=gpu:1"])
+def test_an_option_that_is_none_is_named(word, capsys):
+    assert main(["experiment", "run", "table1", "--slurm", "gpu", "--slurm-options", word]) == 1
+    assert "must be NAME=VALUE of sbatch" in capsys.readouterr().err
+
+
+def test_options_without_a_partition_are_refused(capsys):
+    assert main(["experiment", "run", "table1", "--slurm-options", "mem=64G"]) == 1
+    assert "go with '--slurm PARTITION'" in capsys.readouterr().err

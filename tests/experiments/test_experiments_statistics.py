@@ -34,7 +34,7 @@ def test_records_are_joined_with_the_images_of_earlier_rows(table):
     earlier = results_of(table, ((1, 0), (1, 1)))
     now = results_of(replace(table, rows=table.rows[:1]), ONE_RUN)
     now = replace(now, keys={"average/1/0": "new"}, images=now.images.of_places(["average/1/0"]))
-    joined = now.joined(earlier)
+    joined = now.joined(earlier, earlier.keys)
     counts = joined.images.lines.groupby(["row", "subject", "seed"]).size()
     assert len(counts) == 8 and set(counts) == {IMAGES}
 

@@ -60,6 +60,21 @@ def test_images_that_hold_nothing_are_left_out_and_counted(tmp_path, value, why)
     assert one.left_out == ({5: why} if why == "not finite" else {})
 
 
+@pytest.mark.parametrize("colour", [(255, 0, 0), (0, 0, 255), (10, 10, 10)])
+def test_an_image_of_one_colour_is_constant(tmp_path, colour):
+    flat = np.full(SHAPE, colour, np.uint8)
+    found = read_submission(folder_of(tmp_path / "x", **{"3": flat, "7": image(1)}))
+    assert found.ids.tolist() == [7] and found.left_out == {3: "constant"}
+
+
+@pytest.mark.parametrize("scale", [lambda one: one / 127.5 - 1, lambda one: one * 1.0], ids=["-1 to 1", "0 to 255"])
+def test_a_single_image_of_another_range_is_left_out_and_counted(tmp_path, scale):
+    made = np.stack([image(seed) for seed in range(120)]) / 255
+    made[4] = scale(image(4))
+    found = read_submission(arrays(tmp_path / "x", made, np.arange(120)))
+    assert found.left_out == {4: "of another range than [0, 1]"} and len(found.ids) == 119 and found.clipped == ()
+
+
 def test_a_few_values_outside_are_clipped_and_counted(tmp_path):
     made = np.stack([image(5), image(2), image(9)]).astype(np.float32) / 255
     made[1, 0, 0] = [1.0002, -0.001, 0.5]

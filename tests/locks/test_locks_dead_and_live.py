@@ -41,6 +41,16 @@ def test_a_process_number_that_is_used_again_is_no_holder(path):
         assert not taken_within(path, 0.3)
 
 
+def test_a_container_that_numbers_its_own_processes_is_another_machine(path, monkeypatch):
+    """Of the same host name and boot: a number there says nothing of a process here."""
+    monkeypatch.setattr(locks.os, "readlink", lambda _: "pid:[1]")
+    there = replace(Holder.own(), process=locks.LARGEST)
+    monkeypatch.setattr(locks.os, "readlink", lambda _: "pid:[2]")
+    assert not there.here and not there.gone and not there.alive and Holder.own().here
+    write(path, there)
+    assert not taken_within(path, 0.5)
+
+
 def test_a_stopped_process_of_this_machine_keeps_its_lock(path, monkeypatch):
     monkeypatch.setattr(locks, "STALE", 0.1)
     with living() as (child, holder):

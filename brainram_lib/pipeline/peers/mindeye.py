@@ -48,11 +48,13 @@ def pairs_of(
 def write_trained(folder: Path, train: Callable[[], tuple[object, list]]) -> None:
     """Train, and write weights and history where this is the process that writes."""
     from brainram_lib.core import parallel
+    from brainram_lib.core.loop import finished
 
     model, history = train()
     if parallel.first():
         write_weights(folder / "weights.safetensors", model)
         write_json(folder / "history.json", history)
+        finished(folder)
 
 
 @dataclass(frozen=True)
