@@ -38,7 +38,7 @@ class Addition:
 ADDITIONS: dict[str, Addition] = {
     "whitening": Addition(
         "CLIP's tokens vary mostly with place and light; what tells one object from another lies in directions of a "
-        "tenth of that spread, where plain squared errors hardly look and eq. 1 drowns it",
+        "tenth of that spread, to which a plain squared error gives little weight and which the noise of eq. 1 hides",
         {"stage1__units": "whitened"},
     ),
     "residual-prior": Addition(
@@ -111,7 +111,7 @@ ADDITIONS: dict[str, Addition] = {
         },
     ),
     "joint-search": Addition(
-        "the text estimate says more about the objects, the image estimate more about the place: both ask together",
+        "the text estimate says more about the objects, the image estimate more about the place: both query together",
         {"retrieval__text_weight": 0.65, "retrieval__query_whitening": 0.03},
     ),
     "words": Addition(

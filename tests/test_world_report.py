@@ -68,7 +68,7 @@ def test_rows_are_scored_against_the_reports_own_scenes():
     assert float(text.measured.split()[0]) < float(named)
 
 
-def test_the_methods_rows_stand_apart():
+def test_the_methods_rows_have_a_heading_of_their_own():
     row = Figure("what", "0.5", ".4")
     text = report_text({MODELS: [row], METHOD: [row, row]})
     models, method = text.split("\n\n")

@@ -1,7 +1,7 @@
 """Whitened tokens: every direction of token space counts alike.
 
 CLIP's tokens vary mostly with the place and the light of a scene. What tells one object from another lies in directions
-of a tenth of that spread and less, where squared errors, cosines and gradients hardly look.
+of a tenth of that spread and less, to which squared errors, cosines and gradients give little weight.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ EMBEDDED = "embedded world (mini): not comparable with the paper's numbers"
 MISSING = "–"
 OVER_IMAGES = "bootstrap interval over images"
 BEST = (
-    "Bold, or a star: the best of a column, where its interval lies apart from that of every other row that competes. "
+    "Bold, or a star: the best of a column, where its interval overlaps that of no other row that competes. "
     "Numbers as printed elsewhere have no interval and no mark."
 )
 NO_LABELS = Labels()
@@ -178,13 +178,13 @@ def _section(heading, records, titles, columns, bounds, shown) -> Section:
         rows = {t: one for one, t in zip(records, titles, strict=True) if one.metric == metric.name}
         for title, one in rows.items():
             cells.loc[title, metric.heading] = shown(one, metric)
-        if (ahead := _apart({t: one for t, one in rows.items() if t not in bounds}, metric)) is not None:
+        if (ahead := _marked({t: one for t, one in rows.items() if t not in bounds}, metric)) is not None:
             best.loc[ahead, metric.heading] = True
     return Section(heading, cells, best)
 
 
-def _apart(rows: dict[str, Record], metric: Metric) -> str | None:
-    """The best row, if its interval lies beyond those of all others; None if some overlap, or nothing stands beside."""
+def _marked(rows: dict[str, Record], metric: Metric) -> str | None:
+    """The best row, if its interval overlaps that of no other; None if it does, or if there is no other."""
     if len(rows) < 2:
         return None
     up = metric.direction == "up"

@@ -1,8 +1,8 @@
 """What the embedded world reaches, row by row: the figures that its shipped models and the method on it must show.
 
 The shipped models are measured on scenes of their own set, `report`: no recipe trains on it, and no subject sees it, so
-a model that is trained anew may be judged by these rows. What the method reaches on test images stands apart: nothing
-is chosen by it.
+a model that is trained anew may be judged by these rows. What the method reaches on test images has rows of its own:
+nothing is chosen by them.
 """
 
 from __future__ import annotations
@@ -132,13 +132,13 @@ def _method_rows(workbench: Workbench) -> list[Figure]:
     ridge = _score(workbench, "ridge", "image_retrieval")
     return [
         Figure("ridge, image tokens, top-1 of 300", f"{ridge:.2f}", "between .15 and .60"),
-        Figure("BrainRAM without RAM: Lite0 two-way / named", both("brainram-plus-no-ram"), ".70 / .15"),
+        Figure("BrainRAM-plus without RAM: Lite0 two-way / named", both("brainram-plus-no-ram"), ".70 / .15"),
         Figure(
-            "BrainRAM with RAM: Lite0 two-way / named (share of the ceiling)",
+            "BrainRAM-plus: Lite0 two-way / named (share of the ceiling)",
             f"{both('brainram-plus')} ({share:.2f})",
             ".78 / .30 (.45)",
         ),
-        Figure("shuffled brains: Lite0 two-way / named", both("shuffled"), ".47-.53 / at most .08"),
+        Figure("shuffled betas: Lite0 two-way / named", both("shuffled"), ".47-.53 / at most .08"),
     ]
 
 

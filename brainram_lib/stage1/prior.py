@@ -24,7 +24,7 @@ class Prior(nn.Module):
     """betas -> samples p of one modality's tokens (batch, tokens, width).
 
     Inside, tokens are scaled by one number or whitened (`whitening`). Whitened, eq. 1 adds the same noise to every
-    direction; otherwise it drowns those in which CLIP's tokens vary little, which is where they tell objects apart.
+    direction; otherwise it hides those in which CLIP's tokens vary little, which is where they tell objects apart.
     `sample` and `predict` take betas from any device, compute where the prior is, and return tokens in CLIP's own units
     where the betas were.
 

@@ -67,8 +67,8 @@ class Process(nn.Module, ABC):
 class Cosine(Process):
     """Eq. 1: x_t = sqrt(a_t) s x_0 + sqrt(1 - a_t) eps over T times, a_t by the cosine schedule; the network gives x_0.
 
-    The paper gives neither T nor the schedule nor the tokens' units: T = 100 is the released code's. s is the size of
-    the tokens (`Stage1Settings.token_size`): with s = 1, thousands of numbers together tell of x_0 at nearly
+    The paper gives neither T nor the schedule nor the tokens' units: T = 100 is the released code's. s is the scale
+    of the tokens (`Stage1Settings.token_size`): with s = 1, thousands of numbers together tell of x_0 at nearly
     every time, so the network reads x_t and not the condition; the smaller s, the more times at which it must not.
     """
 

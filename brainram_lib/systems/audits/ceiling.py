@@ -36,7 +36,7 @@ def ceiling(subject: Subject) -> Audit:
         if rows:
             notes = (
                 "(score - shuffled) / (true tokens - shuffled): 0 is what another brain's estimate scores, 100 what "
-                "the true tokens do. A column is empty where the two are not apart.",
+                "the true tokens do. A column is empty where the two differ by less than two standard errors.",
             )
             shown = tuple(as_share(one) for one in columns)
             audit.add_scores(f"Share of the ceiling, {words}", rows, shown, titles, notes=notes)

@@ -162,7 +162,7 @@ def _add_system(audit: Audit, system: System, found: Kinds) -> None:
     notes = (
         "Nothing was trained again: the decoders were trained on ordinary scenes alone.",
         f"Ordinary test images: as many presentations as most new stimuli had, found among {middle} at a time.",
-        "Two-way by token 0. First of its kind: image retrieval among the pictures of the kind alone.",
+        "Two-way by token 0. First of its kind: image retrieval among the images of the kind alone.",
     )
     title = f"New kinds of stimuli, {system.title}"
     audit.add_scores(title, rows, SCORES, titles, list(titles), notes)
