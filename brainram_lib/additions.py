@@ -48,6 +48,7 @@ ADDITIONS: dict[str, Addition] = {
             "stage1__process": "residual",
             "stage1__projector__linear_path": True,
             "stage1__network__kind": "transformer",
+            "stage1__clip": 1.0,
         },
         {
             EMBEDDED: {

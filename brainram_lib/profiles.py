@@ -108,7 +108,11 @@ PAPER = Profile(
     data=DataSettings(sessions=37),  # 8,859 / 982 images, 4.2
     stage1=Stage1Settings(
         # not given; hidden width and first dropout are MindEye's, of which the released code is a fork
-        projector=ProjectorSettings(hidden=4096, width=768, blocks=4, dropout=0.15, voxel_dropout=0.5),
+        # dropout of the first layer as MindEye's and the authors' code
+        projector=ProjectorSettings(
+            hidden=4096, width=768, blocks=4, dropout=0.15, voxel_dropout=0.0, first_dropout=0.5
+        ),
+        clip=None,  # none in the authors' code
         network=NetworkSettings(width=768, depth=3, heads=12),
         epochs=180,  # 4.2
         batch=32,  # 4.2

@@ -51,6 +51,11 @@ def test_items_that_cannot_be_encoded_are_left_out_of_rows_and_means():
     assert free_tokens(Cache(failed=[1]), 4, "text", 2)[1:, 0, 0].tolist() == [2.5, 2.5]
 
 
+def test_items_that_are_like_a_stimulus_are_left_out_of_rows_and_means():
+    assert free_tokens(Cache(), 4, "image", 1, without=[1])[:, 0, 0].tolist() == [0, 2, 3]
+    assert free_tokens(Cache(), 4, "text", 2, without=[1])[1:, 0, 0].tolist() == [2.5, 2.5]
+
+
 def test_more_captions_than_items_are_all_items():
     assert free_tokens(Cache(), 2, "text", 5)[:, 0, 0].tolist() == [0.5, 0.5]
 

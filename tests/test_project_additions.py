@@ -3,9 +3,13 @@
 from dataclasses import replace
 
 import pytest
+from torch import nn
 
 from brainram_lib.additions import ADDITIONS, BRAINRAM, PLUS
+from brainram_lib.pipeline.run import run_of
 from brainram_lib.profiles import MINI, PAPER, changed, profile_of, with_method
+from brainram_lib.stage1.projector import Projector
+from brainram_lib.systems import gu
 
 
 def test_paper_is_as_printed_and_mini_has_the_additions():
@@ -45,6 +49,42 @@ def test_each_addition_changes_something_and_can_be_left_out(name):
                 value = getattr(value, part)
             values.append(value)
         assert values[0] == values[1], path
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [
+        ({}, True),
+        ({"split__images": [3200, 300]}, True),
+        ({"split__images": [8859, 300], "data__sessions": 37}, True),
+        ({"split__images": [1600, 300]}, False),
+        ({"split__clusters": 5}, False),
+        ({"split__validation": 200}, False),
+    ],
+)
+def test_a_start_that_has_seen_what_is_held_out_is_left_out(changes, kept):
+    """What is trained then is what a profile without a start trains, under the same key."""
+    run, plain = (run_of(changed(MINI, **changes, **more), 1, 0) for more in ({}, {"stage1__start": ""}))
+    assert (run.prior("image").start is not None) == kept
+    assert (run.prior("image").key == plain.prior("image").key) == (not kept)
+
+
+def test_near_duplicates_that_are_excluded_are_not_trained_on_either():
+    """Their stage is in the key where it is used, and in no key where all items may be found."""
+    free = {"stage1__start": "", "stage1__free_share": 0.5}
+    usual, without = (run_of(changed(MINI, **free, retrieval__exclude_duplicates=one), 1, 0) for one in (False, True))
+    assert usual.prior("text").copies is None and "copies" not in usual.prior("text").described["inputs"]
+    assert without.prior("text").described["inputs"]["copies"] == without.duplicates.key
+    maps = [gu.tokens(run).tokens for run in (usual, without)]
+    assert maps[0].copies is None and maps[1].copies == without.duplicates and maps[0].key != maps[1].key
+
+
+def test_the_printed_projector_drops_out_behind_its_first_layer_as_the_authors_does():
+    layers = Projector(PAPER.stage1.projector, 30, 2, 8).compress
+    assert [layer.p for layer in layers if isinstance(layer, nn.Dropout)] == [0.0, 0.5]
+    small = Projector(MINI.stage1.projector, 30, 2, 8).compress
+    assert [layer.p for layer in small if isinstance(layer, nn.Dropout)] == [0.3, 0.3]
+    assert PAPER.stage1.clip is None and with_method(PAPER, PLUS).stage1.clip == 1.0 == MINI.stage1.clip
 
 
 def test_what_a_user_changed_stays():

@@ -86,6 +86,11 @@ def cross_attention_reference(fusion, p, c):
     return q
 
 
+def bare_cross_attention_reference(fusion, p, c):
+    rows = [attended_reference(fusion.attention, p[b], c[b].flatten(0, 1)) for b in range(N)]
+    return torch.stack([torch.stack(tokens) for tokens in rows])
+
+
 def printed_divide(divide, p, source):
     return attended_reference(divide.attention, p, source)
 
@@ -140,6 +145,7 @@ REFERENCES = {
     "average": average_reference,
     "conv1x1": conv1x1_reference,
     "cross-attention": cross_attention_reference,
+    "bare-cross-attention": bare_cross_attention_reference,
     "difference-ram": difference_ram_reference,
     "choosing-ram": choosing_ram_reference,
 }
@@ -152,7 +158,7 @@ def test_the_settings_name_every_fusion():
 
 
 def test_an_unknown_fusion_is_named_with_the_allowed_ones():
-    allowed = "one of ram, average, conv1x1, cross-attention, difference-ram, choosing-ram. 'sum' was"
+    allowed = f"one of {', '.join(FUSION_NAMES)}. 'sum' was"
     with pytest.raises(ValueError, match=allowed):
         replace(SETTINGS, fusion="sum")
 
@@ -174,7 +180,11 @@ def test_q_is_zero_before_training(name):
 def test_weights_that_are_returned_sum_to_one(name):
     p, c = inputs()
     weights = fusion_of(name)(p, c, EVIDENCE)[1]
-    assert (weights is not None) == FUSIONS[name].weighs == (name not in ("conv1x1", "cross-attention"))
+    assert (
+        (weights is not None)
+        == FUSIONS[name].weighs
+        == (name not in ("conv1x1", "cross-attention", "bare-cross-attention"))
+    )
     if weights is not None:
         assert weights.shape == (N, K + 1, TOKENS)
         torch.testing.assert_close(weights.sum(1), torch.ones(N, TOKENS))
@@ -215,6 +225,13 @@ def test_every_weight_learns(name):
         (p + fusion(p, c, EVIDENCE)[0] - c[:, 0]).square().mean().backward()
         optimizer.step()
     assert not [key for key, weight in fusion.named_parameters() if weight.grad is None or not weight.grad.any()]
+
+
+def test_the_printed_ram_and_the_bare_cross_attention_are_of_like_size():
+    """Both are the attention of eq. 7; the RAM has the weights' small networks beside it."""
+    sizes = {name: sum(w.numel() for w in fusion_of(name).parameters()) for name in ("ram", "bare-cross-attention")}
+    fuse = sum(weight.numel() for weight in fusion_of("ram").fuse.parameters())
+    assert sizes["ram"] - fuse == sizes["bare-cross-attention"]
 
 
 def test_average_has_nothing_to_train_and_its_residual_is_not_zero():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,14 +17,18 @@ if TYPE_CHECKING:
 CHUNK = 512
 
 
-def free_tokens(cache: TokenCache, count: int, modality: str, captions: int) -> Float[Tensor, "items tokens width"]:
+def free_tokens(
+    cache: TokenCache, count: int, modality: str, captions: int, without: Collection[int] = ()
+) -> Float[Tensor, "items tokens width"]:
     """Tokens of a corpus's first `count` items, in half precision, made as a stimulus's tokens are.
+
+    Those of `without` are left out, such as near-duplicates of stimuli.
 
     A stimulus's text tokens are the mean of those of its captions, an item has one caption: its row is the mean of the
     tokens of the `captions` captions whose embeddings are nearest to its own, which is one of them. Items that cannot
     be encoded are left out: a corpus may lack some of its images.
     """
-    items = np.arange(min(count, len(cache.corpus)))
+    items = np.setdiff1d(np.arange(min(count, len(cache.corpus))), np.array(sorted(without), np.int64))
     failed = cache.prepare(items, modality)
     items = np.setdiff1d(items, np.array(sorted(failed), items.dtype))
     tokens = cache.tokens_of(items, modality, torch.float16)

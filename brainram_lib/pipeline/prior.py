@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -16,6 +16,7 @@ from brainram_lib.core.files import write_array, write_blocks, write_json
 from brainram_lib.core.store import Stage, Store
 from brainram_lib.pipeline.corpus import CorpusSource, corpus_tokens
 from brainram_lib.pipeline.data import SPLITS, Images, Targets, finite, validation_rows
+from brainram_lib.pipeline.duplicates import NearDuplicates
 from brainram_lib.pipeline.weights import PriorWeights
 from brainram_lib.stage1.settings import DRAW, SamplingSettings, Stage1Settings
 
@@ -114,6 +115,7 @@ class PriorTraining(Stage):
         settings: networks and training.
         validation: training images that are watched and not trained on.
         seed: of weights, batches and noise.
+        copies: items of the corpus that are like a stimulus, where they are not to be trained on.
     """
 
     targets: Targets
@@ -123,6 +125,8 @@ class PriorTraining(Stage):
     settings: Stage1Settings
     validation: int
     seed: int
+    # in the key where there are any
+    copies: NearDuplicates | None = field(default=None, metadata={"keyed": False})
     together: ClassVar[bool] = True
     VERSION: ClassVar[int] = 2
 
@@ -161,7 +165,9 @@ class PriorTraining(Stage):
         if self.corpus is None:
             return None
         cache = corpus_tokens(self.corpus, self.targets.encoder, store)
-        return free_tokens(cache, self.settings.free_items, self.targets.modality, self.settings.free_captions)
+        without = () if self.copies is None else self.copies.items(store)
+        modality, settings = self.targets.modality, self.settings
+        return free_tokens(cache, settings.free_items, modality, settings.free_captions, without)
 
     def load(self, store: Store) -> Prior:
         """The trained prior, on a GPU where there is one."""

@@ -34,7 +34,13 @@ from brainram_lib.pipeline.shown import Shown, ShownTargets, SyntheticSession, U
 from brainram_lib.pipeline.source import BETAS, CAPTIONS, STIMULI, SYNTHETIC, EmbeddedWorld, NsdFiles, Source
 from brainram_lib.pipeline.submitted import Made, SubmittedScores
 from brainram_lib.pipeline.trials import Repetitions, TrialScores
-from brainram_lib.pipeline.weights import EncoderWeights, GeneratorWeights, PriorWeights
+from brainram_lib.pipeline.weights import (
+    START_IMAGES,
+    START_VALIDATION,
+    EncoderWeights,
+    GeneratorWeights,
+    PriorWeights,
+)
 from brainram_lib.profiles import Profile, with_method
 from brainram_lib.stage2.settings import EVIDENCE_FUSIONS
 from brainram_lib.world.world import WorldSettings
@@ -129,6 +135,11 @@ class Run:
     def duplicates(self) -> NearDuplicates:
         return NearDuplicates(self.targets("image"), self.corpus)
 
+    @property
+    def copies(self) -> NearDuplicates | None:
+        """What no system is given of the corpus, where the profile says so."""
+        return self.duplicates if self.profile.retrieval.exclude_duplicates else None
+
     @cached_property
     def training_corpus(self) -> TrainingCorpus:
         return TrainingCorpus(self.images, (self._mark(STIMULI), self._mark(CAPTIONS)), self.encoder)
@@ -140,13 +151,26 @@ class Run:
 
     def prior(self, modality: str) -> PriorTraining:
         settings = self.profile.stage1
+        if settings.start and self.start_has_seen:
+            settings = replace(settings, start="")
         if modality == "image" or not settings.free_share:
             settings = replace(settings, free_captions=1)  # no caption changes this prior
         linear = CrossFitted(self.ridge(modality)) if settings.projector.linear_path else None
         corpus = self.corpus if settings.free_share else None
         start = PriorWeights(settings.start) if settings.start else None
         validation = self.profile.split.validation
-        return PriorTraining(self.targets(modality), linear, corpus, start, settings, validation, self.seed)
+        copies = self.copies if corpus is not None else None
+        return PriorTraining(self.targets(modality), linear, corpus, start, settings, validation, self.seed, copies)
+
+    @property
+    def start_has_seen(self) -> bool:
+        """Whether the start of the priors has seen images that this split keeps out of training; it is left out then.
+
+        With more images than it has seen, some of the validation images are among those: nothing is fitted on them.
+        """
+        split = self.profile.split
+        fewer = split.images is not None and split.images[0] < START_IMAGES
+        return fewer or split.clusters is not None or split.validation != START_VALIDATION
 
     def estimates(self, modality: str) -> Estimates:
         return Estimates(self.prior(modality), self.profile.sampling, self.seed)
@@ -177,8 +201,7 @@ class Run:
         image = together or modality == "image" or settings.candidates is not None
         text = together or modality == "text"
         asking = [self.estimates(m) if asks else None for m, asks in zip(MODALITIES, (image, text), strict=True)]
-        duplicates = self.duplicates if settings.exclude_duplicates else None
-        return Retrieved(*asking, self.readouts, settings, BOTH if together else modality, duplicates)
+        return Retrieved(*asking, self.readouts, settings, BOTH if together else modality, self.copies)
 
     def fusion(self, modality: str) -> FusionTraining:
         estimates, found = self.estimates(modality), self.neighbours(modality)

@@ -79,9 +79,17 @@ class GeneratorWeights:
         return _generator(self.folder)
 
 
+# What the shipped start was trained with: all corpus items, and subject 1's first images less the validation images.
+START_IMAGES, START_VALIDATION = 3_200, 300
+
+
 @dataclass(frozen=True)
 class PriorWeights:
-    """Networks of priors that were trained on a corpus, `image.safetensors` and `text.safetensors` in one folder."""
+    """Networks of priors that were trained on a corpus, `image.safetensors` and `text.safetensors` in one folder.
+
+    A quarter of the rows of the shipped ones were training images of subject 1 (`recipes/prior.py`), so they may begin
+    no training that holds some of these images out (`Run.start_has_seen`).
+    """
 
     start: str
 

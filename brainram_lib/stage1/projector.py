@@ -63,7 +63,7 @@ class Projector(nn.Module):
             nn.Linear(voxels, settings.hidden),
             nn.LayerNorm(settings.hidden),
             nn.GELU(),
-            nn.Dropout(settings.dropout),
+            nn.Dropout(settings.first_dropout or settings.dropout),
             nn.Linear(settings.hidden, tokens * inner),
         )
         self.linear_in = nn.Linear(width, inner) if settings.linear_path else None

@@ -14,13 +14,19 @@ DRAW, MEAN = "draw", "mean"
 
 @dataclass(frozen=True)
 class ProjectorSettings(Settings):
-    """Phi_proj (section 3.2). The paper gives no sizes."""
+    """Phi_proj (section 3.2). The paper gives no sizes.
+
+    Attributes:
+        voxel_dropout: of the betas; 0 in the authors' code.
+        first_dropout: behind the first layer; 0: as much as elsewhere, `dropout`.
+    """
 
     hidden: int = number(low=1)
     width: int = number(low=1)
     blocks: int = number(low=0)
     dropout: float = number(low=0, high=0.95)
     voxel_dropout: float = number(low=0, high=0.95)
+    first_dropout: float = number(0.0, low=0, high=0.95, neutral=0.0)
     backbone: str = number("mamba", one_of=("mamba", "mlp"))
     linear_path: bool = False
 
@@ -52,6 +58,7 @@ class Stage1Settings(Settings):
         free_share: of a batch, rows of the corpus, whose condition is simulated; they need no betas.
         free_items: how many of the corpus's first items are drawn from.
         free_captions: of how many captions that are alike a row of text is the mean; a stimulus has five.
+        clip: gradients are scaled down to this norm; None: never, as in the authors' code.
         start: folder of networks that were trained on the corpus before, inside this package or elsewhere; '' for none.
     """
 
@@ -76,6 +83,7 @@ class Stage1Settings(Settings):
     start: str = ""
     whitening_floor: float = number(0.01, above=0)  # of C + floor * identity, in shares of the mean variance
     validation_steps: int = number(10, low=1)  # steps of the sample that the history reports
+    clip: float | None = number(1.0, above=0, neutral=1.0)
     accumulate: int = number(1, low=1)
     precision: str = number("float32", one_of=("float32", "bf16"))
 

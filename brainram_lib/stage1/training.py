@@ -193,7 +193,7 @@ def train_prior(
         settings.peak_rate,
         settings.weight_decay,
         schedule=ONE_CYCLE,
-        clip=1.0,
+        clip=settings.clip,
         accumulate=settings.accumulate,
         precision=settings.precision,
     )

@@ -68,6 +68,30 @@ class Conv1x1(Fusion):
         return self.merge(with_p(p, c).transpose(1, 2).flatten(2)), None
 
 
+class BareCrossAttention(Fusion):
+    """'Cross-Attention' with nothing beside the attention, as the printed RAM has it (eq. 7).
+
+    q_t = W softmax(Q K^T / sqrt(d)) V + b for each head, with Q from p and K, V from the tokens c_kt of all neighbours
+    along one axis. W and b are 0 before training, so q = 0. Neighbours are not told apart by their rank, and the
+    weights are None, as `CrossAttention`'s.
+
+    Source: Table 4, as there. The equation is not printed.
+    """
+
+    weighs: ClassVar[bool] = False
+
+    def __init__(self, settings: Stage2Settings, neighbours: int, tokens: int, width: int) -> None:
+        super().__init__(neighbours)
+        self.attention = Attention(width, settings.heads)
+        zeroed(self.attention.out)
+
+    def residual(
+        self, p: Float[Tensor, "batch tokens width"], c: Float[Tensor, "batch neighbours tokens width"]
+    ) -> tuple[Float[Tensor, "batch tokens width"], None]:
+        """q, without weights."""
+        return self.attention(p, c.flatten(1, 2)), None
+
+
 class CrossAttention(Fusion):
     """'Cross-Attention': p attends once to the K * T tokens of all neighbours together.
 
@@ -76,9 +100,10 @@ class CrossAttention(Fusion):
     q_t = W [MLP([a_t; p_t; m_t]); m_t - p_t] + b, with m the mean of the neighbours. W and b are 0 before training,
     so q = 0.
 
-    What stands behind the attention has the shapes of Divide's: p and the sources as they are, and their difference
-    through the last layer. So this row and the RAM's differ in how the sources are merged and in nothing else: one
-    softmax over all tokens of all neighbours here, K + 1 attentions and a weighted sum there.
+    What stands behind the attention has the shapes of `DivideWithDifference`: p and the sources as they are, and their
+    difference through the last layer. So this fusion and 'difference-ram' differ in how the sources are merged and in
+    nothing else: one softmax over all tokens of all neighbours here, K + 1 attentions and a weighted sum there. Beside
+    the printed RAM, which has the attention alone, stands `BareCrossAttention`.
 
     The attention's share of each neighbour is no weight of q, as the values pass through further layers: the weights
     are None. Scores, (T, K * T) for each head, are left to torch's scaled_dot_product_attention.
@@ -114,6 +139,7 @@ FUSIONS: dict[str, type[Fusion]] = {
     "average": Average,
     "conv1x1": Conv1x1,
     "cross-attention": CrossAttention,
+    "bare-cross-attention": BareCrossAttention,
     "difference-ram": DifferenceRam,
     "choosing-ram": ChoosingRam,
 }

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from brainram_lib.core.settings import Settings, number
 
 # The ways to merge p with its neighbours (Table 4); their classes stand in `fusions`, which imports networks.
-FUSION_NAMES = ("ram", "average", "conv1x1", "cross-attention", "difference-ram", "choosing-ram")
+FUSION_NAMES = (
+    *("ram", "average", "conv1x1", "cross-attention", "bare-cross-attention"),
+    *("difference-ram", "choosing-ram"),
+)
 # Those that want to know what speaks for a neighbour, from both modalities' estimates.
 EVIDENCE_FUSIONS = ("choosing-ram",)
 

@@ -31,7 +31,7 @@ def tokens(run: Run) -> EmbeddingTokens:
     profile, embeddings = run.profile, Embeddings(run.targets("image"))
     how = profile.peers.mesh, profile.split.validation, run.seed
     training = MeshTraining(embeddings, VertexVoxels(run.betas), *how)
-    return EmbeddingTokens(TokenMap(training, run.corpus, run.encoder, "image"))
+    return EmbeddingTokens(TokenMap(training, run.corpus, run.encoder, "image", copies=run.copies))
 
 
 def images(run: Run) -> Stage:

@@ -36,7 +36,7 @@ def _tokens(run: Run, modality: str) -> EmbeddingTokens:
     profile = run.profile
     how = profile.peers.mind_reader, profile.split.validation, run.seed
     training = MindReaderTraining(Embeddings(run.targets(modality)), *how)
-    return EmbeddingTokens(TokenMap(training, run.corpus, run.encoder, modality))
+    return EmbeddingTokens(TokenMap(training, run.corpus, run.encoder, modality, copies=run.copies))
 
 
 def images(run: Run) -> Stage:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -15,6 +15,7 @@ from brainram_lib.core.store import Stage, Store
 from brainram_lib.peers.settings import MindReaderSettings
 from brainram_lib.pipeline.corpus import CorpusSource, corpus_tokens
 from brainram_lib.pipeline.data import Targets, check_modality, finite, validation_rows
+from brainram_lib.pipeline.duplicates import NearDuplicates
 from brainram_lib.pipeline.peers.mindeye import pairs_of, write_trained
 from brainram_lib.pipeline.weights import EncoderWeights
 
@@ -114,6 +115,7 @@ class TokenMap(Stage):
         corpus: whose first `items` are read. encoder: of embeddings and tokens.
         modality: 'image' or 'text'.
         items: how many; those whose image cannot be read are left out.
+        copies: items that are like a stimulus, where they are left out too.
     """
 
     training: Stage
@@ -121,6 +123,8 @@ class TokenMap(Stage):
     encoder: EncoderWeights
     modality: str
     items: int = 4_000
+    # in the key where there are any
+    copies: NearDuplicates | None = field(default=None, metadata={"keyed": False})
 
     def __post_init__(self) -> None:
         check_modality(self.modality)
@@ -134,7 +138,8 @@ class TokenMap(Stage):
         from brainram_lib.core.ridge import fit_ridge
 
         cache, corpus = corpus_tokens(self.corpus, self.encoder, store), self.corpus.open(store.root)
-        wanted = np.arange(min(self.items, len(corpus)))
+        copies = () if self.copies is None else self.copies.items(store)
+        wanted = np.setdiff1d(np.arange(min(self.items, len(corpus))), np.array(sorted(copies), np.int64))
         failed = cache.prepare(wanted, self.modality)
         known = np.setdiff1d(wanted, np.array(sorted(failed), wanted.dtype))
         tokens = cache.tokens_of(known, self.modality).numpy()
