@@ -5,7 +5,8 @@
 
 Items of the corpus need no betas. Their conditions are simulated with the errors of subject 1's cross-fitted ridge
 estimates of training images (`stage1.free`); a quarter of each batch are those training images themselves. No test
-image of any subject enters. `stage1.start` names the folder, and each subject's own training goes on from there.
+image of any subject enters. `stage1.start` names the folder, and each subject's own training goes on from there,
+unless its split holds out images that were trained on here (`Run.start_has_seen`).
 """
 
 from __future__ import annotations
