@@ -51,7 +51,12 @@ COMPARED = {
 }
 COMPARED_IMAGES = 12
 # Lines of `recipe`: what its rows are called -> in the legend.
-STAGES = {"ridge": "ridge", "printed": "BrainRAM as printed, hyperparameters by validation", "plus": "BrainRAM-plus"}
+STAGES = {
+    "ridge": "ridge",
+    "printed": "BrainRAM as printed, hyperparameters by validation",
+    "plus": "BrainRAM-plus",
+    "plus-alone": "BrainRAM-plus from nothing",
+}
 RECIPE_METRICS = ("image_mse", "image_retrieval", "text_mse", "caption_retrieval")
 
 
@@ -209,8 +214,8 @@ def recipe(workbench: Workbench) -> Figure:
         raise NotThere(f"'{path.name}' is not there: `python -m brainram_lib experiment run recipe` trains for hours.")
     points: dict[str, dict[int, dict[str, Record]]] = {}
     for one in Results.read(path).records:
-        system, _, count = one.row.partition("-")
-        if count.isdigit():
+        system, _, count = one.row.rpartition("-")
+        if count.isdigit() and system in STAGES:
             points.setdefault(STAGES[system], {}).setdefault(int(count), {})[one.metric] = one.as_record()
     title = f"Stage I against the number of training images: {workbench.profile.title}"
     return scaling_figure(points, metrics(RECIPE_METRICS), title)
