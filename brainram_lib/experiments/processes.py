@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from brainram_lib.core.store import Store, default_runs
+from brainram_lib.core.store import Stage, Store, default_runs
 from brainram_lib.experiments.experiment import Experiment
 from brainram_lib.experiments.jobs import Job, Places, jobs_of, missing, stages_of_job
 from brainram_lib.experiments.local import LocalJobs, ended_by_sigterm
+from brainram_lib.experiments.plan import known_times
 from brainram_lib.experiments.slurm import SlurmJobs
+from brainram_lib.experiments.times import Times, kind
+from brainram_lib.profiles import profile_of
 
 POLL = 1.0
 
@@ -74,20 +77,28 @@ class Waiting:
     """Jobs that have something to make and have not begun.
 
     Rows share stages, and a process stands still where another makes what it needs: a job begins when the next stage
-    that it would make is none that a running one is at.
+    that it would make is none that a running one is at. The longest come first, so that none is left over alone.
+
+    Args:
+        times: CPU seconds of stages by kind; those of the same length stay in the experiment's order.
     """
 
-    def __init__(self, experiment: Experiment, places: Places, store: Store) -> None:
+    def __init__(self, experiment: Experiment, places: Places, store: Store, times: Times | None = None) -> None:
         self._store = store
         every = [(job, stages_of_job(experiment, job, places)) for job in jobs_of(experiment)]
         self._stages = [(job, own) for job, own in every if any(store.find(stage) is None for stage in own)]
+        self._stages.sort(key=lambda pair: -self._seconds(pair[1], times or {}))
         self._begun: list[int] = []
+
+    def _seconds(self, scores: list[Stage], times: Times) -> float:
+        """What all that a job lacks takes, as far as it is known; what others need too is counted for each."""
+        return sum(times.get(kind(stage.described), 0.0) for stage in missing(self._store, scores, set()))
 
     def __len__(self) -> int:
         return len(self._stages) - len(self._begun)
 
     def next(self, running: list[Job]) -> Job | None:
-        """The first, in the experiment's order, that has work of its own beside those that run; None: none has now."""
+        """The first that has work of its own beside those that run; None: none has now."""
         busy = {self._at(place) for place in self._begun if self._stages[place][0] in running} - {None}
         for place, (job, _) in enumerate(self._stages):
             if place not in self._begun and self._at(place) not in busy:
@@ -118,7 +129,7 @@ def in_processes(experiment: Experiment, path: Path, places: Places, how: Proces
 
     store = Store(places.runs or default_runs())
     executor = how.executor(store.root.absolute() / "jobs", experiment.name)
-    waiting = Waiting(experiment, places, store)
+    waiting = Waiting(experiment, places, store, known_times(profile_of(experiment.profile).name, store))
     running: list[tuple[Job, Started]] = []
     failed: dict[str, str] = {}
     try:

@@ -18,6 +18,7 @@ from brainram_lib.experiments.jobs import Places
 from brainram_lib.experiments.local import THREADS, LocalJobs, ended_by_sigterm, last_line, shared_cores
 from brainram_lib.experiments.processes import Waiting
 from brainram_lib.experiments.slurm import options_of
+from brainram_lib.experiments.times import kind
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,20 @@ def test_a_job_that_would_stand_still_is_passed_over(waiting):
     assert begin(waiting, running) == "ridge" and begin(waiting, running) is None
     waiting.made(PRIOR)
     assert begin(waiting, running) == "no-ram" and len(waiting) == 0
+
+
+def test_the_longest_begins_first_and_those_of_one_length_in_order(table, tmp_path, monkeypatch):
+    """With all that a job lacks; what is not known counts as nothing."""
+    monkeypatch.setattr(processes, "stages_of_job", lambda experiment, job, places: [ROWS[job.row.name]])
+    rows = tuple(replace(table.rows[0], name=name) for name in ROWS)
+    store = Store(tmp_path)
+    one = replace(table, rows=rows, subjects=(1,), seeds=(0,))
+    times = {kind(stage.described): 10.0 for stage in (PRIOR, RIDGE)} | {kind(PEER.described): 30.0}
+    waiting = Waiting(one, Places(), store, times)
+    assert [begin(waiting, []) for _ in ROWS] == ["peer", "ram", "no-ram", "ridge"]
+    store.result(PRIOR)
+    waiting = Waiting(one, Places(), store, times)
+    assert [begin(waiting, []) for _ in ROWS] == ["peer", "ram", "ridge", "no-ram"]
 
 
 def test_where_none_runs_the_first_begins(waiting):
