@@ -55,7 +55,6 @@ STAGES = {
     "ridge": "ridge",
     "printed": "BrainRAM as printed, hyperparameters by validation",
     "plus": "BrainRAM-plus",
-    "plus-alone": "BrainRAM-plus from nothing",
 }
 RECIPE_METRICS = ("image_mse", "image_retrieval", "text_mse", "caption_retrieval")
 

@@ -69,6 +69,13 @@ def test_a_start_that_has_seen_what_is_held_out_is_left_out(changes, kept):
     assert (run.prior("image").key == plain.prior("image").key) == (not kept)
 
 
+def test_a_start_has_seen_no_image_of_another_subject():
+    held_out = changed(MINI, split__clusters=5)
+    assert (
+        run_of(held_out, 2, 0).prior("image").start is not None and run_of(held_out, 1, 0).prior("image").start is None
+    )
+
+
 def test_near_duplicates_that_are_excluded_are_not_trained_on_either():
     """Their stage is in the key where it is used, and in no key where all items may be found."""
     free = {"stage1__start": "", "stage1__free_share": 0.5}

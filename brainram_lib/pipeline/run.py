@@ -36,6 +36,7 @@ from brainram_lib.pipeline.submitted import Made, SubmittedScores
 from brainram_lib.pipeline.trials import Repetitions, TrialScores
 from brainram_lib.pipeline.weights import (
     START_IMAGES,
+    START_SUBJECT,
     START_VALIDATION,
     EncoderWeights,
     GeneratorWeights,
@@ -166,8 +167,11 @@ class Run:
     def start_has_seen(self) -> bool:
         """Whether the start of the priors has seen images that this split keeps out of training; it is left out then.
 
-        With more images than it has seen, some of the validation images are among those: nothing is fitted on them.
+        With more images than it has seen, some of the validation images are among those: nothing is fitted on them. It
+        has seen no image of other subjects.
         """
+        if not isinstance(self.source, EmbeddedWorld) or self.subject != START_SUBJECT:
+            return False
         split = self.profile.split
         fewer = split.images is not None and split.images[0] < START_IMAGES
         return fewer or split.clusters is not None or split.validation != START_VALIDATION

@@ -79,8 +79,8 @@ class GeneratorWeights:
         return _generator(self.folder)
 
 
-# What the shipped start was trained with: all corpus items, and subject 1's first images less the validation images.
-START_IMAGES, START_VALIDATION = 3_200, 300
+# What the shipped start was trained with beside corpus items: this subject's first images, less validation images.
+START_SUBJECT, START_IMAGES, START_VALIDATION = 1, 3_200, 300
 
 
 @dataclass(frozen=True)
