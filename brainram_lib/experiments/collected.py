@@ -16,7 +16,7 @@ from brainram_lib.evaluation.records import Values
 from brainram_lib.experiments.experiment import Experiment, Row
 from brainram_lib.experiments.jobs import Job, Places, key_of, scores_of, system_of_row
 from brainram_lib.experiments.per_image import PerImage, lines_of
-from brainram_lib.experiments.results import Results, RowRecord
+from brainram_lib.experiments.results import Results, RowRecord, said_of
 from brainram_lib.experiments.times import joined, spent
 from brainram_lib.systems import System
 from brainram_lib.systems.scores import pool_notes, retrieval_notes, values_of
@@ -80,8 +80,7 @@ class _Gathered:
         per_image, _ = values_of(workbench.run, workbench.store, [system], experiment.estimates_alone)
         values = _counting(experiment, per_image[system.name])
         stages = scores_of(experiment, workbench, system)
-        several = len(experiment.subjects) > 1
-        said = _said(workbench, system, job.subject, several)
+        said = _said(workbench, system, job.subject)
         lines = lines_of(job.row.name, job.subject, job.seed, workbench.nsd_ids("test"), values)
         # nothing is kept of a job that fails on the way here
         self.images.append(lines)
@@ -103,9 +102,9 @@ def _counting(experiment: Experiment, scores: Scores) -> Scores:
     return {name: one for name, one in scores.items() if not experiment.metrics or name in experiment.metrics}
 
 
-def _said(workbench: Workbench, system: System, subject: int, several: bool) -> list[str]:
+def _said(workbench: Workbench, system: System, subject: int) -> list[str]:
     notes = [note for of in (pool_notes, retrieval_notes) for note in of(workbench.run, workbench.store, [system])]
-    return [f"Subject {subject}: {note}" if several else note for note in notes]
+    return [said_of(subject, note) for note in notes]
 
 
 def _records(experiment: Experiment, row: Row, values: Values, subject: int, seed: int) -> list[RowRecord]:

@@ -95,7 +95,8 @@ def pages_command(chosen: Arguments) -> None:
 
 
 def _saved(chosen: Arguments) -> tuple[files.Experiment, Results]:
-    return saved(chosen.experiment, chosen.profile, chosen.runs or default_runs(), chosen.results)
+    experiment, results = saved(chosen.experiment, chosen.profile, chosen.runs or default_runs(), chosen.results)
+    return experiment, results.of_runs(chosen.subjects, chosen.seeds)
 
 
 def _print(table: ScoreTable, how: str) -> None:
@@ -172,6 +173,8 @@ def _show(show: argparse.ArgumentParser) -> None:
     show.add_argument("--population", action="store_true", help="intervals that hold for other subjects too")
     show.add_argument("--runs", type=Path, metavar="FOLDER", help="where results are saved; default: runs/")
     show.add_argument("--profile", help="default: that of the file")
+    show.add_argument("--subjects", type=int, nargs="+", help="default: all that have records")
+    show.add_argument("--seeds", type=int, nargs="+", help="default: all that have records")
 
 
 def _command(commands: Any, name: str, handler: Any) -> argparse.ArgumentParser:

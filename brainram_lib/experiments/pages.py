@@ -1,7 +1,8 @@
 """Tables in Markdown pages, filled in from saved records, so that no page holds other numbers than results/.
 
 A page says where: all between `<!-- show table1 -->` (or `<!-- claims table1 -->`) and `<!-- end -->` is replaced by
-what the command of that name prints with `--markdown`, of `show` the scores and the differences.
+what the command of that name prints with `--markdown`, of `show` the scores and the differences. After the name may
+stand `--subjects 1 2`, as for the command.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from brainram_lib.experiments.shown import saved, tables
 
 COMMITTED = RESULTS / "mini"
 SHOW, CLAIMS = "show", "claims"
-_BLOCK = re.compile(rf"(<!-- ({SHOW}|{CLAIMS}) ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_WHICH = r"([\w-]+)(?: --subjects((?: \d+)+))?"
+_BLOCK = re.compile(rf"(<!-- ({SHOW}|{CLAIMS}) {_WHICH} -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def filled(page: str, results: Path = COMMITTED) -> str:
@@ -25,11 +27,12 @@ def filled(page: str, results: Path = COMMITTED) -> str:
     Raises:
         ExperimentError: a block names an experiment that is not there, or has no records.
     """
-    return _BLOCK.sub(lambda block: f"{block[1]}\n{_printed(block[2], block[3], results)}\n\n{block[4]}", page)
+    return _BLOCK.sub(lambda one: f"{one[1]}\n{_printed(one[2], one[3], one[4], results)}\n\n{one[5]}", page)
 
 
-def _printed(what: str, name: str, results: Path) -> str:
+def _printed(what: str, name: str, subjects: str | None, results: Path) -> str:
     experiment, records = saved(name, None, results, results)
+    records = records.of_runs(None if subjects is None else [int(one) for one in subjects.split()])
     made = tables(experiment, records)[:2] if what == SHOW else [claim_table(experiment, records)]
     return "\n\n".join(table.markdown().strip() for table in made)
 

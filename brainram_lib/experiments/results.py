@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from brainram_lib.core.store import library
 from brainram_lib.evaluation.records import Record
 from brainram_lib.experiments.experiment import Experiment, ExperimentError
 from brainram_lib.experiments.per_image import PerImage
-from brainram_lib.experiments.places import place_of, row_of
+from brainram_lib.experiments.places import place_of, row_of, run_of
 from brainram_lib.experiments.times import joined
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
@@ -154,14 +155,51 @@ class Results:
 
     def of_rows(self, rows: Collection[str]) -> Results:
         """Those of some rows: a file keeps records of rows that are not asked for, or that no table has any more."""
-        if not {one.row for one in self.records} - set(rows):
+        return self._where(lambda place: row_of(place) in rows)
+
+    def of_runs(self, subjects: Collection[int] | None = None, seeds: Collection[int] | None = None) -> Results:
+        """Those of some subjects and seeds; None: of all.
+
+        Raises:
+            ExperimentError: there are none.
+        """
+
+        def asked(place: str) -> bool:
+            subject, seed = run_of(place)
+            return (subjects is None or subject in subjects) and (seeds is None or seed in seeds)
+
+        found = self._where(asked)
+        if not found.records:
+            runs = sorted({run_of(place) for place in self.keys})
+            raise ExperimentError(
+                f"'{self.experiment}' has records of {', '.join(f'subject {one}, seed {seed}' for one, seed in runs)}; "
+                f"none of subjects {list(subjects or [])}, seeds {list(seeds or [])}."
+            )
+        return found
+
+    def _where(self, asked: Callable[[str], bool]) -> Results:
+        """The records of the places that are asked for, and what was said of their subjects."""
+        keys = {place: key for place, key in self.keys.items() if asked(place)}
+        parts: dict[str, Any] = {name: tuple(one for one in getattr(self, name) if asked(one.place)) for name in _PARTS}
+        if all(len(parts[name]) == len(getattr(self, name)) for name in _PARTS):
             return self
-        keys = {place: key for place, key in self.keys.items() if row_of(place) in rows}
-        parts = {name: tuple(one for one in getattr(self, name) if one.row in rows) for name in _PARTS}
-        makers = tuple(_makers(self, keys, own=False))
-        failed = {place: why for place, why in self.failed.items() if row_of(place) in rows}
-        images = self.images.of_places(keys) if self.images else self.images
-        return replace(self, **parts, keys=keys, before=makers, failed=failed, images=images)
+        subjects = {run_of(place)[0] for place in keys}
+        parts |= {"keys": keys, "failed": {place: why for place, why in self.failed.items() if asked(place)}}
+        parts |= {"images": self.images.of_places(keys) if self.images else self.images}
+        parts["before"] = tuple(_makers(self, keys, own=False))
+        parts["said"] = tuple(note for note in self.said if subject_said(note) in {None, *subjects})
+        return replace(self, **parts)
+
+
+def said_of(subject: int, note: str) -> str:
+    """A note that is of one subject."""
+    return f"Subject {subject}: {note}"
+
+
+def subject_said(note: str) -> int | None:
+    """Whom a note is of; None: of all."""
+    found = re.match(r"Subject (\d+): ", note)
+    return None if found is None else int(found[1])
 
 
 def _makers(results: Results, places: Collection[str], own: bool = True) -> Iterator[dict[str, Any]]:

@@ -5,6 +5,7 @@ Nothing is loaded that computes networks, and no folder of runs is read.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -63,7 +64,7 @@ def tables(experiment: Experiment, results: Results, population: bool = False) -
             f"{experiment.title}, {of_runs(results)}",
             paper_table=experiment.paper_table if results.reported else None,
             rows=[row.name for row in experiment.rows],
-            notes=(*_notes(results), *results.said, *experiment.notes),
+            notes=(*_notes(results), *_said(results), *experiment.notes),
             over=over,
             **how,
         )
@@ -194,6 +195,13 @@ def _notes(results: Results) -> list[str]:
     made = [f"Made {_maker_in_words(own)}"]
     made += [f"{in_words(one['places'])} before, {_maker_in_words(one)}" for one in results.before]
     return [*notes, f"{'; '.join(made)}."]
+
+
+def _said(results: Results) -> list[str]:
+    """What was measured beside the scores; of a single subject without its number, which the title has."""
+    if len({subject for subject, _ in _runs(results)}) > 1:
+        return list(results.said)
+    return [re.sub(r"^Subject \d+: ", "", note) for note in results.said]
 
 
 def _maker_in_words(maker: Mapping[str, Any]) -> str:

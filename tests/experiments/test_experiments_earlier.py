@@ -125,6 +125,19 @@ def test_a_table_has_the_runs_of_its_own_rows_alone(table, every_run):
     assert "subject 1, seeds" in shown.tables(few, shown.of_table(few, stray))[0].title
 
 
+def test_some_subjects_and_seeds_of_the_records(table, every_run):
+    said = ("Subject 1: one", "Subject 2: two", "of all")
+    results = replace(every_run, said=said, failed={"cross/5/0": "why"})
+    some = results.of_runs([2], [0])
+    assert runs_of(some) == {(2, 0)} and some.images.cube.runs == [(2, 0)] and some.failed == {}
+    assert some.said == ("Subject 2: two", "of all")
+    text = shown.tables(table, some)[0].text()
+    assert "subject 2, seed 0" in text and " two\n" in text and "Subject 2: two" not in text
+    assert results.of_runs() is results and runs_of(results.of_runs(seeds=[1])) == {(s, 1) for s in (1, 2, 5, 7)}
+    with pytest.raises(ExperimentError, match="none of subjects .3., seeds"):
+        results.of_runs([3])
+
+
 def test_rows_without_the_scores_of_their_images_are_named(table, every_run):
     less = replace(every_run, images=every_run.images.of_places([p for p in every_run.keys if p[:3] != "ram"]))
     assert "are missing, and so are these rows: 'ram'" in shown.tables(table, less)[0].text()

@@ -30,6 +30,15 @@ def test_a_block_is_replaced_and_the_rest_stays(tmp_path):
     assert fill(page) and page.read_text() == made and not fill(page)
 
 
+def test_a_block_may_ask_for_some_subjects():
+    block = "<!-- show table4 --subjects 2 -->\n<!-- end -->"
+    made = filled(block)
+    assert made.startswith("<!-- show table4 --subjects 2 -->\n") and "fusions, subject 2, seed 0" in made
+    assert "subjects 1, 2" not in made and filled(made) == made
+    with pytest.raises(ExperimentError, match="none of subjects .7., seeds"):
+        filled(block.replace("2", "7"))
+
+
 def test_an_unknown_experiment_is_named():
     with pytest.raises(ExperimentError, match="nothing_like_it"):
         filled("<!-- show nothing_like_it -->\n<!-- end -->")
