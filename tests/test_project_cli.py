@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from argparse import SUPPRESS, _SubParsersAction
 from collections.abc import Sequence
 from dataclasses import asdict
 from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from brainram_lib.__main__ import main
+from brainram_lib.__main__ import _parser, main
 from brainram_lib.evaluation.records import Record
 from brainram_lib.systems import systems
 
@@ -49,6 +50,20 @@ def test_every_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([*command, "--help"])
     assert stopped.value.code == 0 and capsys.readouterr().out.count(".") >= 1
+
+
+def overridden(parser, outer=()):
+    """Options of nested parsers whose own default replaces what was given to a parser around them."""
+    mine = {one.dest: one for one in parser._actions if one.option_strings and one.dest != "help"}
+    found = [f"{parser.prog} {name}" for name, one in mine.items() if name in outer and one.default != SUPPRESS]
+    for action in (one for one in parser._actions if isinstance(one, _SubParsersAction)):
+        for inner in action.choices.values():
+            found += overridden(inner, {*outer, *mine})
+    return found
+
+
+def test_no_nested_command_forgets_an_option_that_stands_before_it():
+    assert overridden(_parser()) == []
 
 
 @pytest.mark.parametrize("problem", [ValueError("'subject' must be one of [1, 2]. '9' was provided."), OSError("full")])
