@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from study_files import NAMES, SESSIONS, SIDE, STIMULI, TEST, VOXELS, write_csv, write_study
 
+from brainram_lib.core.marks import content_mark, fingerprint
 from brainram_lib.nsd.settings import DataSettings
 from brainram_lib.pipeline.own_data import OwnData
 from brainram_lib.study.check import problems
@@ -151,6 +152,41 @@ def test_a_dead_voxel_is_left_out_and_counted(folder, tmp_path):
 
 def marks(folder):
     return {what: OwnData(folder).mark(what, 1, DataSettings(sessions=1)) for what in ("betas", "stimuli", "captions")}
+
+
+def name_betas(folder, said):
+    text = (folder / "data.toml").read_text().splitlines()
+    (folder / "data.toml").write_text("\n".join(f"betas = {said}" if "betas" in line else line for line in text))
+
+
+def test_the_order_of_several_files_of_betas_is_part_of_their_mark(folder):
+    """Rows follow one another as the files do, so that another order hands every trial another's betas."""
+    for k, part in enumerate(np.split(np.load(folder / "betas.npy"), SESSIONS)):
+        np.save(folder / f"part{k}.npy", part)
+    found = []
+    for order in ("012", "102", "012"):
+        name_betas(folder, [f"part{k}.npy" for k in order])
+        found.append(marks(folder))
+    assert found[0] == found[2] and found[0]["betas"] != found[1]["betas"]
+    assert all(found[0][what] == found[1][what] for what in ("stimuli", "captions"))
+
+
+def test_the_mark_of_one_file_of_betas_is_as_it_always_was(folder):
+    study = Study(folder)
+    files, numbered = study.files(1), [[name, study.numbers[name]] for name in NAMES]
+    read = content_mark([*files.betas, files.trials, files.rois], folder)
+    assert marks(folder)["betas"] == fingerprint([read, numbered, sorted(study.test(1))])
+
+
+def test_betas_beside_a_linked_folder_change_the_mark(folder, tmp_path):
+    (tmp_path / "disk/home").mkdir(parents=True)
+    linked = tmp_path / "linked"
+    linked.symlink_to(folder.rename(tmp_path / "disk/home/mine"))
+    outside = (linked / "betas.npy").rename(tmp_path / "betas.npy")
+    name_betas(linked, f'"{outside}"')
+    before = marks(linked)["betas"]
+    np.save(outside, np.load(outside) + 1)
+    assert marks(linked)["betas"] != before
 
 
 def test_marks_change_with_what_a_stage_reads_and_not_with_the_place(folder, tmp_path):
