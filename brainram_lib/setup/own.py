@@ -8,6 +8,7 @@ from typing import Any
 
 Arguments = argparse.Namespace
 FAILED = 1
+AGAIN = "The same command looks again at those that cannot be read. "
 
 
 def check_command(chosen: Arguments) -> int:
@@ -39,9 +40,9 @@ def pack_command(chosen: Arguments) -> None:
     encoder = EncoderWeights(profile_of(chosen.profile).encoder).load()
     packed = pack(chosen.folder, listing, chosen.out, encoder, encoder.image_size, chosen.shard_size)
     print(
-        f"'{chosen.out}' holds {packed.pairs} pairs. Left out: {packed.refused} pictures that cannot be read, "
-        f"{listing.without_caption} rows without a caption, {listing.repeated} rows that name a picture again. Search "
-        "it with --corpus-root."
+        f"'{chosen.out}' holds {packed.pairs} pairs. Left out: {packed.refused} images that cannot be read, "
+        f"{listing.without_caption} rows without a caption, {listing.repeated} rows that name an image again. "
+        f"{AGAIN if packed.refused else ''}Search it with --corpus-root."
     )
 
 

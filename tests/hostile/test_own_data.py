@@ -71,6 +71,22 @@ WRONG = {
         lambda f: edit(f / "trials.csv", ("s1,2", "ghost,2")),
         "trials.csv' names stimuli without a picture in .*pictures': 'ghost'",
     ),
+    "trailing comma": (
+        lambda f: edit(f / "trials.csv", ("\n", ",\n"), ("session,", "session")),
+        "line 2 of '.*trials.csv' has 3 cells, and its header has 2 cells .stimulus, session.. Put a cell that",
+    ),
+    "comma in a caption": (
+        lambda f: edit(f / "captions.csv", ("caption 1 of s0", "a dog, running")),
+        "line 3 of '.*captions.csv' has 3 cells.* in double quotes",
+    ),
+    "comma in every caption": (
+        lambda f: edit(f / "captions.csv", ("caption ", "a dog, ")),
+        "line 2 of '.*captions.csv' has 3 cells",
+    ),
+    "row without a caption": (
+        lambda f: edit(f / "captions.csv", ("s4.png,caption 1 of s4", "s4.png")),
+        "line 11 of '.*captions.csv' has 1 cell, and its header has 2 cells .stimulus, caption",
+    ),
     "empty id": (lambda f: edit(f / "trials.csv", ("s1,2", ",2")), "names no stimulus in row"),
     "other column": (lambda f: edit(f / "trials.csv", ("stimulus", "image")), "must have 'stimulus'.*It has 'image'"),
     "session": (lambda f: edit(f / "trials.csv", ("s1,2", "s1,two")), "'session' in .* whole numbers"),
