@@ -8,10 +8,15 @@ import numpy as np
 import pytest
 from study_files import NAMES, SESSIONS, SIDE, STIMULI, TEST, VOXELS, write_csv, write_study
 
+from brainram_lib.__main__ import main
 from brainram_lib.core.marks import content_mark, fingerprint
+from brainram_lib.nsd.normalise import NORMALISATIONS
 from brainram_lib.nsd.settings import DataSettings
 from brainram_lib.pipeline.own_data import OwnData
-from brainram_lib.study.check import problems
+from brainram_lib.profiles import profile_of
+from brainram_lib.setup.paper_needs import _own_data
+from brainram_lib.study.check import problems, require
+from brainram_lib.study.errors import StudyError
 from brainram_lib.study.prepare import prepare
 from brainram_lib.study.study import Study
 
@@ -148,6 +153,92 @@ def test_a_dead_voxel_is_left_out_and_counted(folder, tmp_path):
     np.testing.assert_array_equal(prepared.voxel_index, np.setdiff1d(np.arange(VOXELS), [3, 7]))
     assert sum(prepared.record["n_excluded"].values()) == 2 and prepared.roi("V1").sum() == 4
     assert list(problems(Study(folder), 1)) == []
+
+
+def write_trials(folder, session):
+    """Rewrite trials.csv with other sessions; a session of None leaves the column out."""
+    _, names, _ = raw(folder)
+    sessions = [session(name, trial) for trial, name in enumerate(names)]
+    rows = [[name] if one is None else [name, one] for name, one in zip(names, sessions, strict=True)]
+    write_csv(folder / "trials.csv", ["stimulus", "session"][: len(rows[0])], rows)
+
+
+def of_normalised(folder, tmp_path, normalisation="none"):
+    require(Study(folder), 1, normalisation)
+    return prepare(Study(folder), 1, tmp_path / normalisation, normalisation)
+
+
+@pytest.mark.parametrize("normalisation", [one for one in NORMALISATIONS if one != SESSION_Z])
+def test_a_session_of_test_trials_alone_is_used_where_sessions_are_not_z_scored(folder, tmp_path, normalisation):
+    betas, names, _ = raw(folder)
+    test = Study(folder).test(1)
+    write_trials(folder, lambda name, trial: 9 if name in test else 1)
+    prepared = of_normalised(folder, tmp_path, normalisation)
+    assert prepared.betas("test").shape == (TEST, VOXELS) and np.isfinite(prepared.betas("test")).all()
+    if normalisation == "none":
+        expected = np.stack([betas[names == name].mean(0) for name in sorted(test)])
+        np.testing.assert_allclose(prepared.betas("test"), expected, atol=1e-5)
+
+
+def test_a_session_of_one_training_trial_leaves_no_voxel_out(folder, tmp_path):
+    write_trials(folder, lambda name, trial: trial)
+    assert len(of_normalised(folder, tmp_path).voxel_index) == VOXELS
+
+
+def test_a_voxel_that_is_constant_over_all_training_trials_is_left_out_whatever_the_sessions(folder, tmp_path):
+    betas, names, sessions = raw(folder)
+    betas[:, 3], betas[sessions == "2", 5] = 6, 6
+    betas[np.isin(names, list(Study(folder).test(1))), 3] = np.arange(TEST * SESSIONS)
+    np.save(folder / "betas.npy", betas)
+    by_session = prepare(Study(folder), 1, tmp_path / "z", SESSION_Z)
+    found = [prepared.record["excluded"] for prepared in (of_normalised(folder, tmp_path), by_session)]
+    assert found == [
+        {"constant over all training trials": [3]},
+        {"constant over the training trials of some session": [3, 5]},
+    ]
+
+
+def said_of(folder):
+    with pytest.raises(StudyError, match="has 0 training trials; its betas are z-scored") as said:
+        require(Study(folder), 1)
+    return str(said.value)
+
+
+def test_both_remedies_for_a_session_of_test_trials_help(folder, tmp_path):
+    test = Study(folder).test(1)
+    write_trials(folder, lambda name, trial: 9 if name in test else 1)
+    assert "Leave out the column 'session', or set data__normalisation" in said_of(folder)
+    of_normalised(folder, tmp_path)
+    write_trials(folder, lambda name, trial: None)
+    of_normalised(folder, tmp_path, SESSION_Z)
+
+
+def test_both_remedies_for_a_file_of_test_trials_help(folder, tmp_path):
+    """Without a column 'session' each file is one: there is none to leave out."""
+    betas, names, _ = raw(folder)
+    tests = np.isin(names, list(Study(folder).test(1)))
+    order = np.concatenate([np.flatnonzero(~tests), np.flatnonzero(tests)])
+    np.save(folder / "a.npy", betas[order[: (~tests).sum()]])
+    np.save(folder / "b.npy", betas[order[(~tests).sum() :]])
+    name_betas(folder, ["a.npy", "b.npy"])
+    write_csv(folder / "trials.csv", ["stimulus"], [[name] for name in names[order]])
+    assert "there, give these trials the number of a session that has training trials" in said_of(folder)
+    of_normalised(folder, tmp_path)
+    write_csv(folder / "trials.csv", ["stimulus", "session"], [[name, 1] for name in names[order]])
+    of_normalised(folder, tmp_path, SESSION_Z)
+
+
+def test_data_check_asks_for_the_normalisation_of_a_profile(folder, tmp_path, capsys):
+    test = Study(folder).test(1)
+    write_trials(folder, lambda name, trial: 9 if name in test else 1)
+    profile = tmp_path / "mine.toml"
+    profile.write_text(f'base = "mini"\nfolder = "{folder}"\nsubjects = [1]\ndata__normalisation = "none"\n')
+    assert main(["data", "check", str(folder)]) == 1
+    assert "NOT subject 1: session 9" in capsys.readouterr().out
+    assert main(["data", "check", str(folder), "--profile", str(profile)]) == 0
+    assert "NOT" not in capsys.readouterr().out
+    lines = list(_own_data(folder, profile_of(str(profile)).data.normalisation))
+    assert lines and all(well for well, _ in lines), "as doctor says it"
 
 
 def marks(folder):
