@@ -56,6 +56,29 @@ def without_captions_of_s4(folder):
     edit(folder / "captions.csv", ("s4.png,caption 0 of s4", "s4.png, "), ("s4.png,caption 1 of s4", "s4.png,"))
 
 
+def in_one_npz(folder, trials=True, **changed):
+    """Betas and what they show in a .npz; with `trials` the table goes."""
+    values = np.load(folder / "betas.npy")
+    lines = [line.split(",") for line in (folder / "trials.csv").read_text().split()[1:]]
+    held = {"betas": values, "stimulus": np.array([name for name, _ in lines])}
+    np.savez(folder / "all.npz", **{name: one for name, one in {**held, **changed}.items() if one is not None})
+    edit(folder / "data.toml", ("betas.npy", "all.npz"), *([('trials = "trials.csv"\n', "")] if trials else []))
+
+
+def in_two_npz(folder):
+    """As many names as trials in all, one too many in the first file."""
+    values = np.load(folder / "betas.npy")
+    names = np.array([line.split(",")[0] for line in (folder / "trials.csv").read_text().split()[1:]])
+    np.savez(folder / "a.npz", betas=values[:9], stimulus=names[:10])
+    np.savez(folder / "b.npz", betas=values[9:], stimulus=names[10:])
+    edit(folder / "data.toml", ('"betas.npy"', '["a.npz", "b.npz"]'), ('trials = "trials.csv"\n', ""))
+
+
+def pictures_in_npz(folder, stimulus):
+    np.savez(folder / "p.npz", images=np.zeros((len(NAMES), 8, 8, 3), np.uint8), stimulus=stimulus)
+    edit(folder / "data.toml", ('"pictures"', '"p.npz"'))
+
+
 WRONG = {
     "no data.toml": (lambda f: (f / "data.toml").unlink(), r"there is no '.*data.toml'.*data example FOLDER"),
     "no TOML": (lambda f: (f / "data.toml").write_text("pictures ="), "cannot be read as TOML"),
@@ -113,6 +136,36 @@ WRONG = {
         lambda f: (f / "betas.npy").write_bytes((f / "betas.npy").read_bytes()[:200]),
         "cannot be read as an array",
     ),
+    "betas are a .npz by another name": (
+        lambda f: (np.savez(f / "b.npz", betas=np.ones((27, 3))), (f / "b.npz").replace(f / "betas.npy")),
+        "betas.npy' is a .npz under another name. Call it .npz, or save one array with numpy.save",
+    ),
+    "betas cut short to nothing": (lambda f: (f / "betas.npy").write_bytes(b""), "cannot be read as an array"),
+    "one name beside the betas": (
+        lambda f: in_one_npz(f, stimulus=np.array("s1")),
+        r"'stimulus' in '.*all.npz' must have one value for each of the 27 trials of 'betas'. It has the shape \(\)",
+    ),
+    "one session beside the betas": (
+        lambda f: in_one_npz(f, session=np.array(1)),
+        r"'session' in '.*all.npz' must have one value for each of the 27 trials .* \(\). Save it as an array of 27",
+    ),
+    "names of another file": (in_two_npz, r"'stimulus' in '.*a.npz' must have one .* of the 9 .* the shape \(10,\)"),
+    "names as a pandas column": (
+        lambda f: in_one_npz(f, stimulus=np.array([*NAMES] * 3, object)),
+        r"'stimulus' in '.*all.npz' holds Python objects.* Save text as stimulus.astype\(str\), numbers as",
+    ),
+    "regions as a pandas column": (
+        lambda f: np.savez(f / "rois.npz", V1=np.array([True] * VOXELS, object)),
+        r"'V1' in '.*rois.npz' holds Python objects",
+    ),
+    "one name beside the pictures": (
+        lambda f: pictures_in_npz(f, np.array("s1")),
+        r"'stimulus' in '.*p.npz' must be a list of names, one for each of 'images'. It has the shape \(\)",
+    ),
+    "pictures' names as a pandas column": (
+        lambda f: pictures_in_npz(f, np.array(NAMES, object)),
+        r"'stimulus' in '.*p.npz' holds Python objects.*stimulus.astype\(str\)",
+    ),
     "no betas": (lambda f: (f / "betas.npy").unlink(), "there is no '.*betas.npy'"),
     "mask of another subject": (
         lambda f: np.savez(f / "rois.npz", V1=np.ones(VOXELS + 1, bool)),
@@ -135,6 +188,11 @@ def test_what_is_wrong_has_its_sentence_before_work_starts(folder, name):
     profile = changed(MINI, folder=str(folder), subjects=(1,), split__validation=2)
     with pytest.raises(StudyError, match=sentence):
         run_of(profile, 1, 0)
+
+
+def test_arrays_beside_the_betas_do_not_count_where_a_table_is_named(folder):
+    in_one_npz(folder, trials=False, stimulus=np.array("s1"), session=np.arange(4))
+    assert list(problems(Study(folder), 1)) == []
 
 
 def test_every_problem_is_listed(folder, capsys):
