@@ -294,6 +294,13 @@ def _nsd(profile: Profile, given: Needs) -> Iterator[Line]:
     if profile.folder is not None:
         yield from _own_data(Path(profile.folder), profile.data.normalisation)
         return
+    if given.subject not in profile.subjects:
+        yield (
+            False,
+            f"NSD: 'subject' must be one of {list(profile.subjects)} on the profile '{profile.name}'. {given.subject} "
+            "was provided; name one with --subject.",
+        )
+        return
     if given.nsd_root is None:
         yield False, "NSD: say where it is with --nsd-root; docs/paper.md says how to get it."
         return

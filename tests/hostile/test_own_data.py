@@ -44,6 +44,13 @@ def in_both_splits(folder):
     edit(folder / "data.toml", ("[split]\ntest = 4\nseed = 3\n", ""))
 
 
+def one_test_stimulus_in_the_table(folder):
+    lines = (folder / "trials.csv").read_text().split()
+    split = ["split", *("test" if line.startswith("s1,") else "train" for line in lines[1:])]
+    (folder / "trials.csv").write_text("\n".join(f"{line},{one}" for line, one in zip(lines, split, strict=True)))
+    edit(folder / "data.toml", ("[split]\ntest = 4\nseed = 3\n", ""))
+
+
 def session_of_test_trials(folder):
     lines = (folder / "trials.csv").read_text().split()
     test = Study(folder).test(1)
@@ -115,6 +122,24 @@ WRONG = {
     "session": (lambda f: edit(f / "trials.csv", ("s1,2", "s1,two")), "'session' in .* whole numbers"),
     "both splits": (in_both_splits, "'s1' are test stimuli and training stimuli in .*by stimulus, never by trial"),
     "no split": (lambda f: edit(f / "data.toml", ("test = 4", "")), "no split is given. Add a column 'split'"),
+    "one test stimulus drawn": (
+        lambda f: edit(f / "data.toml", ("test = 4", "test = 1")),
+        "'test' in .*data.toml' must be a whole number, 2 or more. 1 was provided",
+    ),
+    "one test stimulus in a file": (
+        lambda f: ((f / "t.txt").write_text("s1\n"), edit(f / "data.toml", ("test = 4", 'test = "t.txt"'))),
+        "of the 9 stimuli of '.*trials.csv', 1 are test stimuli of subject 1. .* let 2 or more test",
+    ),
+    "one test stimulus in the table": (
+        one_test_stimulus_in_the_table,
+        "of the 9 stimuli of '.*trials.csv', 1 are test stimuli of subject 1",
+    ),
+    "no training stimulus": (
+        lambda f: (
+            (f / "t.txt").write_text("\n".join(NAMES)), edit(f / "data.toml", ("test = 4", 'test = "t.txt"'))
+        ),
+        "subject 1 has no training stimulus among the 9",
+    ),
     "all test": (lambda f: edit(f / "data.toml", ("test = 4", "test = 9")), "asks for 9 test stimuli, and .* saw 9"),
     "list of strangers": (
         lambda f: ((f / "t.txt").write_text("s1\ndog\n"), edit(f / "data.toml", ("test = 4", 'test = "t.txt"'))),
@@ -249,6 +274,13 @@ def test_what_nsd_alone_has_is_said_and_not_made_up(folder, tmp_path):
             asked()
     with pytest.raises(StudyError, match="not in NSD's layout.*notebook 01"):
         source.layout(tmp_path, 1)
+
+
+@pytest.mark.parametrize("voxels", [-3, 0, 5])
+def test_an_example_of_too_few_voxels_is_refused_before_anything_is_written(tmp_path, capsys, voxels):
+    assert main(["data", "example", str(tmp_path / "x"), "--voxels", str(voxels)]) == 1
+    assert f"'voxels' must be 6 or more of each subject. ({voxels},) was provided" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.parametrize("kind", [".gif", ".bmp"])
