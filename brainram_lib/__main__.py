@@ -334,7 +334,9 @@ def _parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     shown.add_argument("--markdown", action="store_true", help="print the tables as markdown")
     drawn = _stage(commands, "figures", figures)
     drawn.add_argument("--out", type=Path, metavar="FOLDER", help="default: figures/")
-    checked = _stage(commands, "doctor", doctor)
+    checked = _command(commands, "doctor", doctor)
+    _data(checked)
+    _runs(checked)
     checked.add_argument("--checkpoint", type=Path, metavar="FOLDER", help="generator; default: in the hub's cache")
     add_own(commands)
     rehearsed = _command(commands, "rehearsal", rehearsal)
@@ -376,13 +378,25 @@ def _command(commands: Any, name: str, handler: Callable[[Arguments], int | None
 
 def _stage(commands: Any, name: str, handler: Callable[[Arguments], int | None]) -> argparse.ArgumentParser:
     parser = _command(commands, name, handler)
+    _data(parser)
+    _seed(parser)
+    _runs(parser)
+    return parser
+
+
+def _data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", default="mini", help="mini (the embedded world) or paper; default: mini")
     parser.add_argument("--subject", type=int, default=1, help="default: 1")
-    parser.add_argument("--seed", type=int, default=0, help="default: 0")
-    parser.add_argument("--runs", type=Path, metavar="FOLDER", help="where results are saved; default: runs/")
     parser.add_argument("--nsd-root", type=Path, metavar="FOLDER", help="NSD's files; mini makes its own")
     parser.add_argument("--corpus-root", type=Path, metavar="FOLDER", help="image-text corpus; mini makes its own")
-    return parser
+
+
+def _seed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seed", type=int, default=0, help="default: 0")
+
+
+def _runs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--runs", type=Path, metavar="FOLDER", help="where results are saved; default: runs/")
 
 
 def _modality(parser: argparse.ArgumentParser) -> None:
@@ -398,8 +412,10 @@ def _add_world(parser: argparse.ArgumentParser) -> None:
     sprites.add_argument("--noto", type=Path, metavar="FONT", help="Noto Color Emoji; default: leave that atlas alone")
     for model in RECIPES:
         _add_training(_command(commands, f"train-{model}", world_train), model)
-    start = _stage(commands, "train-prior", world_train_prior)
+    start = _command(commands, "train-prior", world_train_prior)
     _modality(start)
+    _seed(start)
+    _runs(start)
     start.add_argument("--work", type=Path, default=Path("runs/mini_models"), help="checkpoints")
     start.add_argument("--steps", type=int, default=100_000, help="at most; default: 100000")
     start.add_argument("--minutes", type=float, default=45.0, help="at most, each; default: 45")
@@ -417,7 +433,7 @@ def _add_training(parser: argparse.ArgumentParser, model: str) -> None:
     parser.add_argument("--steps", type=int, default=100_000, help="at most; default: 100000")
     parser.add_argument("--minutes", type=float, default=minutes, help=f"at most; default: {minutes:.0f}")
     parser.add_argument("--rate", type=float, default=rate, help=f"peak learning rate; default: {rate}")
-    parser.add_argument("--seed", type=int, default=0, help="default: 0")
+    _seed(parser)
     if model == "generator":
         parser.add_argument("--batch-factor", type=int, default=1, help="larger batches, for a GPU; default: 1")
 

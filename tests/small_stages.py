@@ -15,6 +15,7 @@ PROFILE = replace(
         MINI,
         split__validation=VALIDATION,
         retrieval__neighbours=K,
+        retrieval__candidates=CORPUS,
         sampling__samples=SAMPLES,
         sampling__steps=3,
         sampling__kind="draw",

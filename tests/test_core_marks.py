@@ -59,6 +59,23 @@ def test_the_order_and_repetition_of_files_do_not_count(root):
     assert mark(root, NAMES[::-1]) == mark(root, (*NAMES, NAMES[0])) == mark(root)
 
 
+def test_a_file_outside_a_linked_folder_counts(root, tmp_path):
+    """Its name leads through '..', which the file system would resolve from where the link leads."""
+    (tmp_path / "deep/below").mkdir(parents=True)
+    root.rename(tmp_path / "deep/below/data")
+    (tmp_path / "link").symlink_to(tmp_path / "deep/below/data")
+    outside = tmp_path / "outside.bin"
+    found = []
+    for content in (b"one", b"two"):
+        outside.write_bytes(content)
+        found.append(content_mark([outside, tmp_path / "link" / NAMES[0]], tmp_path / "link"))
+    assert found[0] != found[1]
+
+
+def test_the_mark_of_files_below_a_folder_is_as_it_always_was(root):
+    assert mark(root) == fingerprint([[name, file_mark(root / name)] for name in sorted(NAMES)])
+
+
 def test_a_byte_in_the_middle_counts(root):
     before = mark(root)
     with (root / NAMES[1]).open("r+b") as stream:

@@ -9,6 +9,7 @@ import pytest
 from nsd_files import SESSIONS, SHAPE, write_captions, write_stimuli, write_tree, write_volume
 
 from brainram_lib.nsd.check import DAMAGED, MISSING, THERE, add_arguments, check, run, table
+from brainram_lib.nsd.errors import NsdError
 from brainram_lib.nsd.layout import HEMISPHERES, LAYERS, NsdLayout
 
 
@@ -69,6 +70,12 @@ def test_damage_is_found_without_reading_betas(tree):
     findings = by_thing(tree.layout, sessions=SESSIONS)
     assert findings["betas, session 03"].status == DAMAGED and findings["design"].status == DAMAGED
     assert findings["betas, session 03"].fetch
+
+
+@pytest.mark.parametrize("subject", [0, 9])
+def test_a_subject_that_nsd_does_not_have_is_named(tree, subject):
+    with pytest.raises(NsdError, match=rf"subject must be one of \[1, 2, .*8\]. {subject} was provided"):
+        check(tree.layout, subject)
 
 
 def test_a_mask_of_another_subject_is_found(tree):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+from argparse import SUPPRESS, _SubParsersAction
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from brainram_lib.__main__ import main
+from brainram_lib.__main__ import _parser, main
 from brainram_lib.evaluation.records import Record
 from brainram_lib.systems import systems
 
@@ -49,6 +51,46 @@ def test_every_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([*command, "--help"])
     assert stopped.value.code == 0 and capsys.readouterr().out.count(".") >= 1
+
+
+def overridden(parser, outer=()):
+    """Options of nested parsers whose own default replaces what was given to a parser around them."""
+    mine = {one.dest: one for one in parser._actions if one.option_strings and one.dest != "help"}
+    found = [f"{parser.prog} {name}" for name, one in mine.items() if name in outer and one.default != SUPPRESS]
+    for action in (one for one in parser._actions if isinstance(one, _SubParsersAction)):
+        for inner in action.choices.values():
+            found += overridden(inner, {*outer, *mine})
+    return found
+
+
+def test_no_nested_command_forgets_an_option_that_stands_before_it():
+    assert overridden(_parser()) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "unused"),
+    [
+        *((("world", "train-prior"), one) for one in ("--profile", "--subject", "--nsd-root", "--corpus-root")),
+        (("doctor",), "--seed"),
+    ],
+)
+def test_an_option_that_a_command_would_ignore_is_refused(command, unused, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        # parsed and not called: where the option is taken, hours of training would begin
+        _parser(command).parse_args([*command, unused, "1"])
+    assert stopped.value.code == 2 and f"unrecognized arguments: {unused} 1" in capsys.readouterr().err
+
+
+def test_training_a_priors_start_takes_what_it_uses(monkeypatch):
+    from brainram_lib.recipes import prior
+
+    called = []
+    monkeypatch.setitem(sys.modules, "brainram_lib.workbench", workbench_that())
+    monkeypatch.setattr(sys.modules["brainram_lib.workbench"], "Workbench", lambda *at, **how: (at, how))
+    monkeypatch.setattr(prior, "train", lambda *how: called.append(how))
+    assert main(["world", "train-prior", "--modality", "text", "--runs", "here", "--seed", "3", "--steps", "2"]) == 0
+    [(modality, workbench, _, budget, seed)] = called
+    assert (modality, workbench, budget.steps, seed) == ("text", (("mini",), {"runs": Path("here")}), 2, 3)
 
 
 @pytest.mark.parametrize("problem", [ValueError("'subject' must be one of [1, 2]. '9' was provided."), OSError("full")])

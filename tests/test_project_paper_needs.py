@@ -191,6 +191,12 @@ def test_the_command_fails_while_anything_is_missing(tmp_path, monkeypatch, caps
     assert "\n!! CLIP" in printed and "\nok Python" in f"\n{printed}"
 
 
+@pytest.mark.parametrize("subject", [3, 9])
+def test_a_subject_that_the_profile_lacks_is_a_line_of_its_own(tmp_path, subject):
+    [(well, sentence)] = lines("_nsd", nsd_root=tmp_path, subject=subject)
+    assert not well and f"'subject' must be one of [1, 2, 5, 7] on the profile 'paper'. {subject} was" in sentence
+
+
 @pytest.mark.parametrize("profile", [PAPER, changed(PAPER, encoder="mini")], ids=["paper", "its own encoder"])
 def test_every_line_is_a_sentence(profile, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

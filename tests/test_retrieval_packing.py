@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import csv
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
 import pytest
 from test_retrieval_corpus import SIZE, FakeEncoder, pictures
 
+from brainram_lib.__main__ import main
+from brainram_lib.pipeline.weights import EncoderWeights
 from brainram_lib.retrieval.corpus import Corpus, CorpusError
 from brainram_lib.retrieval.images import decode, encoded
+from brainram_lib.retrieval.metadata import as_text
 from brainram_lib.retrieval.packing import pack, read_listing
 
 COUNT, SHARD = 7, 3
@@ -69,6 +73,41 @@ def test_a_table_in_parquet_with_addresses_is_read(folder):
     assert Corpus(folder / "corpus", SIZE).url(4) == "https://a.example/4"
 
 
+@pytest.mark.parametrize("kind", ["object", "string", "convert"])
+def test_null_captions_of_a_parquet_are_no_captions(folder, kind):
+    """pandas gives None, NA or NaT, by the type that the writer's tool gave the column."""
+    table = pd.DataFrame({"file": [f"{k}.jpg" for k in (0, 2, 4, 6)], "caption": ["a", None, "c", None]})
+    table = {"object": table, "string": table.astype("string"), "convert": table.convert_dtypes()}[kind]
+    table.to_parquet(folder / "captions.parquet")
+    listing = read_listing(folder / "captions.parquet")
+    assert [row.caption for row in listing.rows] == ["a", "c"] and listing.without_caption == 2
+
+
+@pytest.mark.parametrize("absent", [None, np.nan, np.float32("nan"), pd.NA, pd.NaT, Decimal("nan")], ids=repr)
+def test_whatever_stands_for_nothing_is_no_text(absent):
+    assert as_text(absent) is None
+    assert [as_text(one) for one in (7, 7.0, 7.5, b"a", "<NA>")] == ["7", "7", "7.5", "a", "<NA>"]
+
+
+@pytest.mark.parametrize("column", ["file", "caption", "url"])
+def test_a_column_of_lists_is_named(folder, column):
+    """All captions of an image in one cell, as tables of COCO have them."""
+    table = pd.DataFrame({name: ["0.jpg", "2.jpg"] for name in ("file", "caption", "url")})
+    table[column] = [["one", "two"], ["three"]]
+    table.to_parquet(folder / "captions.parquet")
+    with pytest.raises(
+        CorpusError, match=rf"column '{column}' of .* Row 0 .* holds \['one', 'two'\]. Keep one of each"
+    ):
+        read_listing(folder / "captions.parquet")
+
+
+def test_the_command_names_a_table_that_is_wrong_before_anything_is_written(folder, capsys):
+    (folder / "captions.csv").write_text("file,caption\n0.jpg,a dog, lying\n")
+    arguments = [str(folder / "pictures"), "--captions", str(folder / "captions.csv"), "--out", str(folder / "corpus")]
+    assert main(["corpus", "pack", *arguments]) == 1
+    assert "line 2 of" in capsys.readouterr().err and not (folder / "corpus").exists()
+
+
 def test_what_cannot_be_used_is_left_out_and_counted(folder):
     (folder / "secret.jpg").write_bytes(encoded(pictures(1)[0]))
     (folder / "pictures/0.jpg").write_bytes(b"no picture")
@@ -82,12 +121,83 @@ def test_what_cannot_be_used_is_left_out_and_counted(folder):
     assert {corpus.caption(k) for k in range(len(corpus))} == {"good"}, "a shard without pictures is no item"
 
 
+def test_images_that_arrive_later_are_packed_by_the_same_command(folder):
+    """One was missing, one broken; shards without failures stay as they are."""
+    good = {k: folder / "pictures" / f"{k}.jpg" for k in (0, 2)}
+    content = {k: path.read_bytes() for k, path in good.items()}
+    good[0].unlink()
+    good[2].write_bytes(b"broken")
+    assert packed(folder).refused == 2
+    encoder = FakeEncoder()
+    assert packed(folder, encoder).refused == 2 and encoder.seen == 0, "nothing has changed"
+    for k, path in good.items():
+        path.write_bytes(content[k])
+    assert packed(folder, encoder).pairs == COUNT and encoder.seen == SHARD
+    packed(folder, out="whole")
+    assert Corpus(folder / "corpus", SIZE).fingerprint == Corpus(folder / "whole", SIZE).fingerprint
+
+
+def test_a_shard_whose_packed_images_have_gone_is_not_written_again(folder):
+    arrives, goes = folder / "pictures/0.jpg", folder / "pictures/below/1.jpg"
+    content = arrives.read_bytes()
+    arrives.unlink()
+    assert packed(folder).pairs == COUNT - 1
+    arrives.write_bytes(content)
+    goes.unlink()
+    assert packed(folder).pairs == COUNT - 1
+    assert "caption, with a comma, 1" in {Corpus(folder / "corpus", SIZE).caption(k) for k in range(COUNT - 1)}
+
+
+def test_a_shard_that_is_interrupted_while_it_is_written_again_is_unfinished_and_goes_on(folder):
+    path = folder / "pictures/0.jpg"
+    content = path.read_bytes()
+    path.unlink()
+    packed(folder)
+    path.write_bytes(content)
+    stopped = Interrupted()
+    stopped.seen = SHARD
+    with pytest.raises(KeyboardInterrupt):
+        packed(folder, stopped)
+    assert packed(folder).pairs == COUNT and len(Corpus(folder / "corpus", SIZE)) == COUNT
+
+
+def test_a_damaged_table_of_statuses_is_named(folder):
+    packed(folder)
+    (folder / "corpus/images/00001.parquet").write_bytes(b"PAR1")
+    with pytest.raises(CorpusError, match=r"00001.parquet' cannot be read .* Delete '.*metadata_1.parquet', and the"):
+        packed(folder)
+
+
+def test_the_command_says_that_images_are_looked_at_again(folder, capsys, monkeypatch):
+    monkeypatch.setattr(EncoderWeights, "load", lambda self: ClipLike())
+    arguments = [str(folder / "pictures"), "--captions", str(folder / "captions.csv"), "--out", str(folder / "corpus")]
+    away = (folder / "pictures/0.jpg").rename(folder / "0.jpg")
+    assert main(["corpus", "pack", *arguments]) == 0
+    said = capsys.readouterr().out
+    assert "1 images that cannot be read" in said and "The same command looks again at those" in said
+    away.rename(folder / "pictures/0.jpg")
+    assert main(["corpus", "pack", *arguments]) == 0
+    said = capsys.readouterr().out
+    assert "holds 7 pairs" in said and "looks again" not in said
+
+
+class ClipLike(FakeEncoder):
+    image_size = SIZE
+
+
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
         ("gone.csv", None, "there is no table '.*gone.csv'"),
         ("a.csv", b"file;caption\na.jpg;b\n", "must have the columns 'file' and 'caption'.*separated by commas"),
         ("a.csv", b"file,caption\na.jpg,\n", "has no row with a file and a caption"),
+        (
+            "a.csv",
+            b"file,caption\na.jpg,a dog, lying\nb.jpg,a cat, lying\n",
+            "line 2 of '.*a.csv' has 3 cells, and its",
+        ),
+        ("a.csv", b"file,caption\na.jpg,a dog\nb.jpg,a cat,\n", "line 3 of '.*a.csv' has 3 cells.* in double quotes"),
+        ("a.csv", b"file,caption,url\na.jpg,a dog\n", "line 2 of '.*a.csv' has 2 cells, and its header has 3"),
         ("a.csv", b"file,caption\n\xff\xfe\n", "cannot be read as a table .* Save it as CSV in UTF-8"),
         ("a.csv", b"", "cannot be read as a table"),
         ("a.parquet", b"PAR1", "cannot be read as a table"),

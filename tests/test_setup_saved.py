@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from brainram_lib.__main__ import main
 from brainram_lib.core.files import write_array
 from brainram_lib.core.locks import Holder, held
 from brainram_lib.core.store import Stage, Store
+from brainram_lib.setup import saved
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,18 @@ def test_locks_of_the_dead_hold_nothing_up(runs):
     (runs / "shared" / "numbers" / ".def.lock").write_text("nobody")
     assert main(["runs", "prune", "--runs", str(runs), "--yes"]) == 0
     assert Store(runs).find(Numbers(5)) is None
+
+
+@pytest.mark.parametrize("order", ["before", "behind"])
+def test_the_named_folder_alone_is_pruned_wherever_it_stands(runs, tmp_path_factory, monkeypatch, order):
+    checkout, removed = tmp_path_factory.mktemp("checkout"), []
+    Store(checkout).result(Numbers(7))
+    monkeypatch.setattr(saved, "default_runs", lambda: checkout)
+    monkeypatch.setattr(saved, "shutil", SimpleNamespace(rmtree=lambda folder, **how: removed.append(folder)))
+    place = ["--runs", str(runs)]
+    words = ["runs", *place, "prune"] if order == "before" else ["runs", "prune", *place]
+    assert main([*words, "--yes"]) == 0
+    assert len(removed) == 2 and all(folder.is_relative_to(runs) for folder in removed)
 
 
 def test_an_empty_folder_holds_nothing(tmp_path, capsys):

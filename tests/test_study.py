@@ -8,9 +8,15 @@ import numpy as np
 import pytest
 from study_files import NAMES, SESSIONS, SIDE, STIMULI, TEST, VOXELS, write_csv, write_study
 
+from brainram_lib.__main__ import main
+from brainram_lib.core.marks import content_mark, fingerprint
+from brainram_lib.nsd.normalise import NORMALISATIONS
 from brainram_lib.nsd.settings import DataSettings
 from brainram_lib.pipeline.own_data import OwnData
-from brainram_lib.study.check import problems
+from brainram_lib.profiles import profile_of
+from brainram_lib.setup.paper_needs import _own_data
+from brainram_lib.study.check import problems, require
+from brainram_lib.study.errors import StudyError
 from brainram_lib.study.prepare import prepare
 from brainram_lib.study.study import Study
 
@@ -149,8 +155,129 @@ def test_a_dead_voxel_is_left_out_and_counted(folder, tmp_path):
     assert list(problems(Study(folder), 1)) == []
 
 
+def write_trials(folder, session):
+    """Rewrite trials.csv with other sessions; a session of None leaves the column out."""
+    _, names, _ = raw(folder)
+    sessions = [session(name, trial) for trial, name in enumerate(names)]
+    rows = [[name] if one is None else [name, one] for name, one in zip(names, sessions, strict=True)]
+    write_csv(folder / "trials.csv", ["stimulus", "session"][: len(rows[0])], rows)
+
+
+def of_normalised(folder, tmp_path, normalisation="none"):
+    require(Study(folder), 1, normalisation)
+    return prepare(Study(folder), 1, tmp_path / normalisation, normalisation)
+
+
+@pytest.mark.parametrize("normalisation", [one for one in NORMALISATIONS if one != SESSION_Z])
+def test_a_session_of_test_trials_alone_is_used_where_sessions_are_not_z_scored(folder, tmp_path, normalisation):
+    betas, names, _ = raw(folder)
+    test = Study(folder).test(1)
+    write_trials(folder, lambda name, trial: 9 if name in test else 1)
+    prepared = of_normalised(folder, tmp_path, normalisation)
+    assert prepared.betas("test").shape == (TEST, VOXELS) and np.isfinite(prepared.betas("test")).all()
+    if normalisation == "none":
+        expected = np.stack([betas[names == name].mean(0) for name in sorted(test)])
+        np.testing.assert_allclose(prepared.betas("test"), expected, atol=1e-5)
+
+
+def test_a_session_of_one_training_trial_leaves_no_voxel_out(folder, tmp_path):
+    write_trials(folder, lambda name, trial: trial)
+    assert len(of_normalised(folder, tmp_path).voxel_index) == VOXELS
+
+
+def test_a_voxel_that_is_constant_over_all_training_trials_is_left_out_whatever_the_sessions(folder, tmp_path):
+    betas, names, sessions = raw(folder)
+    betas[:, 3], betas[sessions == "2", 5] = 6, 6
+    betas[np.isin(names, list(Study(folder).test(1))), 3] = np.arange(TEST * SESSIONS)
+    np.save(folder / "betas.npy", betas)
+    by_session = prepare(Study(folder), 1, tmp_path / "z", SESSION_Z)
+    found = [prepared.record["excluded"] for prepared in (of_normalised(folder, tmp_path), by_session)]
+    assert found == [
+        {"constant over all training trials": [3]},
+        {"constant over the training trials of some session": [3, 5]},
+    ]
+
+
+def said_of(folder):
+    with pytest.raises(StudyError, match="has 0 training trials; its betas are z-scored") as said:
+        require(Study(folder), 1)
+    return str(said.value)
+
+
+def test_both_remedies_for_a_session_of_test_trials_help(folder, tmp_path):
+    test = Study(folder).test(1)
+    write_trials(folder, lambda name, trial: 9 if name in test else 1)
+    assert "Leave out the column 'session', or set data__normalisation" in said_of(folder)
+    of_normalised(folder, tmp_path)
+    write_trials(folder, lambda name, trial: None)
+    of_normalised(folder, tmp_path, SESSION_Z)
+
+
+def test_both_remedies_for_a_file_of_test_trials_help(folder, tmp_path):
+    """Without a column 'session' each file is one: there is none to leave out."""
+    betas, names, _ = raw(folder)
+    tests = np.isin(names, list(Study(folder).test(1)))
+    order = np.concatenate([np.flatnonzero(~tests), np.flatnonzero(tests)])
+    np.save(folder / "a.npy", betas[order[: (~tests).sum()]])
+    np.save(folder / "b.npy", betas[order[(~tests).sum() :]])
+    name_betas(folder, ["a.npy", "b.npy"])
+    write_csv(folder / "trials.csv", ["stimulus"], [[name] for name in names[order]])
+    assert "there, give these trials the number of a session that has training trials" in said_of(folder)
+    of_normalised(folder, tmp_path)
+    write_csv(folder / "trials.csv", ["stimulus", "session"], [[name, 1] for name in names[order]])
+    of_normalised(folder, tmp_path, SESSION_Z)
+
+
+def test_data_check_asks_for_the_normalisation_of_a_profile(folder, tmp_path, capsys):
+    test = Study(folder).test(1)
+    write_trials(folder, lambda name, trial: 9 if name in test else 1)
+    profile = tmp_path / "mine.toml"
+    profile.write_text(f'base = "mini"\nfolder = "{folder}"\nsubjects = [1]\ndata__normalisation = "none"\n')
+    assert main(["data", "check", str(folder)]) == 1
+    assert "NOT subject 1: session 9" in capsys.readouterr().out
+    assert main(["data", "check", str(folder), "--profile", str(profile)]) == 0
+    assert "NOT" not in capsys.readouterr().out
+    lines = list(_own_data(folder, profile_of(str(profile)).data.normalisation))
+    assert lines and all(well for well, _ in lines), "as doctor says it"
+
+
 def marks(folder):
     return {what: OwnData(folder).mark(what, 1, DataSettings(sessions=1)) for what in ("betas", "stimuli", "captions")}
+
+
+def name_betas(folder, said):
+    text = (folder / "data.toml").read_text().splitlines()
+    (folder / "data.toml").write_text("\n".join(f"betas = {said}" if "betas" in line else line for line in text))
+
+
+def test_the_order_of_several_files_of_betas_is_part_of_their_mark(folder):
+    """Rows follow one another as the files do, so that another order hands every trial another's betas."""
+    for k, part in enumerate(np.split(np.load(folder / "betas.npy"), SESSIONS)):
+        np.save(folder / f"part{k}.npy", part)
+    found = []
+    for order in ("012", "102", "012"):
+        name_betas(folder, [f"part{k}.npy" for k in order])
+        found.append(marks(folder))
+    assert found[0] == found[2] and found[0]["betas"] != found[1]["betas"]
+    assert all(found[0][what] == found[1][what] for what in ("stimuli", "captions"))
+
+
+def test_the_mark_of_one_file_of_betas_is_as_it_always_was(folder):
+    study = Study(folder)
+    files, numbered = study.files(1), [[name, study.numbers[name]] for name in NAMES]
+    read = content_mark([*files.betas, files.trials, files.rois], folder)
+    assert marks(folder)["betas"] == fingerprint([read, numbered, sorted(study.test(1))])
+
+
+def test_betas_beside_a_linked_folder_change_the_mark(folder, tmp_path):
+    (tmp_path / "disk/home").mkdir(parents=True)
+    linked = tmp_path / "linked"
+    linked.symlink_to(folder.rename(tmp_path / "disk/home/mine"))
+    outside = (linked / "betas.npy").rename(tmp_path / "betas.npy")
+    name_betas(linked, f'"{outside}"')
+    before = marks(linked)["betas"]
+    np.save(outside, np.load(outside) + 1)
+    assert marks(linked)["betas"] != before
 
 
 def test_marks_change_with_what_a_stage_reads_and_not_with_the_place(folder, tmp_path):

@@ -63,11 +63,17 @@ def fingerprint(value: Any) -> str:
 def content_mark(files: Iterable[Path], root: Path) -> str:
     """One mark of many files: their names relative to `root`, and what they hold. A file that is not there counts too.
 
-    The mark does not depend on where `root` lies or how its path is spelled.
+    The mark does not depend on where `root` lies, how its path is spelled, or in which order the files come.
     """
-    listed = sorted({Path(os.path.relpath(path, root)).as_posix() for path in files})
+    listed = sorted({(relative_name(path, root), path) for path in files})
     bar = tqdm(listed, desc="marks of files", unit="file", delay=2, leave=False)
-    return fingerprint([[name, file_mark(root / name)] for name in bar])
+    # the file as it was named: beside a linked folder, `root / name` is another place
+    return fingerprint(list(dict.fromkeys((name, file_mark(path)) for name, path in bar)))
+
+
+def relative_name(path: Path, root: Path) -> str:
+    """A file as marks call it, as its path is spelled relative to `root`; links are not followed."""
+    return Path(os.path.relpath(path, root)).as_posix()
 
 
 def file_mark(path: Path) -> str | None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int, UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from tqdm.auto import tqdm
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -25,6 +25,7 @@ CLIPPED_OF_ONE = 0.25
 CONSTANT, NOT_FINITE, OTHER_RANGE = "constant", "not finite", "of another range than [0, 1]"
 # More pixels than any reconstruction of this field has.
 MAX_PIXELS = 4096 * 4096
+MAX_ID = np.iinfo(np.int64).max
 
 
 class SubmissionError(ValueError):
@@ -48,7 +49,7 @@ class Submission:
 
 
 def files_of(folder: Path) -> list[Path]:
-    """What is read of a folder.
+    """What is read of a folder. Hidden files are not: macOS leaves a '._5.png' beside each 5.png.
 
     Raises:
         SubmissionError: there is no folder, or nothing in it.
@@ -57,7 +58,8 @@ def files_of(folder: Path) -> list[Path]:
         raise SubmissionError(f"there is no folder '{folder}'. Name one that holds images, or {IMAGES} and {IDS}.")
     if (folder / IMAGES).is_file():
         return [folder / IMAGES, folder / IDS]
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS)
+    shown = (path for path in folder.iterdir() if not path.name.startswith("."))
+    files = sorted(path for path in shown if path.suffix.lower() in ENDINGS)
     if not files:
         raise SubmissionError(f"'{folder}' holds no image ({', '.join(ENDINGS)}) and no {IMAGES}.")
     return files
@@ -70,8 +72,8 @@ def read_submission(folder: Path) -> Submission:
     `images.npy` (n, H, W, 3), uint8 or floats in [0, 1], has its ids in `nsd_ids.npy`.
 
     Raises:
-        SubmissionError: a name without a number, two images of one id, sizes that differ, more than a few values out of
-            range.
+        SubmissionError: a name without a number, an id that is none, two images of one id, sizes that differ, more than
+            a few values out of range, a file that cannot be read.
     """
     files = files_of(folder)
     read = _from_array(*files) if files[0].name == IMAGES else _from_files(files)
@@ -126,6 +128,11 @@ def _id_of(path: Path) -> int:
     numbers = re.findall(r"\d+", path.stem)
     if not numbers:
         raise SubmissionError(f"'{path.name}' has no nsdId in its name. Call it by its number, e.g. nsd02951.png.")
+    if int(numbers[-1]) > MAX_ID:
+        raise SubmissionError(
+            f"the last number of '{path.name}' has {len(numbers[-1])} digits and is no nsdId. Call it by its number, "
+            "e.g. nsd02951.png."
+        )
     return int(numbers[-1])
 
 
@@ -139,24 +146,39 @@ def _opened(path: Path) -> UInt8[np.ndarray, "height width 3"]:
             if image.mode not in ("RGB", "L", "P", "RGBA"):
                 raise SubmissionError(f"'{path.name}' is of mode {image.mode}. Save it as RGB with 8 bits.")
             return np.asarray(image.convert("RGB"))
-    except (OSError, UnidentifiedImageError, ValueError) as problem:
-        if isinstance(problem, SubmissionError):
-            raise
+    except SubmissionError:
+        raise
+    except Exception as problem:  # decoders raise many kinds at damaged bytes
         raise SubmissionError(f"'{path}' cannot be read as an image ({str(problem)[:200]}).") from problem
 
 
 def _from_array(images: Path, ids: Path) -> _Read:
-    try:
-        made, known = (np.load(path, mmap_mode="r", allow_pickle=False) for path in (images, ids))
-    except (OSError, ValueError) as problem:
-        raise SubmissionError(f"'{images.parent}': {str(problem)[:200]}. {IMAGES} needs {IDS} beside it.") from problem
+    made, known = (_array(path) for path in (images, ids))
     if made.ndim != 4 or made.shape[-1] != 3 or known.shape != made.shape[:1] or known.dtype.kind not in "iu":
         raise SubmissionError(
             f"{IMAGES} must be (n, height, width, 3) and {IDS} (n,) whole numbers. {made.shape} and {known.dtype} "
             f"{known.shape} were provided."
         )
+    if known.size and int(known.max()) > MAX_ID:
+        raise SubmissionError(f"{IDS} holds {int(known.max())}, which is no nsdId. Save them as numpy.int64.")
     names = np.array([f"{IMAGES}[{row}]" for row in range(len(known))])
     return _Read(np.array(known, np.int64), *_as_uint8(np.asarray(made), names))
+
+
+def _array(path: Path) -> np.ndarray:
+    """A .npy, memory-mapped."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as problem:
+        raise SubmissionError(f"there is no '{path}': {IMAGES} needs {IDS} beside it.") from problem
+    except Exception as problem:  # numpy and zipfile raise many kinds at damaged bytes
+        raise SubmissionError(
+            f"'{path}' cannot be read as an array ({str(problem)[:200]}). Save it with numpy.save, as numbers."
+        ) from problem
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise SubmissionError(f"'{path}' is a .npz under another name. Save one array with numpy.save.")
+    return array
 
 
 def _as_uint8(made: np.ndarray, names: np.ndarray) -> tuple[np.ndarray | None, ...]:

@@ -20,27 +20,42 @@ from brainram_lib.nsd.prepared import Rows
 NOT_FINITE = "not finite in some trial"
 ZERO = "zero in every trial"
 CONSTANT = "constant over the training trials of some session"
+CONSTANT_THROUGHOUT = "constant over all training trials"
 Reasons = dict[str, Bool[np.ndarray, " voxels"]]
 SessionReaders = Mapping[int, Callable[[], Float32[np.ndarray, "trials voxels"]]]
 
 
 class _Health:
-    """Which voxels cannot be used, found session by session."""
+    """Which voxels cannot be used, found session by session.
 
-    def __init__(self, voxels: int) -> None:
+    Of two training trials or more a voxel must vary: with `by_session` within each session, otherwise over all.
+    """
+
+    def __init__(self, voxels: int, by_session: bool) -> None:
+        self.by_session = by_session
         self.not_finite = np.zeros(voxels, bool)
         self.zero = np.ones(voxels, bool)
         self.constant = np.zeros(voxels, bool)
+        self.varies = np.zeros(voxels, bool)
+        self.first: Float32[np.ndarray, "1 voxels"] | None = None
+        self.seen = 0
 
     def look(self, values: Float32[np.ndarray, "trials voxels"], is_test: Bool[np.ndarray, " trials"]) -> None:
         training = values[~is_test]
         self.not_finite |= ~np.isfinite(values).all(axis=0)
         self.zero &= (values == 0).all(axis=0)
-        self.constant |= (training == training[:1]).all(axis=0)
+        if self.by_session and len(training) > 1:
+            self.constant |= (training == training[:1]).all(axis=0)
+        elif not self.by_session and len(training):
+            self.first = training[:1].copy() if self.first is None else self.first
+            self.varies |= (training != self.first).any(axis=0)
+            self.seen += len(training)
 
     def reasons(self) -> Reasons:
         zero = self.zero & ~self.not_finite
-        return {NOT_FINITE: self.not_finite, ZERO: zero, CONSTANT: self.constant & ~self.not_finite & ~zero}
+        why = CONSTANT if self.by_session else CONSTANT_THROUGHOUT
+        constant = self.constant if self.by_session else ~self.varies & (self.seen > 1)
+        return {NOT_FINITE: self.not_finite, ZERO: zero, why: constant & ~self.not_finite & ~zero}
 
 
 def read_rows(
@@ -60,7 +75,7 @@ def read_rows(
     """
     rows = _row_of_trial(trials, average)
     splits = {split: Rows.empty(_row_ids(trials, split, average), voxels) for split in ("train", "test")}
-    health = _Health(voxels)
+    health = _Health(voxels, by_session=normalisation == "session-z")
     for session, read in tqdm(sessions.items(), desc="sessions"):
         here = trials.session == session
         values, is_test = read(), trials.is_test[here]

@@ -35,6 +35,7 @@ from brainram_lib.nsd.layout import (
     LAYERS,
     SUBJECTS,
     NsdLayout,
+    subject_folder,
 )
 from brainram_lib.nsd.ncsnr_files import ncsnr_paths, read_ncsnr
 from brainram_lib.nsd.stimuli import count_stimuli
@@ -82,8 +83,10 @@ def check(
     `sessions` is cut to what the subject did (32 or 30 for some) and to what the design file has.
 
     Raises:
-        NsdError: `sessions` is below 1.
+        NsdError: `sessions` is below 1, or NSD has no such subject.
     """
+    # before its sessions are looked up
+    subject_folder(subject)
     if sessions < 1:
         raise NsdError(f"sessions must be at least 1. {sessions} was provided.")
     count = _sessions(layout, subject, sessions)

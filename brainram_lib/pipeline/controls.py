@@ -223,6 +223,11 @@ class TrainingCorpus:
         """The same."""
         return self.key
 
+    @property
+    def size(self) -> None:
+        """See `CorpusSource`."""
+        return None
+
     def open(self, runs: Path) -> Corpus:
         """See `CorpusSource`. It is written on first use."""
         from brainram_lib.retrieval.writing import write_corpus

@@ -34,6 +34,10 @@ class CorpusSource(Protocol):
     def rows_key(self) -> str:
         """Changes with embeddings and tables: what names the folder of the corpus's tokens."""
 
+    @property
+    def size(self) -> int | None:
+        """How many items it has, if its key says so much; None where it is known once the corpus is made."""
+
     def open(self, runs: Path) -> Corpus:
         """The corpus; one that is made is made first."""
 
@@ -60,6 +64,11 @@ class CorpusFolder:
     def rows_key(self) -> str:
         """See `CorpusSource`."""
         return self.open(Path()).rows_mark
+
+    @property
+    def size(self) -> int:
+        """See `CorpusSource`: it is opened for its key."""
+        return len(self.open(Path()))
 
     def open(self, runs: Path) -> Corpus:
         """See `CorpusSource`."""
@@ -97,6 +106,11 @@ class EmbeddedCorpus:
     def rows_key(self) -> str:
         """The same."""
         return self.key
+
+    @property
+    def size(self) -> int:
+        """See `CorpusSource`."""
+        return self.pairs
 
     def open(self, runs: Path) -> Corpus:
         """See `CorpusSource`."""

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float32, Int, UInt8
 
-from brainram_lib.core.marks import content_mark, fingerprint
+from brainram_lib.core.marks import content_mark, fingerprint, relative_name
 from brainram_lib.nsd.errors import NsdError
 from brainram_lib.nsd.layout import NsdLayout
 from brainram_lib.nsd.prepared import PreparedSubject
@@ -85,7 +85,9 @@ class OwnData:
         if what != BETAS:
             raise ValueError(f"'what' must be one of {BETAS}, {STIMULI}, {CAPTIONS}. '{what}' was provided.")
         read = [path for path in (*files.betas, files.trials, files.rois) if path is not None]
-        return fingerprint([content_mark(read, self.root), numbered, sorted(study.test(subject))])
+        # rows follow one another as the files do; one file has no order, and its earlier results keep their keys
+        ordered = [[relative_name(path, self.root) for path in files.betas]] if len(files.betas) > 1 else []
+        return fingerprint([content_mark(read, self.root), numbered, sorted(study.test(subject)), *ordered])
 
     def labels(self, runs: Path, subject: int, nsd_ids: Sequence[int]) -> list[frozenset[str]] | None:
         """Unknown."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -59,6 +59,22 @@ class Retrieved(Stage):
     def corpus(self) -> CorpusSource:
         """What is searched."""
         return self.readouts.corpus
+
+    @property
+    def keyed_fields(self) -> dict[str, Any]:
+        """See `Stage`.
+
+        Raises:
+            ValueError: the corpus has fewer items than are asked for; it is said here, before Stage I is trained.
+        """
+        for name in ("neighbours", "candidates"):
+            asked, there = getattr(self.settings, name), self.corpus.size
+            if asked is not None and there is not None and asked > there:
+                raise ValueError(
+                    f"'retrieval.{name}' must be {there} or less, for the corpus has {there} items. {asked} was "
+                    f"provided. Set retrieval__{name} in the profile file, or search a larger corpus."
+                )
+        return super().keyed_fields
 
     def make(self, folder: Path, store: Store) -> None:
         """Search for both splits."""

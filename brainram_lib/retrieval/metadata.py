@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -45,7 +46,7 @@ class Metadata:
         """One cell; None where the file has no such column.
 
         Raises:
-            CorpusError: the file is damaged there.
+            CorpusError: the file is damaged there, or the column holds lists.
         """
         number = int(np.searchsorted(self._starts, row, side="right")) - 1
         if name not in self.names[number]:
@@ -92,7 +93,7 @@ class Metadata:
     def _column(self, number: int, group: int, name: str) -> pa.ChunkedArray:
         place = number, group, name
         if place not in self._kept:
-            self._kept[place] = _read(self.paths[number], group, name)
+            self._kept[place] = _single(_read(self.paths[number], group, name), self.paths[number], name)
             while len(self._kept) > 1 and sum(column.nbytes for column in self._kept.values()) > KEPT_BYTES:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(place)
@@ -100,8 +101,8 @@ class Metadata:
 
 
 def as_text(value: Any) -> str | None:
-    """A cell as text, whatever type the writer's tool gave its column: 7 and 7.0 are '7', null and NaN are None."""
-    if value is None or (isinstance(value, float) and value != value):
+    """A cell as text, whatever type the writer's tool gave its column: 7 and 7.0 are '7', null, NaN and NA are None."""
+    if pd.isna(value) is True:
         return None
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
@@ -137,6 +138,20 @@ def _read(path: Path, group: int, name: str) -> pa.ChunkedArray:
             return stored.read_row_group(group, columns=[name])[name]
     except (OSError, ValueError, pa.ArrowException) as problem:
         raise CorpusError(cause(problem, path, _AGAIN)) from problem
+
+
+def _single(cells: pa.ChunkedArray, path: Path, name: str) -> pa.ChunkedArray:
+    """The cells themselves, if each is one value.
+
+    Raises:
+        CorpusError: they are lists or records, as of tables with all captions of an image in one cell.
+    """
+    if pa.types.is_nested(cells.type):
+        raise CorpusError(
+            f"the column '{name}' of '{path}' must hold one text a row. It holds {short(cells.type)}. Keep one of "
+            "each, and write this shard again."
+        )
+    return cells
 
 
 def _mapped(path: Path) -> pa.Table:

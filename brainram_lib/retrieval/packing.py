@@ -14,12 +14,13 @@ from pathlib import Path
 import pandas as pd
 from tqdm.auto import tqdm
 
+from brainram_lib.core import tables
 from brainram_lib.core.files import write_json
 from brainram_lib.core.marks import fingerprint
-from brainram_lib.retrieval.images import MAX_BYTES
-from brainram_lib.retrieval.layout import SAMPLE_DIGITS, CorpusError, CorpusLayout, short
+from brainram_lib.retrieval.images import MAX_BYTES, ImageRefused, decode
+from brainram_lib.retrieval.layout import SAMPLE_DIGITS, CorpusError, CorpusLayout, cause, short
 from brainram_lib.retrieval.metadata import as_text
-from brainram_lib.retrieval.writing import CorpusItem, NothingDecoded, PooledEncoder, write_shard
+from brainram_lib.retrieval.writing import SUCCESS, CorpusItem, NothingDecoded, PooledEncoder, write_shard
 
 FILE, CAPTION, URL = "file", "caption", "url"
 CLAIM = "packed.json"
@@ -59,7 +60,8 @@ def read_listing(path: Path) -> Listing:
     """Read a table: CSV or parquet with the columns 'file' (relative to the folder) and 'caption', 'url' if known.
 
     Raises:
-        CorpusError: it cannot be read, lacks a column, or has no row with a caption.
+        CorpusError: it cannot be read, has a row with more or fewer cells than its header, lacks a column, has a column
+            of lists, or has no row with a caption.
     """
     table = _table(path)
     if missing := [name for name in (FILE, CAPTION) if name not in table.columns]:
@@ -67,6 +69,8 @@ def read_listing(path: Path) -> Listing:
             f"'{path}' must have the columns '{FILE}' and '{CAPTION}'; it lacks '{missing[0]}' and has "
             f"{short(list(table.columns))}. Columns of a CSV are separated by commas."
         )
+    for name in {FILE, CAPTION, URL}.intersection(table.columns):
+        _require_single(path, name, table[name])
     urls = table[URL] if URL in table.columns else [""] * len(table)
     rows: dict[str, Row] = {}
     silent = again = 0
@@ -88,6 +92,8 @@ def pack(
 ) -> Packed:
     """Write a corpus shard by shard; shards that are complete are kept, so the same call goes on where it stopped.
 
+    Pictures of complete shards that could not be used are looked at again: see `_gains`.
+
     Raises:
         CorpusError: no such folder, a size of shards that keys cannot count, another corpus in `out`, or no picture
             that can be used.
@@ -103,6 +109,10 @@ def pack(
     with tqdm(total=len(listing.rows), desc="pack", unit="picture") as bar:
         for shard, start in enumerate(range(0, len(listing.rows), shard_size)):
             rows = listing.rows[start : start + shard_size]
+            if shard in done and _gains(layout, shard, folder, rows, image_size):
+                # embeddings of the shard as it will be do not fit its table as it was
+                layout.metadata(shard).unlink()
+                done.remove(shard)
             if shard not in done:
                 _write(layout, shard, folder, rows, encoder, image_size)
             bar.update(len(rows))
@@ -122,6 +132,33 @@ def _write(
     except NothingDecoded:
         # counted at the end; the other shards may hold pictures
         return
+
+
+def _gains(layout: CorpusLayout, shard: int, folder: Path, rows: Sequence[Row], image_size: int) -> bool:
+    """Whether a picture of a complete shard that was missing or broken can be used now, and none of the others is gone.
+
+    Raises:
+        CorpusError: the shard's table of statuses is damaged.
+    """
+    record = layout.download_record(shard)
+    if not record.exists():
+        return False
+    try:
+        status = pd.read_parquet(record, columns=["status"])["status"].tolist()
+    except Exception as problem:  # pandas and pyarrow raise many kinds at damaged bytes
+        again = f"Delete '{layout.metadata(shard)}', and the same command writes this shard again."
+        raise CorpusError(cause(problem, record, again)) from problem
+    used = {row.file for row, state in zip(rows, status, strict=True) if state == SUCCESS}
+    arrived = any(_usable(folder, row, image_size) for row in rows if row.file not in used)
+    return arrived and all((folder / name).is_file() for name in used)
+
+
+def _usable(folder: Path, row: Row, image_size: int) -> bool:
+    item = item_of(folder, row)
+    try:
+        return item.problem is None and decode(item.image, image_size) is not None
+    except ImageRefused:
+        return False
 
 
 def item_of(folder: Path, row: Row) -> CorpusItem:
@@ -146,13 +183,26 @@ def _table(path: Path) -> pd.DataFrame:
     try:
         if path.suffix.lower() == ".parquet":
             return pd.read_parquet(path)
-        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        return tables.read_csv(path)
+    except tables.TableError as problem:
+        raise CorpusError(str(problem)) from problem
     except FileNotFoundError as problem:
         raise CorpusError(f"there is no table '{path}'.") from problem
     except Exception as problem:  # pandas and pyarrow raise many kinds at damaged bytes
         raise CorpusError(
             f"'{path}' cannot be read as a table ({short(problem)}). Save it as CSV in UTF-8."
         ) from problem
+
+
+def _require_single(path: Path, name: str, cells: pd.Series) -> None:
+    """See that no cell is a list, as those of tables with all captions of an image in one row."""
+    bad = next((row for row, cell in enumerate(cells) if pd.api.types.is_list_like(cell)), None)
+    if bad is not None:
+        raise CorpusError(
+            f"the column '{name}' of '{path}' must hold one text a row. Row {bad} (counted from 0) holds "
+            f"{short(list(cells.iloc[bad]))}. Keep one of each, e.g. table['{name}'] = table['{name}'].str[0]: an item "
+            "has one caption."
+        )
 
 
 def _claim(layout: CorpusLayout, settings: dict[str, object]) -> None:

@@ -15,7 +15,7 @@ class RetrievalSettings(Settings):
     """Neighbours (section 3.3, 4.2).
 
     Raises:
-        ValueError: a setting that would have no effect without another.
+        ValueError: a setting that would have no effect without another, or more neighbours than candidates.
     """
 
     neighbours: int = number(4, low=1)  # K per prior sample, 4.2
@@ -47,4 +47,9 @@ class RetrievalSettings(Settings):
             raise ValueError(
                 f"'retrieval.token_weight' ({self.token_weight}) needs 'retrieval.candidates' to choose among. Set it "
                 "to 0 to keep the most similar items."
+            )
+        if self.candidates is not None and self.candidates < self.neighbours:
+            raise ValueError(
+                f"'retrieval.candidates' must be {self.neighbours} or more: 'retrieval.neighbours' are chosen among "
+                f"them. {self.candidates} was provided."
             )

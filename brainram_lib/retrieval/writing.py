@@ -24,6 +24,8 @@ from brainram_lib.retrieval.images import EXTENSIONS, ImageRefused, decode, open
 from brainram_lib.retrieval.layout import SAMPLE_DIGITS, CorpusLayout, sample_key
 
 ENCODING_BATCH = 256
+# img2dataset's word in the tables beside the tars
+SUCCESS = "success"
 
 
 @runtime_checkable
@@ -70,7 +72,7 @@ class _Sample:
             "url": self.item.url,
             "caption": self.item.caption,
             "key": self.key,
-            "status": "success" if self.problem is None else "failed_to_decode",
+            "status": SUCCESS if self.problem is None else "failed_to_decode",
             "error_message": self.problem,
             "width": self.size[0],
             "height": self.size[1],

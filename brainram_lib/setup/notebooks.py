@@ -33,8 +33,10 @@ INJECTED = "# Parameters"
 HERE = "this notebook"
 PATHS = frozenset({"runs", "nsd_root", "corpus_root", "checkpoint"})
 """Parameters that name a folder: text, whatever it looks like."""
-RANGES = {"subject": (1, 8), "seed": (0, 2**32 - 1), "stimulus": (0, math.inf), "k": (1, math.inf)}
-"""The smallest and the largest value of parameters that are numbers; NSD has 8 subjects, numpy's seeds 32 bits."""
+RANGES = {"seed": (0, 2**32 - 1), "stimulus": (0, math.inf), "k": (1, math.inf)}
+"""The smallest and the largest value of parameters that are numbers; numpy's seeds have 32 bits.
+
+Which subjects there are the profile says: data of the user's own have any."""
 
 
 class ParameterError(ValueError):

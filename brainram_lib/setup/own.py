@@ -8,15 +8,19 @@ from typing import Any
 
 Arguments = argparse.Namespace
 FAILED = 1
+AGAIN = "The same command looks again at those that cannot be read. "
 
 
 def check_command(chosen: Arguments) -> int:
     """Say what a folder of your own betas, pictures and captions holds, and everything that is wrong with it."""
+    from brainram_lib.nsd.normalise import DEFAULT_NORMALISATION
+    from brainram_lib.profiles import profile_of
     from brainram_lib.study.check import report
     from brainram_lib.study.study import Study
 
+    normalisation = profile_of(chosen.profile).data.normalisation if chosen.profile else DEFAULT_NORMALISATION
     bad = False
-    for well, sentence in report(Study(chosen.folder)):
+    for well, sentence in report(Study(chosen.folder), normalisation):
         print(f"{'ok ' if well else 'NOT'} {sentence}", flush=True)
         bad |= not well
     return FAILED if bad else 0
@@ -39,9 +43,9 @@ def pack_command(chosen: Arguments) -> None:
     encoder = EncoderWeights(profile_of(chosen.profile).encoder).load()
     packed = pack(chosen.folder, listing, chosen.out, encoder, encoder.image_size, chosen.shard_size)
     print(
-        f"'{chosen.out}' holds {packed.pairs} pairs. Left out: {packed.refused} pictures that cannot be read, "
-        f"{listing.without_caption} rows without a caption, {listing.repeated} rows that name a picture again. Search "
-        "it with --corpus-root."
+        f"'{chosen.out}' holds {packed.pairs} pairs. Left out: {packed.refused} images that cannot be read, "
+        f"{listing.without_caption} rows without a caption, {listing.repeated} rows that name an image again. "
+        f"{AGAIN if packed.refused else ''}Search it with --corpus-root."
     )
 
 
@@ -52,6 +56,7 @@ def add_to(commands: Any) -> None:
     )
     check = _command(data, "check", check_command)
     check.add_argument("folder", type=Path, help="it holds data.toml")
+    check.add_argument("--profile", help="whose normalisation the betas will get; default: session-z")
     example = _command(data, "example", example_command)
     example.add_argument("folder", type=Path, help="a new one")
     example.add_argument("--stimuli", type=int, default=200, help="default: 200")

@@ -292,7 +292,14 @@ def _nsd(profile: Profile, given: Needs) -> Iterator[Line]:
     from brainram_lib.nsd.layout import NsdLayout
 
     if profile.folder is not None:
-        yield from _own_data(Path(profile.folder))
+        yield from _own_data(Path(profile.folder), profile.data.normalisation)
+        return
+    if given.subject not in profile.subjects:
+        yield (
+            False,
+            f"NSD: 'subject' must be one of {list(profile.subjects)} on the profile '{profile.name}'. {given.subject} "
+            "was provided; name one with --subject.",
+        )
         return
     if given.nsd_root is None:
         yield False, "NSD: say where it is with --nsd-root; docs/paper.md says how to get it."
@@ -315,12 +322,12 @@ def _nsd(profile: Profile, given: Needs) -> Iterator[Line]:
         yield True, f"NSD: every file that the notebooks need for subject {given.subject} is there."
 
 
-def _own_data(folder: Path) -> Iterator[Line]:
+def _own_data(folder: Path, normalisation: str) -> Iterator[Line]:
     from brainram_lib.study.check import report
     from brainram_lib.study.study import Study
 
     try:
-        yield from report(Study(folder))
+        yield from report(Study(folder), normalisation)
     except ValueError as problem:
         yield False, f"Data: {problem}"
 

@@ -193,6 +193,8 @@ def add_to(commands: Any) -> None:
     inner = parser.add_subparsers(metavar="COMMAND")
     prune = inner.add_parser("prune", help=prune_command.__doc__, description=prune_command.__doc__)
     prune.set_defaults(handler=prune_command)
-    prune.add_argument("--runs", type=Path, metavar="FOLDER", help="where results are saved; default: runs/")
+    # a default of its own would replace what was given before 'prune'
+    place = {"type": Path, "metavar": "FOLDER", "default": argparse.SUPPRESS}
+    prune.add_argument("--runs", **place, help="where results are saved; default: runs/")
     prune.add_argument("--older-than", type=float, metavar="DAYS", help="scores older than this are not needed either")
     prune.add_argument("--yes", action="store_true", help="do not ask")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int
@@ -21,13 +20,31 @@ class Betas:
     """The files of one subject's betas, one after the other.
 
     Attributes:
-        files: where they lie. parts: (trials, voxels) of each.
-        columns: what .npz files say of their trials beside the betas, joined; None where one does not.
+        files: where they lie. parts: (trials, voxels) of each. beside: arrays that .npz files hold beside the betas.
     """
 
     files: tuple[Path, ...]
     parts: tuple[np.ndarray, ...]
-    columns: Mapping[str, np.ndarray] | None
+    beside: tuple[Mapping[str, np.ndarray], ...]
+
+    @property
+    def columns(self) -> dict[str, np.ndarray] | None:
+        """What .npz files say of their trials beside the betas, joined; None where one does not name the stimuli.
+
+        Raises:
+            StudyError: it is no list of one value for every trial of its file.
+        """
+        known = set.intersection(*(set(arrays) for arrays in self.beside))
+        if STIMULUS not in known:
+            return None
+        for path, part, arrays in zip(self.files, self.parts, self.beside, strict=True):
+            for name in sorted(known):
+                if arrays[name].shape != part.shape[:1]:
+                    raise StudyError(
+                        f"'{name}' in '{path}' must have one value for each of the {len(part)} trials of '{BETAS}'. It "
+                        f"has the shape {arrays[name].shape}. Save it as an array of {len(part)}."
+                    )
+        return {name: np.concatenate([arrays[name] for arrays in self.beside]) for name in known}
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -66,10 +83,7 @@ def open_betas(files: Sequence[Path]) -> Betas:
                 f"'{path}' has {part.shape[1]} voxels and '{files[0]}' {parts[0].shape[1]}: a subject's files must "
                 "have the same."
             )
-    tables = [columns for _, columns in opened]
-    known = set.intersection(*(set(columns) for columns in tables))
-    joined = {name: np.concatenate([columns[name] for columns in tables]) for name in known}
-    return Betas(tuple(files), parts, joined if STIMULUS in known else None)
+    return Betas(tuple(files), parts, tuple(arrays for _, arrays in opened))
 
 
 def read_rois(path: Path, voxels: int) -> dict[str, Bool[np.ndarray, " voxels"]]:
@@ -99,10 +113,13 @@ def load_array(path: Path) -> np.ndarray:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as problem:
         raise StudyError(f"there is no '{path}'. data.toml names it.") from problem
-    except (OSError, ValueError, EOFError) as problem:
+    except Exception as problem:  # numpy and zipfile raise many kinds at damaged bytes
         raise StudyError(
-            f"'{path}' cannot be read as an array ({str(problem)[:200]}). Save it with numpy.save."
+            f"'{path}' cannot be read as an array ({str(problem)[:200]}). Save it with numpy.save, as numbers."
         ) from problem
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise StudyError(f"'{path}' is a .npz under another name. Call it .npz, or save one array with numpy.save.")
     return array
 
 
@@ -110,11 +127,13 @@ def load_npz(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a .npz by name.
 
     Raises:
-        StudyError: it is not there or is damaged.
+        StudyError: it is not there, is damaged, or holds Python objects.
     """
     try:
         with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
+            return {name: _stored(stored, name, path) for name in stored.files}
+    except StudyError:
+        raise
     except FileNotFoundError as problem:
         raise StudyError(f"there is no '{path}'. data.toml names it.") from problem
     except Exception as problem:  # zipfile and numpy raise many kinds at damaged bytes
@@ -123,7 +142,19 @@ def load_npz(path: Path) -> dict[str, np.ndarray]:
         ) from problem
 
 
-def _opened(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
+def _stored(stored: np.lib.npyio.NpzFile, name: str, path: Path) -> np.ndarray:
+    try:
+        return stored[name]
+    except ValueError as problem:
+        if "Object arrays" not in str(problem):
+            raise
+        raise StudyError(
+            f"'{name}' in '{path}' holds Python objects, as a pandas column of text does, and nothing is unpickled. "
+            f"Save text as {name}.astype(str), numbers as {name}.astype(float)."
+        ) from problem
+
+
+def _opened(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     if path.suffix.lower() != ".npz":
         return load_array(path), {}
     arrays = load_npz(path)

@@ -8,6 +8,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from brainram_lib.nsd.averaging import read_rows
+from brainram_lib.nsd.design import Trials
 from brainram_lib.nsd.normalise import DEFAULT_NORMALISATION
 from brainram_lib.study.errors import SHOWN, StudyError, some_of
 from brainram_lib.study.prepare import readers, unusable
@@ -63,16 +64,16 @@ def problems(study: Study, subject: int, normalisation: str = DEFAULT_NORMALISAT
                 yield str(problem)
 
 
-def report(study: Study) -> Iterator[Line]:
+def report(study: Study, normalisation: str = DEFAULT_NORMALISATION) -> Iterator[Line]:
     """Lines for all subjects, (whether all is well, a sentence); every picture is decoded and all betas are read."""
     for subject in study.subjects:
-        found = list(problems(study, subject))
+        found = list(problems(study, subject, normalisation))
         yield from ((False, f"subject {subject}: {one}") for one in found)
         if not found:
-            yield from _of_subject(study, subject)
+            yield from _of_subject(study, subject, normalisation)
 
 
-def _of_subject(study: Study, subject: int) -> Iterator[Line]:
+def _of_subject(study: Study, subject: int, normalisation: str) -> Iterator[Line]:
     trials, betas = study.trials(subject), study.betas(subject)
     repeated = [np.unique(np.unique(trials.nsd_id[trials.is_test == test], return_counts=True)[1]) for test in (0, 1)]
     sessions = len(set(trials.session.tolist()))
@@ -86,13 +87,13 @@ def _of_subject(study: Study, subject: int) -> Iterator[Line]:
     regions = study.regions(subject)
     if not regions:
         yield True, f"subject {subject}: no regions, so that what is said by region is left out."
-    yield from _voxels(study, subject)
+    yield from _voxels(study, subject, normalisation)
     yield from _decoded(study, subject)
 
 
-def _voxels(study: Study, subject: int) -> Iterator[Line]:
+def _voxels(study: Study, subject: int, normalisation: str) -> Iterator[Line]:
     trials, count = study.trials(subject), study.betas(subject).shape[1]
-    _, reasons = read_rows(trials, readers(study, subject, trials), count, "none", average=True)
+    _, reasons = read_rows(trials, readers(study, subject, trials), count, normalisation, average=True)
     left = ~np.logical_or.reduce(list(reasons.values()))
     if left.mean() < 0.5:
         yield False, unusable(study, subject, reasons)
@@ -133,6 +134,18 @@ def _sessions(study: Study, subject: int, normalisation: str) -> None:
         if training < LEAST:
             raise StudyError(
                 f"session {session} of subject {subject} has {training} training trials; its betas are z-scored with "
-                f"their mean and deviation, which takes {LEAST} or more. Leave out the column 'session', or set "
+                f"their mean and deviation, which takes {LEAST} or more. {_remedy(study, subject, trials)}, or set "
                 'data__normalisation = "none" in the profile file where betas are normalised already.'
             )
+
+
+def _remedy(study: Study, subject: int, trials: Trials) -> str:
+    """What gives every session training trials; without a column 'session', each of several files is one."""
+    if (~trials.is_test).sum() < LEAST:
+        return "Let more stimuli train"
+    if len(study.files(subject).betas) == 1:
+        return "Leave out the column 'session'"
+    return (
+        "Each file of betas is a session unless 'session' beside 'stimulus' says otherwise: there, give these trials "
+        "the number of a session that has training trials"
+    )

@@ -114,7 +114,8 @@ def _test(folder: Path, said: Mapping[str, Any], where: str) -> int | Path | Non
     value = said.get("test")
     if isinstance(value, str) and value:
         return folder / value
-    return None if value is None else _whole(said, "test", where, None, 1)
+    # one alone has nothing to be compared with; see `split.LEAST`
+    return None if value is None else _whole(said, "test", where, None, 2)
 
 
 def _only(said: Mapping[str, Any], known: set[str], where: str) -> None:

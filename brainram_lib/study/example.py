@@ -44,6 +44,7 @@ def write_example(folder: Path, stimuli: int = 200, voxels: int = 400) -> Path:
 
     Raises:
         StudyError: the folder holds something already, or too few stimuli for three sessions with a split.
+        ValueError: fewer voxels than a simulated brain must have, or more than it can have.
     """
     if stimuli < 2 * TEST_SHARE:
         raise StudyError(f"'stimuli' must be {2 * TEST_SHARE} or more. {stimuli} was provided.")

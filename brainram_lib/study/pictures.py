@@ -93,7 +93,7 @@ def open_pictures(source: Path, size: int) -> Pictures:
         held = load_npz(source)
         if missing := {IMAGES, STIMULUS} - set(held):
             raise StudyError(f"'{source}' must hold '{IMAGES}' and '{STIMULUS}'. It lacks '{min(missing)}'.")
-        array, names = held[IMAGES], [name_of(one) for one in held[STIMULUS]]
+        array, names = held[IMAGES], _names(source, held[STIMULUS])
     if array.ndim != 4 or array.shape[-1] != 3 or array.shape[1] != array.shape[2] or array.dtype != np.uint8:
         raise StudyError(
             f"'{source}' must hold uint8 pictures (n, side, side, 3). It holds {array.dtype} {array.shape}. A folder "
@@ -103,6 +103,15 @@ def open_pictures(source: Path, size: int) -> Pictures:
     if len(names) != len(array) or len(set(names)) != len(names):
         raise StudyError(f"'{source}' has {len(array)} pictures and {len(set(names))} different names for them.")
     return Pictures(source, array.shape[1], {}, {name: row for row, name in enumerate(names)}, array)
+
+
+def _names(source: Path, stimulus: np.ndarray) -> list[str]:
+    if stimulus.ndim != 1:
+        raise StudyError(
+            f"'{STIMULUS}' in '{source}' must be a list of names, one for each of '{IMAGES}'. It has the shape "
+            f"{stimulus.shape}."
+        )
+    return [name_of(one) for one in stimulus]
 
 
 def _files(folder: Path) -> dict[str, Path]:

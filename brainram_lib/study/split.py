@@ -13,6 +13,9 @@ from brainram_lib.study.errors import StudyError, some_of
 from brainram_lib.study.names import name_of
 from brainram_lib.study.tables import TrialTable
 
+# test stimuli: each score needs another stimulus to compare with
+LEAST = 2
+
 
 def stimuli_that_test(
     description: Description, subject: int, tables: Mapping[int, TrialTable], known: Collection[str]
@@ -26,8 +29,8 @@ def stimuli_that_test(
         known: names of all pictures.
 
     Raises:
-        StudyError: a stimulus is of both splits, no split is given, too few stimuli to draw from, or nothing is left
-            to train or to test on.
+        StudyError: a stimulus is of both splits, no split is given, too few stimuli to draw from, fewer than LEAST
+            test, or nothing is left to train on.
     """
     table = tables[subject]
     shown = set(table.stimulus)
@@ -44,9 +47,13 @@ def stimuli_that_test(
         chosen = _by_file(description.test, known) & shown
     else:
         chosen = _drawn(description.test, description.seed, tables)
-    for words, count in (("test", len(chosen)), ("training", len(shown - chosen))):
-        if not count:
-            raise StudyError(f"subject {subject} has no {words} stimulus among the {len(shown)} of '{table.file}'.")
+    if not shown - chosen:
+        raise StudyError(f"subject {subject} has no training stimulus among the {len(shown)} of '{table.file}'.")
+    if len(chosen) < LEAST:
+        raise StudyError(
+            f"of the {len(shown)} stimuli of '{table.file}', {len(chosen)} are test stimuli of subject {subject}. "
+            f"Scores compare them with each other: let {LEAST} or more test."
+        )
     return frozenset(chosen)
 
 

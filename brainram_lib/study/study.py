@@ -85,7 +85,8 @@ class Study:
         """What each trial of a subject shows.
 
         Raises:
-            StudyError: there is no such table, or it has another number of rows than the betas.
+            StudyError: there is no such table, or it has another number of rows than the betas; arrays beside the betas
+                that are no lists of as many.
         """
         if subject not in self._tables:
             self._tables[subject] = self._read_table(subject)
@@ -137,8 +138,8 @@ class Study:
             table = read_csv(files.trials)
             default = default if len(default) == len(table) else None
             found = trial_table(files.trials, table, default)
-        elif betas.columns is not None:
-            found = trial_table(files.betas[0], betas.columns, default)
+        elif (columns := betas.columns) is not None:
+            found = trial_table(files.betas[0], columns, default)
         else:
             raise StudyError(
                 f"[subjects.{subject}] of '{self.folder / FILE}' must name 'trials', a CSV with the column 'stimulus' "

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int, Shaped
 
+from brainram_lib.core import tables
 from brainram_lib.study.errors import StudyError, some_of
 from brainram_lib.study.names import name_of
 
@@ -70,10 +71,12 @@ def read_csv(path: Path) -> pd.DataFrame:
     """A table with a header, all cells text.
 
     Raises:
-        StudyError: it is not there or is no table.
+        StudyError: it is not there, is no table, or has a row with more or fewer cells than the header.
     """
     try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
+        return tables.read_csv(path, skip_spaces=True)
+    except tables.TableError as problem:
+        raise StudyError(str(problem)) from problem
     except FileNotFoundError as problem:
         raise StudyError(f"there is no table '{path}'. data.toml names it.") from problem
     except (OSError, ValueError) as problem:

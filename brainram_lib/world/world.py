@@ -35,6 +35,8 @@ from brainram_lib.world.vocabulary import category_matrix
 SETTINGS_FILE = "world.json"
 DEPTHS = dict(zip(LAYERS, (0.25, 0.5, 0.75), strict=True))
 REPETITIONS = 3
+# three voxels do not work (`brains.make_scanner`), and a subject of whom fewer than half work is refused
+LEAST_VOXELS = 6
 
 
 class WorldError(ValueError):
@@ -71,6 +73,8 @@ class WorldSettings:
     def __post_init__(self) -> None:
         if len(self.subjects) != len(self.voxels):
             raise WorldError(f"one number of voxels per subject: {len(self.subjects)} subjects, {self.voxels} voxels.")
+        if min(self.voxels, default=LEAST_VOXELS) < LEAST_VOXELS:
+            raise WorldError(f"'voxels' must be {LEAST_VOXELS} or more of each subject. {self.voxels} was provided.")
         if self.sessions * self.trials_per_session != REPETITIONS * self.images:
             raise WorldError(
                 f"{self.sessions} sessions of {self.trials_per_session} trials must show {self.images} images "

@@ -29,6 +29,13 @@ def test_captions_are_text_whatever_the_cell(tmp_path, cells, expected):
     assert Corpus(write(tmp_path, caption=cells), SIDE).caption(1) == expected
 
 
+@pytest.mark.parametrize("cells", [[["a", "b"], ["c"], []], [{"en": "a"}] * 3], ids=["lists", "records"])
+def test_captions_that_are_lists_are_named_and_not_shown_as_python(tmp_path, cells):
+    corpus = Corpus(write(tmp_path, caption=cells), SIDE)
+    with pytest.raises(CorpusError, match="the column 'caption' of '.*metadata_0.parquet' must hold one text a row"):
+        corpus.caption(1)
+
+
 def test_a_table_without_captions_is_named_when_one_is_needed(tmp_path):
     tar_of(write(tmp_path, caption=None))
     corpus = Corpus(tmp_path, SIDE)

@@ -5,14 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hostile_notebooks import NAMES, write_notebook
+from hostile_notebooks import CELL, NAMES, write_notebook
 
 from brainram_lib.__main__ import main
 from brainram_lib.setup import notebooks
-from brainram_lib.setup.notebooks import NotebookError, ParameterError, run_notebook
+from brainram_lib.setup.notebooks import (
+    NotebookError,
+    ParameterError,
+    check_parameters,
+    parameters_of,
+    parse_parameters,
+    run_notebook,
+)
 
 
-@pytest.mark.parametrize("subject", [3, 8])
+@pytest.mark.parametrize("subject", [-1, 0, 3, 8, 9])
 def test_a_subject_that_the_profile_lacks_is_refused(tmp_path, no_kernel, subject):
     with pytest.raises(
         ParameterError, match=r"'subject' of n.ipynb must be one of \(1, 2, 5, 7\) in the profile 'mini'"
@@ -33,6 +40,19 @@ def test_a_profiles_file_lies_beside_the_notebook(tmp_path, no_kernel):
     (tmp_path / "own.json").write_text('{"base": "mini"}')
     run_notebook(path, tmp_path / "out.ipynb", {"profile": "own.json"})
     assert no_kernel
+
+
+@pytest.mark.parametrize("subject", [0, 12, 1001])
+def test_subjects_of_ones_own_data_have_any_number(tmp_path, no_kernel, monkeypatch, subject):
+    path = write_notebook(tmp_path / NAMES)
+    (tmp_path / "own.toml").write_text(f'base = "mini"\nfolder = "mydata"\nsubjects = [{subject}]\n')
+    typed = [("profile", "own.toml"), ("subject", str(subject))]
+    run_notebook(path, tmp_path / "out.ipynb", parse_parameters(typed, parameters_of(path), NAMES))
+    assert no_kernel
+    monkeypatch.chdir(tmp_path)
+    check_parameters([CELL, f"# Parameters\nprofile = 'own.toml'\nsubject = {subject}\n"])
+    with pytest.raises(ParameterError, match=rf"must be one of \({subject},\) in the profile 'own'. 1 was provided"):
+        run_notebook(path, tmp_path / "out.ipynb", {"profile": "own.toml"})
 
 
 def test_braces_in_paths_and_values_stay_as_they_are(tmp_path, no_kernel):

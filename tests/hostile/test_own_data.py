@@ -44,6 +44,13 @@ def in_both_splits(folder):
     edit(folder / "data.toml", ("[split]\ntest = 4\nseed = 3\n", ""))
 
 
+def one_test_stimulus_in_the_table(folder):
+    lines = (folder / "trials.csv").read_text().split()
+    split = ["split", *("test" if line.startswith("s1,") else "train" for line in lines[1:])]
+    (folder / "trials.csv").write_text("\n".join(f"{line},{one}" for line, one in zip(lines, split, strict=True)))
+    edit(folder / "data.toml", ("[split]\ntest = 4\nseed = 3\n", ""))
+
+
 def session_of_test_trials(folder):
     lines = (folder / "trials.csv").read_text().split()
     test = Study(folder).test(1)
@@ -54,6 +61,29 @@ def session_of_test_trials(folder):
 
 def without_captions_of_s4(folder):
     edit(folder / "captions.csv", ("s4.png,caption 0 of s4", "s4.png, "), ("s4.png,caption 1 of s4", "s4.png,"))
+
+
+def in_one_npz(folder, trials=True, **changed):
+    """Betas and what they show in a .npz; with `trials` the table goes."""
+    values = np.load(folder / "betas.npy")
+    lines = [line.split(",") for line in (folder / "trials.csv").read_text().split()[1:]]
+    held = {"betas": values, "stimulus": np.array([name for name, _ in lines])}
+    np.savez(folder / "all.npz", **{name: one for name, one in {**held, **changed}.items() if one is not None})
+    edit(folder / "data.toml", ("betas.npy", "all.npz"), *([('trials = "trials.csv"\n', "")] if trials else []))
+
+
+def in_two_npz(folder):
+    """As many names as trials in all, one too many in the first file."""
+    values = np.load(folder / "betas.npy")
+    names = np.array([line.split(",")[0] for line in (folder / "trials.csv").read_text().split()[1:]])
+    np.savez(folder / "a.npz", betas=values[:9], stimulus=names[:10])
+    np.savez(folder / "b.npz", betas=values[9:], stimulus=names[10:])
+    edit(folder / "data.toml", ('"betas.npy"', '["a.npz", "b.npz"]'), ('trials = "trials.csv"\n', ""))
+
+
+def pictures_in_npz(folder, stimulus):
+    np.savez(folder / "p.npz", images=np.zeros((len(NAMES), 8, 8, 3), np.uint8), stimulus=stimulus)
+    edit(folder / "data.toml", ('"pictures"', '"p.npz"'))
 
 
 WRONG = {
@@ -71,11 +101,45 @@ WRONG = {
         lambda f: edit(f / "trials.csv", ("s1,2", "ghost,2")),
         "trials.csv' names stimuli without a picture in .*pictures': 'ghost'",
     ),
+    "trailing comma": (
+        lambda f: edit(f / "trials.csv", ("\n", ",\n"), ("session,", "session")),
+        "line 2 of '.*trials.csv' has 3 cells, and its header has 2 cells .stimulus, session.. Put a cell that",
+    ),
+    "comma in a caption": (
+        lambda f: edit(f / "captions.csv", ("caption 1 of s0", "a dog, running")),
+        "line 3 of '.*captions.csv' has 3 cells.* in double quotes",
+    ),
+    "comma in every caption": (
+        lambda f: edit(f / "captions.csv", ("caption ", "a dog, ")),
+        "line 2 of '.*captions.csv' has 3 cells",
+    ),
+    "row without a caption": (
+        lambda f: edit(f / "captions.csv", ("s4.png,caption 1 of s4", "s4.png")),
+        "line 11 of '.*captions.csv' has 1 cell, and its header has 2 cells .stimulus, caption",
+    ),
     "empty id": (lambda f: edit(f / "trials.csv", ("s1,2", ",2")), "names no stimulus in row"),
     "other column": (lambda f: edit(f / "trials.csv", ("stimulus", "image")), "must have 'stimulus'.*It has 'image'"),
     "session": (lambda f: edit(f / "trials.csv", ("s1,2", "s1,two")), "'session' in .* whole numbers"),
     "both splits": (in_both_splits, "'s1' are test stimuli and training stimuli in .*by stimulus, never by trial"),
     "no split": (lambda f: edit(f / "data.toml", ("test = 4", "")), "no split is given. Add a column 'split'"),
+    "one test stimulus drawn": (
+        lambda f: edit(f / "data.toml", ("test = 4", "test = 1")),
+        "'test' in .*data.toml' must be a whole number, 2 or more. 1 was provided",
+    ),
+    "one test stimulus in a file": (
+        lambda f: ((f / "t.txt").write_text("s1\n"), edit(f / "data.toml", ("test = 4", 'test = "t.txt"'))),
+        "of the 9 stimuli of '.*trials.csv', 1 are test stimuli of subject 1. .* let 2 or more test",
+    ),
+    "one test stimulus in the table": (
+        one_test_stimulus_in_the_table,
+        "of the 9 stimuli of '.*trials.csv', 1 are test stimuli of subject 1",
+    ),
+    "no training stimulus": (
+        lambda f: (
+            (f / "t.txt").write_text("\n".join(NAMES)), edit(f / "data.toml", ("test = 4", 'test = "t.txt"'))
+        ),
+        "subject 1 has no training stimulus among the 9",
+    ),
     "all test": (lambda f: edit(f / "data.toml", ("test = 4", "test = 9")), "asks for 9 test stimuli, and .* saw 9"),
     "list of strangers": (
         lambda f: ((f / "t.txt").write_text("s1\ndog\n"), edit(f / "data.toml", ("test = 4", 'test = "t.txt"'))),
@@ -96,6 +160,36 @@ WRONG = {
     "betas cut short": (
         lambda f: (f / "betas.npy").write_bytes((f / "betas.npy").read_bytes()[:200]),
         "cannot be read as an array",
+    ),
+    "betas are a .npz by another name": (
+        lambda f: (np.savez(f / "b.npz", betas=np.ones((27, 3))), (f / "b.npz").replace(f / "betas.npy")),
+        "betas.npy' is a .npz under another name. Call it .npz, or save one array with numpy.save",
+    ),
+    "betas cut short to nothing": (lambda f: (f / "betas.npy").write_bytes(b""), "cannot be read as an array"),
+    "one name beside the betas": (
+        lambda f: in_one_npz(f, stimulus=np.array("s1")),
+        r"'stimulus' in '.*all.npz' must have one value for each of the 27 trials of 'betas'. It has the shape \(\)",
+    ),
+    "one session beside the betas": (
+        lambda f: in_one_npz(f, session=np.array(1)),
+        r"'session' in '.*all.npz' must have one value for each of the 27 trials .* \(\). Save it as an array of 27",
+    ),
+    "names of another file": (in_two_npz, r"'stimulus' in '.*a.npz' must have one .* of the 9 .* the shape \(10,\)"),
+    "names as a pandas column": (
+        lambda f: in_one_npz(f, stimulus=np.array([*NAMES] * 3, object)),
+        r"'stimulus' in '.*all.npz' holds Python objects.* Save text as stimulus.astype\(str\), numbers as",
+    ),
+    "regions as a pandas column": (
+        lambda f: np.savez(f / "rois.npz", V1=np.array([True] * VOXELS, object)),
+        r"'V1' in '.*rois.npz' holds Python objects",
+    ),
+    "one name beside the pictures": (
+        lambda f: pictures_in_npz(f, np.array("s1")),
+        r"'stimulus' in '.*p.npz' must be a list of names, one for each of 'images'. It has the shape \(\)",
+    ),
+    "pictures' names as a pandas column": (
+        lambda f: pictures_in_npz(f, np.array(NAMES, object)),
+        r"'stimulus' in '.*p.npz' holds Python objects.*stimulus.astype\(str\)",
     ),
     "no betas": (lambda f: (f / "betas.npy").unlink(), "there is no '.*betas.npy'"),
     "mask of another subject": (
@@ -119,6 +213,11 @@ def test_what_is_wrong_has_its_sentence_before_work_starts(folder, name):
     profile = changed(MINI, folder=str(folder), subjects=(1,), split__validation=2)
     with pytest.raises(StudyError, match=sentence):
         run_of(profile, 1, 0)
+
+
+def test_arrays_beside_the_betas_do_not_count_where_a_table_is_named(folder):
+    in_one_npz(folder, trials=False, stimulus=np.array("s1"), session=np.arange(4))
+    assert list(problems(Study(folder), 1)) == []
 
 
 def test_every_problem_is_listed(folder, capsys):
@@ -175,6 +274,13 @@ def test_what_nsd_alone_has_is_said_and_not_made_up(folder, tmp_path):
             asked()
     with pytest.raises(StudyError, match="not in NSD's layout.*notebook 01"):
         source.layout(tmp_path, 1)
+
+
+@pytest.mark.parametrize("voxels", [-3, 0, 5])
+def test_an_example_of_too_few_voxels_is_refused_before_anything_is_written(tmp_path, capsys, voxels):
+    assert main(["data", "example", str(tmp_path / "x"), "--voxels", str(voxels)]) == 1
+    assert f"'voxels' must be 6 or more of each subject. ({voxels},) was provided" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.parametrize("kind", [".gif", ".bmp"])

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from brainram_lib.__main__ import main
-from brainram_lib.evaluation.submitted import SubmissionError, read_submission
+from brainram_lib.evaluation.submitted import SubmissionError, files_of, read_submission
 
 SHAPE = (9, 7, 3)
 
@@ -129,6 +129,61 @@ def test_a_broken_image_is_named(tmp_path):
     (folder / "8.png").write_bytes(b"no image")
     with pytest.raises(SubmissionError, match="8.png' cannot be read as an image"):
         read_submission(folder)
+
+
+def damaged(path, **content):
+    """An array of one image with its id, and files of other bytes in their place."""
+    arrays(path, image(1)[None], np.array([7]))
+    for name, data in content.items():
+        (path / f"{name}.npy").write_bytes(data)
+    return path
+
+
+def zipped(path):
+    np.savez(path / "a.npz", images=image(1)[None])
+    return (path / "a.npz").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["images", "nsd_ids"])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (lambda path: b"", "cannot be read as an array .No data left in file"),
+        (lambda path: zipped(path)[:60], "cannot be read as an array .* Save it with numpy.save"),
+        (zipped, "is a .npz under another name. Save one array with numpy.save"),
+        (lambda path: b"no array", "cannot be read as an array"),
+    ],
+    ids=["empty", "half a zip", "npz", "text"],
+)
+def test_a_file_that_is_no_array_is_named(tmp_path, name, content, message):
+    folder = damaged(tmp_path / "x", **{name: content(tmp_path)})
+    with pytest.raises(SubmissionError, match=f"{name}.npy' {message}"):
+        read_submission(folder)
+
+
+def test_an_id_beyond_the_whole_numbers_is_named_and_does_not_wrap(tmp_path):
+    with pytest.raises(SubmissionError, match="nsd_ids.npy holds 9223372036854775808, which is no nsdId"):
+        read_submission(arrays(tmp_path / "x", np.stack([image(1), image(2)]), np.array([7, 2**63], np.uint64)))
+    small = read_submission(arrays(tmp_path / "y", np.stack([image(1), image(2)]), np.array([7, 3], np.uint64)))
+    assert small.ids.tolist() == [3, 7]
+    with pytest.raises(SubmissionError, match=r"last number of 'nsd9{25}.png' has 25 digits and is no nsdId. Call it"):
+        read_submission(folder_of(tmp_path / "z", **{f"nsd{'9' * 25}": image(1)}))
+
+
+def test_hidden_files_are_no_images(tmp_path):
+    """macOS leaves one beside each image on disks of other systems, and archives carry it on."""
+    folder = folder_of(tmp_path / "x", **{"5": image(1)})
+    (folder / "._5.png").write_bytes(b"\0\5\26\7Mac OS X")
+    assert read_submission(folder).ids.tolist() == [5] and [path.name for path in files_of(folder)] == ["5.png"]
+    (folder / "5.png").unlink()
+    with pytest.raises(SubmissionError, match="holds no image"):
+        read_submission(folder)
+
+
+def test_an_image_that_pillow_takes_for_a_bomb_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(SubmissionError, match="7.png' cannot be read as an image .*decompression bomb"):
+        read_submission(folder_of(tmp_path / "x", **{"7": image(1)}))
 
 
 def test_ids_without_an_array_of_images_are_named(tmp_path):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from tiny_run import TINY
+from test_retrieval_corpus import SIZE, FakeEncoder, items
+from tiny_run import TINY, WORLD
 
-from brainram_lib.profiles import changed
+from brainram_lib.pipeline.run import run_of
+from brainram_lib.profiles import MINI, changed
+from brainram_lib.retrieval.writing import write_corpus
 from brainram_lib.workbench import Workbench
 
 
@@ -16,6 +19,35 @@ from brainram_lib.workbench import Workbench
 def test_settings_that_would_have_no_effect_are_named(alone, needed):
     with pytest.raises(ValueError, match=needed):
         changed(TINY, **{f"retrieval__{alone}": None})
+
+
+def test_more_neighbours_than_candidates_are_named():
+    with pytest.raises(ValueError, match="'retrieval.candidates' must be 17 or more.* 16 was provided"):
+        changed(MINI, retrieval__neighbours=17)
+
+
+PLAIN_SEARCH = {"retrieval__candidates": None, "retrieval__token_weight": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "asked"),
+    [({**PLAIN_SEARCH, "retrieval__neighbours": 41}, "neighbours"), ({"retrieval__candidates": 41}, "candidates")],
+)
+def test_more_neighbours_than_the_corpus_has_are_named_before_anything_is_made(tmp_path, changes, asked):
+    workbench = Workbench(changed(TINY, **changes), subject=1, runs=tmp_path, world=WORLD)
+    with pytest.raises(ValueError, match=f"'retrieval.{asked}' must be 40 or less, .* has 40 items. 41 was provided"):
+        workbench.refined("image")
+    assert workbench.store.made == [] and list(tmp_path.rglob("*")) == []
+
+
+def test_a_corpus_of_ones_own_that_is_too_small_is_named_where_it_is_searched(tmp_path):
+    write_corpus(tmp_path / "corpus", items(7), FakeEncoder(), SIZE)
+    small = {**PLAIN_SEARCH, "retrieval__neighbours": 7, "stage1__free_share": 0.0}
+    made = [run_of(changed(TINY, **small), 1, 0, None, tmp_path / "corpus", WORLD)]
+    made.append(run_of(changed(TINY, **{**small, "retrieval__neighbours": 8}), 1, 0, None, tmp_path / "corpus", WORLD))
+    assert made[0].neighbours("image").key and made[1].estimates("image").key == made[0].estimates("image").key
+    with pytest.raises(ValueError, match="'retrieval.neighbours' must be 7 or less"):
+        _ = made[1].refined("image").key
 
 
 @pytest.mark.parametrize(
