@@ -1,8 +1,8 @@
 """Tables in Markdown pages, filled in from saved records, so that no page holds other numbers than results/.
 
 A page says where: all between `<!-- show table1 -->` (or `<!-- claims table1 -->`) and `<!-- end -->` is replaced by
-what the command of that name prints with `--markdown`, of `show` the scores and the differences. After the name may
-stand `--subjects 1 2`, as for the command.
+what the command of that name prints with `--markdown`, of `show` the scores and the differences; `scores table1` is the
+first of these alone. After the name may stand `--subjects 1 2`, as for the command.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from brainram_lib.experiments.results import RESULTS
 from brainram_lib.experiments.shown import saved, tables
 
 COMMITTED = RESULTS / "mini"
-SHOW, CLAIMS = "show", "claims"
+SHOW, SCORES, CLAIMS = "show", "scores", "claims"
+_TABLES = {SHOW: 2, SCORES: 1}
 _WHICH = r"([\w-]+)(?: --subjects((?: \d+)+))?"
-_BLOCK = re.compile(rf"(<!-- ({SHOW}|{CLAIMS}) {_WHICH} -->\n).*?(<!-- end -->)", re.DOTALL)
+_BLOCK = re.compile(rf"(<!-- ({SHOW}|{SCORES}|{CLAIMS}) {_WHICH} -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def filled(page: str, results: Path = COMMITTED) -> str:
@@ -33,7 +34,7 @@ def filled(page: str, results: Path = COMMITTED) -> str:
 def _printed(what: str, name: str, subjects: str | None, results: Path) -> str:
     experiment, records = saved(name, None, results, results)
     records = records.of_runs(None if subjects is None else [int(one) for one in subjects.split()])
-    made = tables(experiment, records)[:2] if what == SHOW else [claim_table(experiment, records)]
+    made = [claim_table(experiment, records)] if what == CLAIMS else tables(experiment, records)[: _TABLES[what]]
     return "\n\n".join(table.markdown().strip() for table in made)
 
 

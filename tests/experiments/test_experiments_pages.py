@@ -30,6 +30,11 @@ def test_a_block_is_replaced_and_the_rest_stays(tmp_path):
     assert fill(page) and page.read_text() == made and not fill(page)
 
 
+def test_a_block_may_ask_for_scores_alone():
+    both, one = (filled(f"<!-- {what} table4 -->\n<!-- end -->") for what in ("show", "scores"))
+    assert "**Difference from" in both and "**Difference from" not in one and "| Average, K = 4 |" in one
+
+
 def test_a_block_may_ask_for_some_subjects():
     block = "<!-- show table4 --subjects 2 -->\n<!-- end -->"
     made = filled(block)
