@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -206,7 +205,7 @@ def compared(workbench: Workbench) -> Figure:
 def recipe(workbench: Workbench) -> Figure:
     """Stage I against the number of training images, from the records of the experiment `recipe`.
 
-    Of the subject that most rows have records of, so that all points are of the same brain.
+    Of one subject, so that all points are of the same brain: the one whose lines are the longest.
 
     Raises:
         NotThere: it has not been run.
@@ -214,16 +213,15 @@ def recipe(workbench: Workbench) -> Figure:
     path = RESULTS / workbench.profile.name / "recipe.json"
     if not path.is_file():
         raise NotThere(f"'{path.name}' is not there: `python -m brainram_lib experiment run recipe` trains for hours.")
-    records = Results.read(path).records
-    rows = Counter(subject for subject, _ in {(one.subject, one.row) for one in records})
-    subject = max(rows, key=lambda one: (rows[one], -one))
-    points: dict[str, dict[int, dict[str, Record]]] = {}
-    for one in (one for one in records if one.subject == subject):
+    found: dict[int, dict[str, dict[int, dict[str, Record]]]] = {}
+    for one in Results.read(path).records:
         system, _, count = one.row.rpartition("-")
         if count.isdigit() and system in STAGES:
-            points.setdefault(STAGES[system], {}).setdefault(int(count), {})[one.metric] = one.as_record()
+            points = found.setdefault(one.subject, {}).setdefault(STAGES[system], {})
+            points.setdefault(int(count), {})[one.metric] = one.as_record()
+    subject = max(found, key=lambda one: (min(map(len, found[one].values())), -one))
     title = f"Stage I against the number of training images, subject {subject}: {workbench.profile.title}"
-    return scaling_figure(points, metrics(RECIPE_METRICS), title)
+    return scaling_figure(found[subject], metrics(RECIPE_METRICS), title)
 
 
 FIGURES: dict[str, Callable[[Workbench], Figure]] = {
