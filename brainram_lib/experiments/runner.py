@@ -105,10 +105,9 @@ def _failures(experiment: Experiment, failed: Mapping[str, str], root: Path, fil
     more = f"\n  and {len(shown) - _FEW} more" if len(shown) > _FEW else ""
     others = f" The records of the others are in '{file}'." if file else ""
     return (
-        f"{len(failed)} jobs of '{experiment.name}' failed.{others} What is done is kept: the same command goes on. "
-        f"Messages of jobs that ran in processes of their own are in '{root / 'jobs'}'.\n  "
-        + "\n  ".join(shown[:_FEW])
-        + more
+        f"{len(failed)} {'job' if len(failed) == 1 else 'jobs'} of '{experiment.name}' failed.{others} What is done is "
+        "kept: the same command goes on. Messages of jobs that ran in processes of their own are in "
+        f"'{root / 'jobs'}'.\n  " + "\n  ".join(shown[:_FEW]) + more
     )
 
 

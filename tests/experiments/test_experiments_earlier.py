@@ -176,7 +176,7 @@ def test_a_row_that_fails_leaves_the_others_their_records(table, path, tmp_path,
 
     monkeypatch.setattr(collected._Gathered, "take", take)
     with pytest.raises(
-        ExperimentError, match="(?s)1 jobs of 'table4' failed.*'cross' of subject 1, seed 0: its weights"
+        ExperimentError, match="(?s)1 job of 'table4' failed.*'cross' of subject 1, seed 0: its weights"
     ):
         runner.run(table, path, Places(tmp_path / "runs"), out=tmp_path / "out")
     found = Results.read(tmp_path / "out" / "table4.json")
