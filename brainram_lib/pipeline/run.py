@@ -168,9 +168,10 @@ class Run:
         """Whether the start of the priors has seen images that this split keeps out of training; it is left out then.
 
         With more images than it has seen, some of the validation images are among those: nothing is fitted on them. It
-        has seen no image of other subjects.
+        has seen no image of other subjects, or of other worlds.
         """
-        if not isinstance(self.source, EmbeddedWorld) or self.subject != START_SUBJECT:
+        shipped = isinstance(self.source, EmbeddedWorld) and self.source.settings.name == WorldSettings().name
+        if not shipped or self.subject != START_SUBJECT:
             return False
         split = self.profile.split
         fewer = split.images is not None and split.images[0] < START_IMAGES
