@@ -81,10 +81,18 @@ def read_description(folder: Path) -> Description:
         folder / _entry(said, "pictures", str, where),
         folder / _entry(said, "captions", str, where),
         _whole(said, "size", where, SIZE, 8),
-        {_number(name, where): _subject(folder, name, one, where) for name, one in subjects.items()},
+        _subjects(folder, subjects, where),
         _test(folder, split, where),
         _whole(split, "seed", where, 0, 0),
     )
+
+
+def _subjects(folder: Path, said: Mapping[str, Any], where: str) -> dict[int, SubjectFiles]:
+    numbers = {name: _number(name, where) for name in said}
+    for name, number in numbers.items():
+        if name != str(number) and str(number) in numbers:
+            raise StudyError(f"{where} describes subject {number} twice, as [subjects.{number}] and [subjects.{name}].")
+    return {numbers[name]: _subject(folder, name, one, where) for name, one in said.items()}
 
 
 def _subject(folder: Path, name: str, said: Any, where: str) -> SubjectFiles:

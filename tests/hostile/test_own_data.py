@@ -94,6 +94,10 @@ WRONG = {
         r"'sede' is no entry of \[split\] of .* It may have seed, test",
     ),
     "no subject": (lambda f: (f / "data.toml").write_text('pictures="a"\ncaptions="b"\n'), "'subjects' in .* a table"),
+    "subject twice": (
+        lambda f: (f / "data.toml").write_text((f / "data.toml").read_text() + '\n[subjects.01]\nbetas = "b.npy"\n'),
+        r"describes subject 1 twice, as \[subjects.1\] and \[subjects.01\]",
+    ),
     "subject's name": (lambda f: edit(f / "data.toml", ("subjects.1", "subjects.anna")), "called by numbers.*'anna'"),
     "negative size": (lambda f: edit(f / "data.toml", ("size = 8", "size = -8")), "'size' in .* whole number, 8 or"),
     "counts differ": (lambda f: betas(f, lambda b: b[:-2]), "trials.csv' has 27 trials, and the betas .* have 25 rows"),
