@@ -55,6 +55,29 @@ def write_array(path: Path, array: np.ndarray) -> None:
         np.lib.format.write_array(stream, np.ascontiguousarray(array), allow_pickle=False)
 
 
+def read_array(path: Path, refuse: type[Exception], missing: str) -> np.ndarray:
+    """An array of the user's own, .npy, memory-mapped.
+
+    Args:
+        refuse: the error that is raised. missing: its words where there is no file.
+
+    Raises:
+        refuse: the file is missing, damaged, or no single array of numbers.
+    """
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as problem:
+        raise refuse(f"there is no '{path}'{missing}") from problem
+    except Exception as problem:  # numpy and zipfile raise many kinds at damaged bytes
+        raise refuse(
+            f"'{path}' cannot be read as an array ({str(problem)[:200]}). Save it with numpy.save, as numbers."
+        ) from problem
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise refuse(f"'{path}' is a .npz under another name. Save one array with numpy.save.")
+    return array
+
+
 def write_blocks(path: Path, count: int, blocks: Iterable[np.ndarray]) -> None:
     """Write one array as .npy, whole, from blocks of its rows; only one block is held at a time.
 

@@ -207,7 +207,7 @@ class Store:
             if found is not None:
                 return found
             # half-written files of a process that was killed; this one holds the lock
-            for left in partial.rglob(f"*{PARTIAL}*"):
+            for left in partial.rglob(f".*{PARTIAL}*"):
                 left.unlink(missing_ok=True)
             spent = Spent(partial)
             with disk_full_named(f"the results of '{stage.name}'"):

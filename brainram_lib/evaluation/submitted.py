@@ -14,6 +14,8 @@ from jaxtyping import Int, UInt8
 from PIL import Image
 from tqdm.auto import tqdm
 
+from brainram_lib.core.files import read_array
+
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 IMAGES, IDS = "images.npy", "nsd_ids.npy"
 SHOWN = 5
@@ -153,7 +155,7 @@ def _opened(path: Path) -> UInt8[np.ndarray, "height width 3"]:
 
 
 def _from_array(images: Path, ids: Path) -> _Read:
-    made, known = (_array(path) for path in (images, ids))
+    made, known = (read_array(path, SubmissionError, f": {IMAGES} needs {IDS} beside it.") for path in (images, ids))
     if made.ndim != 4 or made.shape[-1] != 3 or known.shape != made.shape[:1] or known.dtype.kind not in "iu":
         raise SubmissionError(
             f"{IMAGES} must be (n, height, width, 3) and {IDS} (n,) whole numbers. {made.shape} and {known.dtype} "
@@ -163,22 +165,6 @@ def _from_array(images: Path, ids: Path) -> _Read:
         raise SubmissionError(f"{IDS} holds {int(known.max())}, which is no nsdId. Save them as numpy.int64.")
     names = np.array([f"{IMAGES}[{row}]" for row in range(len(known))])
     return _Read(np.array(known, np.int64), *_as_uint8(np.asarray(made), names))
-
-
-def _array(path: Path) -> np.ndarray:
-    """A .npy, memory-mapped."""
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError as problem:
-        raise SubmissionError(f"there is no '{path}': {IMAGES} needs {IDS} beside it.") from problem
-    except Exception as problem:  # numpy and zipfile raise many kinds at damaged bytes
-        raise SubmissionError(
-            f"'{path}' cannot be read as an array ({str(problem)[:200]}). Save it with numpy.save, as numbers."
-        ) from problem
-    if not isinstance(array, np.ndarray):
-        array.close()
-        raise SubmissionError(f"'{path}' is a .npz under another name. Save one array with numpy.save.")
-    return array
 
 
 def _as_uint8(made: np.ndarray, names: np.ndarray) -> tuple[np.ndarray | None, ...]:

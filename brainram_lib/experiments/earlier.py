@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from brainram_lib.experiments.experiment import Experiment, ExperimentError
@@ -51,9 +52,9 @@ def with_earlier(results: Results, experiment: Experiment, whole: Experiment, fi
     true = list(_still_true(old, earlier, whole.of(profile=experiment.profile), places))
     if left := [place for place in old if place not in true]:
         print(
-            f"Left out of '{file}', because the experiment's file has no such row, its settings or the code have "
-            f"changed since, or the scores of single images are missing: {', '.join(left)}. What the file has can be "
-            "run again.",
+            f"Left out of '{file}', because the experiment's file has no such row, its settings, its data or the code "
+            f"have changed since, or the scores of single images are missing: {', '.join(left)}. What is still there "
+            "can be run again.",
             file=sys.stderr,
         )
     return results.joined(earlier, true)
@@ -64,9 +65,10 @@ def _still_true(old: Sequence[str], earlier: Results, whole: Experiment, places:
     rows = {row.name: row for row in whole.rows}
     for place in old:
         if place in there and (row := rows.get(row_of(place))) is not None:
-            stages = stages_of_job(whole, Job(row, *run_of(place)), places)
-            if key_of(stages) == earlier.keys[place]:
-                yield place
+            # a subject that the profile no longer has, or data that are no longer there
+            with suppress(ValueError, OSError):
+                if key_of(stages_of_job(whole, Job(row, *run_of(place)), places)) == earlier.keys[place]:
+                    yield place
 
 
 def _with_images(results: Results) -> set[str]:

@@ -35,7 +35,6 @@ class Started(Protocol):
 class Executor(Protocol):
     """Where jobs run."""
 
-    folder: Path
     at_once: int | None
 
     def start(self, command: list[str], name: str) -> Started:

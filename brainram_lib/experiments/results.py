@@ -179,10 +179,11 @@ class Results:
 
     def _where(self, asked: Callable[[str], bool]) -> Results:
         """The records of the places that are asked for, and what was said of their subjects."""
+        every = {*self.keys, *self.failed, *(one.place for name in _PARTS for one in getattr(self, name))}
+        if all(map(asked, every)):
+            return self
         keys = {place: key for place, key in self.keys.items() if asked(place)}
         parts: dict[str, Any] = {name: tuple(one for one in getattr(self, name) if asked(one.place)) for name in _PARTS}
-        if all(len(parts[name]) == len(getattr(self, name)) for name in _PARTS):
-            return self
         subjects = {run_of(place)[0] for place in keys}
         parts |= {"keys": keys, "failed": {place: why for place, why in self.failed.items() if asked(place)}}
         parts |= {"images": self.images.of_places(keys) if self.images else self.images}

@@ -55,7 +55,6 @@ class SlurmJobs:
                 f"the partition '{partition}' was asked for, and this machine has no 'sbatch'. Run the command on a "
                 "machine of the cluster, or with --jobs N on this one."
             )
-        self.folder = folder
         self._executor = submitit.AutoExecutor(folder, cluster="slurm")
         self._executor.update_parameters(
             name=name,

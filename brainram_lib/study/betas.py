@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float32, Int
 
+from brainram_lib.core.files import read_array
 from brainram_lib.study.errors import StudyError
 from brainram_lib.study.tables import SESSION, SPLIT, STIMULUS
 
@@ -109,18 +110,7 @@ def load_array(path: Path) -> np.ndarray:
     Raises:
         StudyError: it is not there or is no array.
     """
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError as problem:
-        raise StudyError(f"there is no '{path}'. data.toml names it.") from problem
-    except Exception as problem:  # numpy and zipfile raise many kinds at damaged bytes
-        raise StudyError(
-            f"'{path}' cannot be read as an array ({str(problem)[:200]}). Save it with numpy.save, as numbers."
-        ) from problem
-    if not isinstance(array, np.ndarray):
-        array.close()
-        raise StudyError(f"'{path}' is a .npz under another name. Call it .npz, or save one array with numpy.save.")
-    return array
+    return read_array(path, StudyError, ". data.toml names it.")
 
 
 def load_npz(path: Path) -> dict[str, np.ndarray]:

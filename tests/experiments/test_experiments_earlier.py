@@ -78,6 +78,15 @@ def test_records_of_other_settings_or_code_are_left_out_and_named(table, file, k
     assert "average/1/0, ram/1/0" in said and "the code have changed" in said
 
 
+@pytest.mark.parametrize("problem", [ValueError("'subject' must be one of 2"), FileNotFoundError("no corpus")])
+def test_records_whose_run_cannot_be_named_any_more_cost_no_new_ones(table, file, monkeypatch, capsys, problem):
+    def gone(*_):
+        raise problem
+
+    monkeypatch.setattr(earlier, "stages_of_job", gone)
+    assert runs_of(joined(table, file)) == {(2, 0)} and "average/1/0" in capsys.readouterr().err
+
+
 def test_records_of_a_row_that_the_file_lost_are_left_out(table, file, keys, capsys):
     fewer = replace(table, rows=table.rows[1:])
     assert "average" not in {one.row for one in joined(table, file, whole=fewer).records if one.subject == 1}
@@ -133,6 +142,11 @@ def test_some_subjects_and_seeds_of_the_records(table, every_run):
     assert some.said == ("Subject 2: two", "of all")
     text = shown.tables(table, some)[0].text()
     assert "subject 2, seed 0" in text and " two\n" in text and "Subject 2: two" not in text
+    assert (
+        every_run.of_rows({"ram"}).failed
+        == {}
+        == replace(results, failed={"none/1/0": "why"}).of_rows({row.name for row in table.rows}).failed
+    )
     assert results.of_runs() is results and runs_of(results.of_runs(seeds=[1])) == {(s, 1) for s in (1, 2, 5, 7)}
     with pytest.raises(ExperimentError, match="none of subjects .3., seeds"):
         results.of_runs([3])
