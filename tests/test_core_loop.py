@@ -132,6 +132,7 @@ def test_weights_that_cannot_be_written_cost_no_training(tmp_path, whole, monkey
     from brainram_lib.pipeline import ram
 
     stage, real = stage_of(TRAINED[0]), ram.write_weights
+    expected = weights_of(whole, stage, "fusion")
 
     def full(path, network):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -142,7 +143,7 @@ def test_weights_that_cannot_be_written_cost_no_training(tmp_path, whole, monkey
         Store(tmp_path).result(stage)
     monkeypatch.setattr(ram, "write_weights", real)
     monkeypatch.setattr(loop, "_epoch", lambda *_: pytest.fail("trained again"))
-    again, expected = weights_of(Store(tmp_path), stage, "fusion"), weights_of(whole, stage, "fusion")
+    again = weights_of(Store(tmp_path), stage, "fusion")
     assert all(torch.equal(weight, again[name]) for name, weight in expected.items())
     assert not (Store(tmp_path).folder(stage) / CHECKPOINT).exists()
 

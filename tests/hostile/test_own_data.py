@@ -167,7 +167,7 @@ WRONG = {
     ),
     "betas are a .npz by another name": (
         lambda f: (np.savez(f / "b.npz", betas=np.ones((27, 3))), (f / "b.npz").replace(f / "betas.npy")),
-        "betas.npy' is a .npz under another name. Call it .npz, or save one array with numpy.save",
+        "betas.npy' is a .npz under another name. Save one array with numpy.save",
     ),
     "betas cut short to nothing": (lambda f: (f / "betas.npy").write_bytes(b""), "cannot be read as an array"),
     "one name beside the betas": (
