@@ -10,19 +10,22 @@ true sizes are made of what they saw. Peak memory is this process's, networks in
 from __future__ import annotations
 
 import argparse
-import resource
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import open_clip
 import torch
+from open_clip.model import CLIP as OpenClip
 from PIL import Image
+from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
 from brainram_lib.core.files import write_array
 from brainram_lib.core.marks import content_mark
+from brainram_lib.core.measure import hand_back_memory, peak_memory
 from brainram_lib.core.store import Stage, Store
 from brainram_lib.encoders import ClipTokens
 from brainram_lib.evaluation import catalogue
@@ -35,6 +38,7 @@ from brainram_lib.pipeline import submitted
 from brainram_lib.pipeline.weights import EncoderWeights
 
 STIMULUS, MADE = 425, 512
+CLIP = "ViT-L-14-quickgelu"
 METRICS = catalogue.metric_set("paper")
 
 
@@ -67,14 +71,14 @@ class Seen(Stage):
 class Networks:
     """The paper's networks, untrained, each made when it is asked for; `seconds` is what all images would take."""
 
-    def __init__(self, sample: int) -> None:
-        self.sample, self.seconds, self.spent = sample, {}, 0.0
+    def __init__(self, sample: int, clip: Path) -> None:
+        self.sample, self.clip, self.seconds, self.spent = sample, clip, {}, 0.0
 
     def of(self, stage: submitted.Features) -> Backbone:
         """The network of one stage: it looks at a sample, and the others get features like those."""
         start = time.perf_counter()
         if stage.backbone == "clip":
-            clip = ClipTokens.from_open_clip("ViT-L-14-quickgelu")
+            clip = ClipTokens.from_open_clip(CLIP, self.clip, images_alone=True)
             network = one_layer(lambda seen: clip.pooled_images(seen).numpy())
         else:
             network = random_network(stage.backbone)
@@ -95,6 +99,16 @@ class Networks:
         return made
 
 
+def write_clip(path: Path) -> Path:
+    """A file of CLIP's image tower with untrained weights, which is read as the published one is."""
+    drawn = torch.Generator().manual_seed(0)
+    with torch.device("meta"):
+        shapes = OpenClip(**open_clip.get_model_config(CLIP)).visual.state_dict()
+    weights = {f"visual.{name}": torch.randn(one.shape, generator=drawn) * 0.02 for name, one in shapes.items()}
+    save_file(weights, path)
+    return path
+
+
 def main() -> None:
     """Print seconds of networks and of all else, and the peak memory."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -105,25 +119,27 @@ def main() -> None:
     given.folder.mkdir(parents=True, exist_ok=True)
     for row in tqdm(range(given.images), desc="write", unit="picture", mininterval=1):
         Image.fromarray(scenes(1, MADE, row)[0]).save(given.folder / f"nsd{row:05d}.png")
-    networks = Networks(given.sample)
-    submitted.Features._network = lambda stage: networks.of(stage)
     with tempfile.TemporaryDirectory() as runs:
+        networks = Networks(given.sample, write_clip(Path(runs) / "clip.safetensors"))
+        submitted.Features._network = lambda stage: networks.of(stage)
         store, seen = Store(Path(runs)), Seen(given.images)
         store.result(seen)
+        # what was drawn here lies on the disk where a subject is read
+        hand_back_memory()
         start = time.perf_counter()
-        made = submitted.Made(given.folder, content_mark(files_of(given.folder), given.folder))
-        stage = submitted.SubmittedScores(made, seen, "drawn", "paper", "brainram", EncoderWeights("mini"))
-        stage.check(store)
-        values = {name: np.array(one) for name, one in store.result(stage).json("values").items()}
-        records = records_of("folder", values, subject=1, seed=0)
-        score_table(records, METRICS, "Scoring", embedded=False).markdown()
+        with peak_memory() as peak:
+            made = submitted.Made(given.folder, content_mark(files_of(given.folder), given.folder))
+            stage = submitted.SubmittedScores(made, seen, "drawn", "paper", "brainram", EncoderWeights("mini"))
+            stage.check(store)
+            values = {name: np.array(one) for name, one in store.result(stage).json("values").items()}
+            records = records_of("folder", values, subject=1, seed=0)
+            score_table(records, METRICS, "Scoring", embedded=False).markdown()
         whole = time.perf_counter() - start
     for name, seconds in networks.seconds.items():
         print(f"features, {name:20s}{seconds:9.1f} s")
-    peak, threads = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, torch.get_num_threads()
     print(
         f"features {sum(networks.seconds.values()):.0f} s, all else {whole - networks.spent:.1f} s; "
-        f"peak {peak:.2f} GiB; {threads} threads"
+        f"peak {peak.memory:.2f} GiB; {torch.get_num_threads()} threads"
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +19,13 @@ from jaxtyping import Float, Int64, UInt8
 from open_clip.model import CLIP
 from open_clip.tokenizer import SimpleTokenizer
 from PIL import Image
+from safetensors import safe_open
 from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import CLIPTokenizer
 
 from brainram_lib.core.devices import accelerator
+from brainram_lib.core.measure import let_go
 from brainram_lib.core.published import PUBLISHED
 from brainram_lib.nsd.errors import shortened
 from brainram_lib.world import mini_clip
@@ -37,16 +39,17 @@ BLANK_PIXEL = 0.5 / 255
 LONGEST = 16
 
 
-def load_encoder(name: str, pretrained: str | Path | None = "openai") -> ClipTokens:
+def load_encoder(name: str, pretrained: str | Path | None = "openai", images_alone: bool = False) -> ClipTokens:
     """The encoder of a profile: 'mini', or an architecture of open_clip with its weights, on a GPU if there is one.
 
     Args:
         name: 'mini' or open_clip's name, e.g. 'ViT-L-14-quickgelu'.
         pretrained: open_clip's tag or a file of weights; ignored for 'mini'.
+        images_alone: without the text tower; ignored for 'mini'.
     """
     if name == "mini":
         return ClipTokens.mini()
-    return ClipTokens.from_open_clip(name, pretrained, accelerator().type)
+    return ClipTokens.from_open_clip(name, pretrained, accelerator().type, images_alone)
 
 
 class ClipTokens:
@@ -72,7 +75,9 @@ class ClipTokens:
         self._mean, self._std = (torch.tensor(value).view(3, 1, 1) for value in (mean, std))
 
     @classmethod
-    def from_open_clip(cls, name: str, pretrained: str | Path | None = None, device: str = "cpu") -> ClipTokens:
+    def from_open_clip(
+        cls, name: str, pretrained: str | Path | None = None, device: str = "cpu", images_alone: bool = False
+    ) -> ClipTokens:
         """A CLIP of open_clip.
 
         Args:
@@ -80,6 +85,8 @@ class ClipTokens:
             pretrained: 'openai' (the pinned revision in the hub's cache where `published` has one), another of
                 open_clip's tags (fetched once), a file of weights, or None for random weights.
             device: where it runs.
+            images_alone: without the text tower, of ViT-L/14 .5 GB; with weights in safetensors no second copy of
+                the others passes through memory either.
 
         Raises:
             FileNotFoundError: the pinned weights are not in the hub's cache; the message says how to fetch them.
@@ -94,7 +101,8 @@ class ClipTokens:
             pinned = PUBLISHED[name]
             weights = str(pinned.require() / pinned.files[0])
         # open_clip reads files through torch's weights-only loader or safetensors
-        model = open_clip.create_model(name, pretrained=weights, device=device, weights_only=True)
+        read = images_tower if images_alone else partial(open_clip.create_model, weights_only=True)
+        model = read(name, pretrained=weights, device=device)
         tokenise = HuggingFaceTokeniser(model.context_length)
         # a picture takes seconds on a CPU, so progress shows after a few of them
         batch_size = 4 if device == "cpu" else 64
@@ -114,7 +122,7 @@ class ClipTokens:
 
     @property
     def device(self) -> torch.device:
-        return self.model.positional_embedding.device
+        return self.model.visual.proj.device
 
     @cached_property
     def fingerprint(self) -> str:
@@ -219,6 +227,8 @@ class ClipTokens:
     @torch.no_grad()
     def _text_batch(self, captions: list[str]) -> tuple[Tensor, Tensor]:
         """Projected tokens and, of them, the one at the end of text; neither normalised."""
+        if self.model.positional_embedding.device != self.device:
+            raise ValueError("this encoder was loaded for images alone. Load it with images_alone=False for captions.")
         model, ids = self.model, self.tokenise(captions).to(self.device)
         hidden = model.token_embedding(ids) + model.positional_embedding
         tokens = model.ln_final(model.transformer(hidden, attn_mask=model.attn_mask)) @ model.text_projection
@@ -234,8 +244,28 @@ class ClipTokens:
         with tqdm(total=len(items), desc=what, leave=False, delay=2) as bar:
             for start in range(0, len(items), size):
                 encoded.append(encode(items[start : start + size]).float().cpu())
+                let_go(items)
                 bar.update(len(encoded[-1]))
         return torch.cat(encoded)
+
+
+def images_tower(name: str, pretrained: str | None, device: str) -> CLIP:
+    """A CLIP of open_clip whose text tower is a shape without numbers (the meta device).
+
+    From a safetensors file the image tower's weights alone are read, and become the network's own; all else goes
+    through open_clip, whole.
+    """
+    if pretrained is None or not pretrained.endswith(".safetensors"):
+        model = open_clip.create_model(name, pretrained=pretrained, device=device, weights_only=True)
+        kept, model.visual = model.visual, None
+        model.to("meta").visual = kept
+        return model
+    with torch.device("meta"):
+        model = CLIP(**open_clip.get_model_config(name))
+    with safe_open(pretrained, "pt", device) as file:
+        named = {key.removeprefix("visual."): file.get_tensor(key) for key in file.keys() if key.startswith("visual.")}
+    model.visual.load_state_dict({key: weight.float() for key, weight in named.items()}, assign=True)
+    return model
 
 
 class HuggingFaceTokeniser:

@@ -5,6 +5,7 @@ import open_clip
 import pytest
 import torch
 from open_clip.model import CLIP
+from safetensors.torch import save_file
 from transformers import (
     CLIPTextConfig,
     CLIPTextModelWithProjection,
@@ -192,3 +193,19 @@ def test_null_tokens_have_the_tokens_shapes(mini):
 def test_mistakes_are_named(mini, call, message):
     with pytest.raises(ValueError, match=message):
         call(mini)
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "pt"])
+def test_the_image_tower_alone_sees_the_same_and_reads_no_caption(tmp_path, monkeypatch, ending):
+    settings = {"embed_dim": 16, "vision_cfg": SMALL_VISION, "text_cfg": SMALL_TEXT, "quick_gelu": True}
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "small", settings)
+    weights, path = stirred(16, SMALL_VISION, SMALL_TEXT).state_dict(), tmp_path / f"clip.{ending}"
+    save_file(weights, path) if ending == "safetensors" else torch.save(weights, path)
+    whole = ClipTokens.from_open_clip("small", path)
+    alone = ClipTokens.from_open_clip("small", path, images_alone=True)
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 40, 30, 3), np.uint8)
+    torch.testing.assert_close(alone.image_tokens(pictures), whole.image_tokens(pictures), rtol=0, atol=0)
+    assert alone.model.token_embedding.weight.is_meta and not alone.model.visual.proj.is_meta
+    whole.pooled_texts(["a dog"])
+    with pytest.raises(ValueError, match="loaded for images alone. Load it with images_alone=False"):
+        alone.pooled_texts(["a dog"])

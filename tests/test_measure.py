@@ -13,7 +13,7 @@ import pytest
 from given_stages import Given
 
 from brainram_lib.core import measure
-from brainram_lib.core.measure import peak_memory
+from brainram_lib.core.measure import let_go, peak_memory
 from brainram_lib.core.store import Store
 
 MEBIBYTE = 1 / 1024
@@ -96,3 +96,30 @@ print(kept, held() - before)
     if kept < 300_000:
         pytest.skip("this C library keeps nothing")
     assert left < 64_000, "KiB of the 320,000 that were freed"
+
+
+def resident(path: Path) -> int:
+    """How much of a file this process holds, KiB."""
+    maps = Path("/proc/self/smaps").read_text().split(str(path))
+    return sum(int(one.split("Rss:")[1].split()[0]) for one in maps[1:])
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").is_file(), reason="this system does not tell what a process maps")
+def test_what_was_read_of_a_file_is_let_go(tmp_path):
+    path = tmp_path / "rows.npy"
+    np.save(path, np.arange(2**20))
+    rows = np.load(path, mmap_mode="r")
+    total = int(rows.sum())
+    assert resident(path) >= 8 * 1024
+    let_go(rows[5:])
+    assert resident(path) <= 64
+    assert int(rows.sum()) == total
+
+
+def test_changes_of_a_copy_and_other_items_are_not_let_go(tmp_path):
+    np.save(tmp_path / "rows.npy", np.zeros(2**16))
+    changed = np.load(tmp_path / "rows.npy", mmap_mode="c")
+    changed[:] = 1
+    let_go(changed)
+    let_go([changed])
+    assert changed.all()

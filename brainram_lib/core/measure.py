@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import json
+import mmap
 import re
 import resource
 import sys
@@ -63,6 +64,15 @@ def hand_back_memory() -> None:
     # another C library keeps none, or has no such call
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def let_go(items: object) -> None:
+    """What was read of an array that lies on the disk leaves this process's memory; asked for, it is read again."""
+    mapped = getattr(items, "_mmap", None)
+    if mapped is not None and not items.flags.writeable:
+        # other systems than Linux and macOS have no such call
+        with suppress(AttributeError):
+            mapped.madvise(mmap.MADV_DONTNEED)
 
 
 class Spent:

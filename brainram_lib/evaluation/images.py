@@ -12,6 +12,8 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
+from brainram_lib.core.measure import let_go
+
 CHUNK = 32
 # Where pixels are compared, so few that they stay in the cache.
 PIXEL_CHUNK = 2
@@ -53,7 +55,9 @@ STANDARD = Resizing()
 
 def to_unit(images: UInt8[np.ndarray, "n height width 3"]) -> Float[Tensor, "n 3 height width"]:
     """uint8 (n, H, W, 3) -> float32 in [0, 1], (n, 3, H, W)."""
-    return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float().div_(255)
+    planes = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2)
+    # colour by colour in memory, which antialiased shrinking takes in half the time
+    return planes.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
 
 
 def to_side(
@@ -86,6 +90,7 @@ def chunks(
     """The pictures at `side`, a chunk of `size` at a time, having passed through `resizing.first`."""
     for start in range(0, len(images), size):
         pictures = to_unit(images[start : start + size])
+        let_go(images)
         if resizing.crop:
             pictures = middle_square(pictures)
         if resizing.first is not None:

@@ -17,6 +17,7 @@ from skimage.metrics import structural_similarity
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from brainram_lib.core.measure import let_go
 from brainram_lib.evaluation.catalogue import PIXCORR, SSIM, Metric
 from brainram_lib.evaluation.images import PIXEL_CHUNK, STANDARD, Resizing, check_pairs, for_pixels
 
@@ -228,6 +229,7 @@ def _standard_rows(rows: Float[np.ndarray, "n features"]) -> Float[Tensor, "n fe
     made = torch.empty(rows.shape, dtype=torch.float64 if rows.dtype == np.float64 else torch.float32)
     for start in range(0, len(rows), _BLOCK):
         made[start : start + _BLOCK] = _standard(torch.from_numpy(np.array(rows[start : start + _BLOCK])))
+        let_go(rows)
     return made
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from brainram_lib.core.files import write_array, write_json
+from brainram_lib.core.measure import hand_back_memory
 from brainram_lib.core.store import Stage, Store
 from brainram_lib.evaluation import catalogue
 from brainram_lib.evaluation.catalogue import Metric
@@ -109,8 +110,11 @@ class Features(Stage):
     def make(self, folder: Path, store: Store) -> None:
         """Look at all of them."""
         pictures = self.images.stimuli(store, "test") if self.made is None else self._made()
-        for layer, values in self._network()(pictures).items():
-            write_array(folder / f"{layer}.npy", values)
+        features = dict(self._network()(pictures))
+        # the next network needs the room
+        for layer in list(features):
+            write_array(folder / f"{layer}.npy", features.pop(layer))
+        hand_back_memory()
 
     def _made(self) -> UInt8[np.ndarray, "n height width 3"]:
         return read_once(self.made, self.preset).images
@@ -120,7 +124,7 @@ class Features(Stage):
 
         if self.backbone != "clip":
             return load_network(self.backbone, resizing=self.resizing, layers=self.layers)
-        encoder = self.encoder.load()
+        encoder = self.encoder.load(images_alone=True)
         if self.clip == OWN:
             return one_layer(lambda seen: encoder.pooled_images(seen).numpy())
         return resized_clip(encoder, self.resizing)

@@ -33,9 +33,9 @@ class EncoderWeights:
             return _folder_mark(PACKAGE / "world/assets/mini_clip")
         return PUBLISHED[self.name].revision[:12] if self.name in PUBLISHED else self.name
 
-    def load(self) -> ClipTokens:
-        """The encoder, once in a process."""
-        return _encoder(self.name)
+    def load(self, images_alone: bool = False) -> ClipTokens:
+        """The encoder, once in a process; for images alone it has no text tower."""
+        return _encoder(self.name, images_alone)
 
     def release(self) -> None:
         """Let go of the encoders that were loaded, and of their memory; the next `load` reads anew."""
@@ -123,10 +123,10 @@ def _folder_mark(folder: Path) -> str:
 
 
 @cache
-def _encoder(name: str) -> ClipTokens:
+def _encoder(name: str, images_alone: bool) -> ClipTokens:
     from brainram_lib.encoders import load_encoder
 
-    return load_encoder(name)
+    return load_encoder(name, images_alone=images_alone)
 
 
 @cache
