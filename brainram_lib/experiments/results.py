@@ -199,8 +199,23 @@ def said_of(subject: int, note: str) -> str:
 
 def subject_said(note: str) -> int | None:
     """Whom a note is of; None: of all."""
+    return _parted(note)[0]
+
+
+def said_together(notes: Iterable[str], subjects: Collection[int]) -> list[str]:
+    """Each note once: first those of all subjects, then the others with the subjects that they are of."""
+    whose: dict[str, set[int]] = {}
+    for note in notes:
+        subject, text = _parted(note)
+        whose.setdefault(text, set()).update(subjects if subject is None else [subject])
+    everyones = [text for text, found in whose.items() if found >= set(subjects)]
+    others = sorted((sorted(found), text) for text, found in whose.items() if text not in everyones)
+    return [*everyones, *(f"Subject{'s' * (len(of) > 1)} {', '.join(map(str, of))}: {text}" for of, text in others)]
+
+
+def _parted(note: str) -> tuple[int | None, str]:
     found = re.match(r"Subject (\d+): ", note)
-    return None if found is None else int(found[1])
+    return (None, note) if found is None else (int(found[1]), note[found.end() :])
 
 
 def _makers(results: Results, places: Collection[str], own: bool = True) -> Iterator[dict[str, Any]]:

@@ -5,7 +5,6 @@ Nothing is loaded that computes networks, and no folder of runs is read.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from brainram_lib.evaluation.tables import OVER_IMAGES, ScoreTable, score_table
 from brainram_lib.experiments import statistics
 from brainram_lib.experiments.experiment import Experiment, ExperimentError, find, load
 from brainram_lib.experiments.places import in_words
-from brainram_lib.experiments.results import Results, where
+from brainram_lib.experiments.results import Results, said_together, where
 from brainram_lib.profiles import profile_of
 
 IMAGES = "the scores of single images"
@@ -64,7 +63,11 @@ def tables(experiment: Experiment, results: Results, population: bool = False) -
             f"{experiment.title}, {of_runs(results)}",
             paper_table=experiment.paper_table if results.reported else None,
             rows=[row.name for row in experiment.rows],
-            notes=(*_notes(results), *_said(results), *experiment.notes),
+            notes=(
+                *_notes(results),
+                *said_together(results.said, {subject for subject, _ in _runs(results)}),
+                *experiment.notes,
+            ),
             over=over,
             **how,
         )
@@ -195,13 +198,6 @@ def _notes(results: Results) -> list[str]:
     made = [f"Made {_maker_in_words(own)}"]
     made += [f"{in_words(one['places'])} before, {_maker_in_words(one)}" for one in results.before]
     return [*notes, f"{'; '.join(made)}."]
-
-
-def _said(results: Results) -> list[str]:
-    """What was measured beside the scores; of a single subject without its number, which the title has."""
-    if len({subject for subject, _ in _runs(results)}) > 1:
-        return list(results.said)
-    return [re.sub(r"^Subject \d+: ", "", note) for note in results.said]
 
 
 def _maker_in_words(maker: Mapping[str, Any]) -> str:

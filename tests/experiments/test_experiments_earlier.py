@@ -15,7 +15,7 @@ from brainram_lib.experiments import earlier, runner, shown
 from brainram_lib.experiments.entries import ExperimentError
 from brainram_lib.experiments.jobs import Places
 from brainram_lib.experiments.per_image import lines_of
-from brainram_lib.experiments.results import Results, images_file
+from brainram_lib.experiments.results import Results, images_file, said_together
 
 OTHER = ((2, 0),)
 
@@ -223,3 +223,17 @@ def test_a_run_is_asked_for_once_however_often_it_is_named(table):
 def test_large_seeds_are_recorded():
     lines = lines_of("ram", 1, 2**40, np.arange(3), {"clip": np.ones(3)})
     assert set(lines["seed"]) == {2**40}
+
+
+def test_a_note_of_several_subjects_stands_once():
+    said = (
+        "Subject 2: 9 items",
+        "Subject 2: chance",
+        "Subject 1: chance",
+        "Subject 1: 9 items",
+        "Subject 5: chance",
+        "all",
+    )
+    assert said_together(said, {1, 2, 5}) == ["chance", "all", "Subjects 1, 2: 9 items"]
+    assert said_together(said[:2], {2}) == ["9 items", "chance"]
+    assert said_together(["Subject 5: b", "Subject 1: z"], {1, 5}) == ["Subject 1: z", "Subject 5: b"]
