@@ -18,6 +18,7 @@ from brainram_lib.experiments import experiment, runner, shown
 from brainram_lib.experiments import plan as plans
 from brainram_lib.experiments.collected import collect
 from brainram_lib.experiments.experiment import ExperimentError
+from brainram_lib.experiments.jobs import Asked
 from brainram_lib.experiments.processes import Processes
 from brainram_lib.experiments.results import Results, RowRecord
 from brainram_lib.experiments.table import TableRun
@@ -155,7 +156,7 @@ def test_a_partition_without_slurm_is_named(written, tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.which", lambda name: None)
     path = written(GOOD)
     with pytest.raises(ExperimentError, match="the partition 'gpu' was asked for, and this machine has no 'sbatch'"):
-        runner.run(experiment.load(path), path, runner.Places(tmp_path / "runs"), Processes(slurm="gpu"))
+        runner.run([Asked(experiment.load(path), path)], runner.Places(tmp_path / "runs"), Processes(slurm="gpu"))
     assert not (tmp_path / "runs" / "experiments").exists()
 
 
@@ -238,7 +239,8 @@ def test_jobs_at_once_make_what_they_share_once(written, tmp_path):
     path = written(TINY.format(profile=profile))
     table, places = experiment.load(path), runner.Places(tmp_path / "runs", tmp_path / "nsd")
     before = plan_of(table, places)
-    found = Results.read(runner.run(table, path, places, Processes(2), out=tmp_path / "out"))
+    [file] = runner.run([Asked(table, path)], places, Processes(2), out=tmp_path / "out")
+    found = Results.read(file)
     assert {log.name for log in (tmp_path / "runs" / "jobs").iterdir()} == {
         f"table-{row}-subj01-seed0.log" for row in ("ridge", "p")
     }

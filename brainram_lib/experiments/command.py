@@ -19,54 +19,71 @@ from brainram_lib.experiments.shown import as_json, of_table, saved, tables
 from brainram_lib.profiles import profile_of
 
 if TYPE_CHECKING:
-    from brainram_lib.experiments.jobs import Places
+    from brainram_lib.experiments.jobs import Asked, Places
     from brainram_lib.experiments.plan import Planned
 
 Arguments = argparse.Namespace
+EXPERIMENT = "a TOML file, or the name of one in experiments/"
 
 
 def run_command(chosen: Arguments) -> None:
-    """Run an experiment's rows over subjects and seeds: what is missing is made, then the records are written."""
+    """Run the rows of experiments over subjects and seeds: what is missing is made, then the records are written."""
     from brainram_lib.experiments.plan import whole_said
     from brainram_lib.experiments.processes import Processes
     from brainram_lib.experiments.runner import run, spoken
     from brainram_lib.experiments.slurm import options_of
 
-    path, experiment, places = _chosen(chosen)
+    asked, places = _asked(chosen), _given_places(chosen)
     if chosen.slurm_options and not chosen.slurm:
         raise files.ExperimentError("'--slurm-options' go with '--slurm PARTITION', which was not given.")
     how = Processes(chosen.jobs, chosen.slurm, options_of(chosen.slurm_options))
-    print(whole_said(_planned(experiment, places)), file=sys.stderr)
-    file = run(experiment, path, places, how, chosen.out, spoken(sys.argv[1:]))
-    for table in tables(experiment, of_table(experiment, Results.read(file))):
-        print(table.text())
+    print(whole_said([one for planned in _planned(asked, places) for one in planned]), file=sys.stderr)
+    for one, file in zip(asked, run(asked, places, how, chosen.out, spoken(sys.argv[1:])), strict=True):
+        for table in tables(one.experiment, of_table(one.experiment, Results.read(file))):
+            print(table.text())
 
 
 def plan_command(chosen: Arguments) -> None:
     """Say what `experiment run` would make, row by row, and how long its like took. Nothing is made."""
-    from brainram_lib.experiments.plan import said
+    from brainram_lib.experiments.plan import lines, whole_said
     from brainram_lib.experiments.runner import check
 
-    _, experiment, places = _chosen(chosen)
-    check(experiment, places)
-    print(f"{experiment.title}:")
-    print(said(_planned(experiment, places)))
+    asked, places = _asked(chosen), _given_places(chosen)
+    for one in asked:
+        check(one.experiment, places)
+    planned = _planned(asked, places)
+    for one, own in zip(asked, planned, strict=True):
+        print("\n".join([f"{one.experiment.title}:", *lines(own)]))
+    print(whole_said([one for own in planned for one in own]))
 
 
-def _chosen(chosen: Arguments) -> tuple[Path, files.Experiment, Places]:
-    """The experiment's file, what of it is asked for, and where things are."""
+def _asked(chosen: Arguments) -> list[Asked]:
+    """The experiments, and what of them is asked for: of several, each has those of the rows that it knows."""
+    from brainram_lib.experiments.jobs import Asked
+
+    paths = [files.find(name) for name in chosen.experiments]
+    found = [files.load(path) for path in paths]
+    rows = None if chosen.rows is None else files.parted(found, chosen.rows)
+    wanted = [None] * len(found) if rows is None else rows
+    return [
+        Asked(one.of(chosen.subjects, chosen.seeds, own, chosen.profile), path)
+        for one, path, own in zip(found, paths, wanted, strict=True)
+    ]
+
+
+def _given_places(chosen: Arguments) -> Places:
     from brainram_lib.experiments.jobs import Places
 
-    path = files.find(chosen.experiment)
-    experiment = files.load(path).of(chosen.subjects, chosen.seeds, chosen.rows, chosen.profile)
-    return path, experiment, Places(chosen.runs, chosen.nsd_root, chosen.corpus_root)
+    return Places(chosen.runs, chosen.nsd_root, chosen.corpus_root)
 
 
-def _planned(experiment: files.Experiment, places: Places) -> list[Planned]:
+def _planned(asked: list[Asked], places: Places) -> list[list[Planned]]:
+    """Of each experiment; what several need counts in the first."""
     from brainram_lib.experiments.plan import known_times, plan
 
-    store = Store(places.runs or default_runs())
-    return plan(experiment, places, store, known_times(profile_of(experiment.profile).name, store))
+    store, seen = Store(places.runs or default_runs()), set()
+    times = {one.experiment.profile: known_times(profile_of(one.experiment.profile).name, store) for one in asked}
+    return [plan(one.experiment, places, store, times[one.experiment.profile], seen) for one in asked]
 
 
 def show_command(chosen: Arguments) -> None:
@@ -121,23 +138,18 @@ def list_command(chosen: Arguments) -> None:
 
 def job_command(chosen: Arguments) -> None:
     """One row for one subject and seed: what a job of `experiment run --jobs` does."""
-    from brainram_lib.experiments.jobs import Places
     from brainram_lib.experiments.runner import run_job
 
     experiment = files.load(Path(chosen.experiment)).of(profile=chosen.profile)
-    places = Places(chosen.runs, chosen.nsd_root, chosen.corpus_root)
-    run_job(experiment, chosen.row, chosen.subject, chosen.seed, places)
+    run_job(experiment, chosen.row, chosen.subject, chosen.seed, _given_places(chosen))
 
 
 def add_to(commands: Any) -> None:
     """Add the commands to the parser."""
     parser = commands.add_parser("experiment", help="tables as data: plan, run, show, claims, pages, list")
     inner = parser.add_subparsers(required=True, metavar="COMMAND")
-    plan = _command(inner, "plan", plan_command)
-    _which(plan)
+    plan, run = (_several(inner, name, handler) for name, handler in (("plan", plan_command), ("run", run_command)))
     _places(plan)
-    run = _command(inner, "run", run_command)
-    _which(run)
     where_to = run.add_mutually_exclusive_group()
     where_to.add_argument("--jobs", type=_count, default=1, metavar="N", help="processes on this machine; default: 1")
     where_to.add_argument("--slurm", metavar="PARTITION", help="submit the jobs to a partition instead")
@@ -160,10 +172,14 @@ def add_to(commands: Any) -> None:
     _places(job)
 
 
-def _which(parser: argparse.ArgumentParser) -> None:
+def _several(commands: Any, name: str, handler: Any) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=handler.__doc__, description=handler.__doc__)
+    parser.set_defaults(handler=handler)
+    parser.add_argument("experiments", nargs="+", metavar="experiment", help=f"{EXPERIMENT}; several share one queue")
     parser.add_argument("--subjects", type=int, nargs="+", help="default: those of the file")
     parser.add_argument("--seeds", type=int, nargs="+", help="default: those of the file")
     parser.add_argument("--rows", nargs="+", metavar="ROW", help="some of the rows; default: all")
+    return parser
 
 
 def _show(show: argparse.ArgumentParser) -> None:
@@ -180,7 +196,7 @@ def _show(show: argparse.ArgumentParser) -> None:
 def _command(commands: Any, name: str, handler: Any) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=handler.__doc__, description=handler.__doc__)
     parser.set_defaults(handler=handler)
-    parser.add_argument("experiment", help="a TOML file, or the name of one in experiments/")
+    parser.add_argument("experiment", help=EXPERIMENT)
     return parser
 
 

@@ -198,6 +198,23 @@ def load(path: Path) -> Experiment:
     )
 
 
+def parted(experiments: Sequence[Experiment], rows: Sequence[str]) -> list[list[str]]:
+    """Which of some rows each experiment has.
+
+    Raises:
+        ExperimentError: a row that none has, or an experiment that has none of them.
+    """
+    own = [[row for row in rows if row in {one.name for one in experiment.rows}] for experiment in experiments]
+    for name in rows:
+        if not any(name in one for one in own):
+            known = dict.fromkeys(row.name for experiment in experiments for row in experiment.rows)
+            raise ExperimentError(f"'row' must be one of {list(known)}. '{name}' was provided.")
+    for experiment, one in zip(experiments, own, strict=True):
+        if not one:
+            raise ExperimentError(f"'{experiment.name}' has none of the rows {', '.join(rows)}. Leave it out.")
+    return own
+
+
 def _row(said: Mapping[str, Any], common: Mapping[str, Any], path: Path) -> Row:
     where = f"row '{said.get('name', '?')}' of '{path}'"
     only(said, _ROW_KEYS, where)

@@ -31,6 +31,14 @@ class Places:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What of an experiment is asked for, and its file, which jobs in processes of their own read."""
+
+    experiment: Experiment
+    path: Path
+
+
+@dataclass(frozen=True)
 class Job:
     """One row for one subject and one seed."""
 

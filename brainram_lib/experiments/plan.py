@@ -41,10 +41,14 @@ class Planned:
         return ", ".join(f"{name} {in_words(took)}" for took, name in first)
 
 
-def plan(experiment: Experiment, places: Places, store: Store, times: Times) -> list[Planned]:
-    """What `experiment run` would make, in its order; nothing is made, and nothing is read but records."""
-    seen: set[str] = set()
-    found = []
+def plan(
+    experiment: Experiment, places: Places, store: Store, times: Times, seen: set[str] | None = None
+) -> list[Planned]:
+    """What `experiment run` would make, in its order; nothing is made, and nothing is read but records.
+
+    `seen`: keys of stages that another experiment makes, which are not counted here; those of this one join them.
+    """
+    seen, found = set() if seen is None else seen, []
     for job in jobs_of(experiment):
         stages = tuple(missing(store, stages_of_job(experiment, job, places), seen))
         seconds = tuple(times.get(kind(stage.described)) for stage in stages)
@@ -59,8 +63,13 @@ def known_times(profile: str, store: Store) -> Times:
 
 def said(planned: Iterable[Planned]) -> str:
     """All of it as text: a line for each row, subject and seed that has something to make, and the whole."""
-    planned = [one for one in planned if one.stages]
-    return "\n".join([*(_line(one) for one in planned), whole_said(planned)])
+    planned = list(planned)
+    return "\n".join([*lines(planned), whole_said(planned)])
+
+
+def lines(planned: Iterable[Planned]) -> list[str]:
+    """One for each row, subject and seed that has something to make."""
+    return [_line(one) for one in planned if one.stages]
 
 
 def whole_said(planned: Iterable[Planned]) -> str:

@@ -1,20 +1,20 @@
-"""An experiment's jobs in processes of their own: on this machine, or on a Slurm cluster."""
+"""Jobs of experiments in processes of their own: on this machine, or on a Slurm cluster."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from brainram_lib.core.store import Stage, Store, default_runs
-from brainram_lib.experiments.experiment import Experiment
-from brainram_lib.experiments.jobs import Job, Places, jobs_of, missing, stages_of_job
+from brainram_lib.experiments.jobs import Asked, Job, Places, jobs_of, missing, stages_of_job
 from brainram_lib.experiments.local import LocalJobs, ended_by_sigterm
 from brainram_lib.experiments.plan import known_times
 from brainram_lib.experiments.slurm import SlurmJobs
-from brainram_lib.experiments.times import Times, kind
+from brainram_lib.experiments.times import Times, joined, kind
 from brainram_lib.profiles import profile_of
 
 POLL = 1.0
@@ -46,7 +46,7 @@ class Executor(Protocol):
 
 @dataclass(frozen=True)
 class Processes:
-    """Where an experiment's jobs run.
+    """Where jobs run.
 
     Attributes:
         jobs: at once on this machine; 1: in this process.
@@ -72,6 +72,24 @@ class Processes:
 ALONE = Processes()
 
 
+class Wanted(NamedTuple):
+    """One job of an experiment."""
+
+    asked: Asked
+    job: Job
+
+    @property
+    def name(self) -> str:
+        """Of its messages."""
+        return f"{self.asked.experiment.name}-{self.job.row.name}-subj{self.job.subject:02d}-seed{self.job.seed}"
+
+    def command(self, places: Places) -> list[str]:
+        """What does it."""
+        words = [sys.executable, "-m", "brainram_lib", "experiment", "job", str(self.asked.path.absolute())]
+        words += ["--row", self.job.row.name, "--subject", str(self.job.subject), "--seed", str(self.job.seed)]
+        return [*words, "--profile", self.asked.experiment.profile, *places.arguments()]
+
+
 class Waiting:
     """Jobs that have something to make and have not begun.
 
@@ -79,13 +97,14 @@ class Waiting:
     that it would make is none that a running one is at. The longest come first, so that none is left over alone.
 
     Args:
-        times: CPU seconds of stages by kind; those of the same length stay in the experiment's order.
+        times: CPU seconds of stages by kind; jobs of the same length stay in the experiments' order.
     """
 
-    def __init__(self, experiment: Experiment, places: Places, store: Store, times: Times | None = None) -> None:
+    def __init__(self, asked: Sequence[Asked], places: Places, store: Store, times: Times | None = None) -> None:
         self._store = store
-        every = [(job, stages_of_job(experiment, job, places)) for job in jobs_of(experiment)]
-        self._stages = [(job, own) for job, own in every if any(store.find(stage) is None for stage in own)]
+        every = [Wanted(one, job) for one in asked for job in jobs_of(one.experiment)]
+        stages = [(one, stages_of_job(one.asked.experiment, one.job, places)) for one in every]
+        self._stages = [(one, own) for one, own in stages if any(store.find(stage) is None for stage in own)]
         self._stages.sort(key=lambda pair: -self._seconds(pair[1], times or {}))
         self._begun: list[int] = []
 
@@ -96,13 +115,14 @@ class Waiting:
     def __len__(self) -> int:
         return len(self._stages) - len(self._begun)
 
-    def next(self, running: list[Job]) -> Job | None:
+    def next(self, running: Sequence[Wanted]) -> Wanted | None:
         """The first that has work of its own beside those that run; None: none has now."""
-        busy = {self._at(place) for place in self._begun if self._stages[place][0] in running} - {None}
-        for place, (job, _) in enumerate(self._stages):
+        places = [place for place in self._begun if any(self._stages[place][0] is one for one in running)]
+        busy = {self._at(place) for place in places} - {None}
+        for place, (wanted, _) in enumerate(self._stages):
             if place not in self._begun and self._at(place) not in busy:
                 self._begun.append(place)
-                return job
+                return wanted
         return None
 
     def _at(self, place: int) -> str | None:
@@ -111,53 +131,41 @@ class Waiting:
         return None if first is None else first.key
 
 
-def in_processes(experiment: Experiment, path: Path, places: Places, how: Processes) -> dict[str, str]:
-    """Run every job in a process of its own.
+def in_processes(asked: Sequence[Asked], places: Places, how: Processes) -> dict[str, dict[str, str]]:
+    """Run every job of some experiments in a process of its own, all of them from one queue.
 
     Args:
-        path: the experiment's file.
         how: where they run.
 
     Returns:
-        {row/subject/seed: why} of the jobs that failed.
+        {experiment: {row/subject/seed: why}} of the jobs that failed.
 
     Raises:
         ExperimentError: there is no Slurm here.
     """
     from tqdm.auto import tqdm
 
-    store = Store(places.runs or default_runs())
-    executor = how.executor(store.root.absolute() / "jobs", experiment.name)
-    waiting = Waiting(experiment, places, store, known_times(profile_of(experiment.profile).name, store))
-    running: list[tuple[Job, Started]] = []
-    failed: dict[str, str] = {}
+    store, names = Store(places.runs or default_runs()), [one.experiment.name for one in asked]
+    executor = how.executor(store.root.absolute() / "jobs", "-".join(names))
+    profiles = {profile_of(one.experiment.profile).name for one in asked}
+    waiting = Waiting(asked, places, store, joined(*(known_times(profile, store) for profile in sorted(profiles))))
+    running: list[tuple[Wanted, Started]] = []
+    failed: dict[str, dict[str, str]] = {name: {} for name in names}
     try:
-        with ended_by_sigterm(), tqdm(total=len(waiting), desc=experiment.name, unit="job") as bar:
+        with ended_by_sigterm(), tqdm(total=len(waiting), desc=", ".join(names), unit="job") as bar:
             while len(waiting) or running:
                 while executor.at_once is None or len(running) < executor.at_once:
                     # on a cluster every job waits for its turn there
-                    job = waiting.next([] if executor.at_once is None else [one for one, _ in running])
-                    if job is None:
+                    wanted = waiting.next([] if executor.at_once is None else [one for one, _ in running])
+                    if wanted is None:
                         break
-                    running.append(
-                        (job, executor.start(_command(job, experiment, path, places), _name(experiment, job)))
-                    )
+                    running.append((wanted, executor.start(wanted.command(places), wanted.name)))
                 for pair in [pair for pair in running if pair[1].done()]:
                     running.remove(pair)
                     bar.update()
                     if (why := pair[1].failure()) is not None:
-                        failed[pair[0].place] = why
+                        failed[pair[0].asked.experiment.name][pair[0].job.place] = why
                 time.sleep(POLL)
     finally:
         executor.leave([started for _, started in running])
     return failed
-
-
-def _name(experiment: Experiment, job: Job) -> str:
-    return f"{experiment.name}-{job.row.name}-subj{job.subject:02d}-seed{job.seed}"
-
-
-def _command(job: Job, experiment: Experiment, path: Path, places: Places) -> list[str]:
-    words = [sys.executable, "-m", "brainram_lib", "experiment", "job", str(path.absolute()), "--row", job.row.name]
-    words += ["--subject", str(job.subject), "--seed", str(job.seed), "--profile", experiment.profile]
-    return words + places.arguments()

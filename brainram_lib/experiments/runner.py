@@ -1,4 +1,4 @@
-"""Running an experiment: what is missing is made, in this process, in several, or on a Slurm cluster; then collected.
+"""Running experiments: what is missing is made, in this process, in several, or on a Slurm cluster; then collected.
 
 Rows share every stage that is the same upstream, and stages are locked, so that jobs that need the same thing make it
 once. Stopped, the same command goes on.
@@ -17,7 +17,7 @@ from brainram_lib.core.store import default_runs
 from brainram_lib.experiments.collected import collect
 from brainram_lib.experiments.earlier import earlier_records, with_earlier
 from brainram_lib.experiments.experiment import Experiment, ExperimentError, Row, load
-from brainram_lib.experiments.jobs import Job, Places, named, stages_of_job, system_of_row
+from brainram_lib.experiments.jobs import Asked, Job, Places, named, stages_of_job, system_of_row
 from brainram_lib.experiments.places import in_words
 from brainram_lib.experiments.processes import ALONE, Processes, in_processes
 from brainram_lib.profiles import profile_of
@@ -59,45 +59,54 @@ def _keys(experiment: Experiment, row: Row, places: Places) -> tuple[str, ...]:
 
 
 def run(
-    experiment: Experiment,
-    path: Path,
-    places: Places,
-    how: Processes = ALONE,
-    out: Path | None = None,
-    command: str = "",
-) -> Path:
+    asked: Sequence[Asked], places: Places, how: Processes = ALONE, out: Path | None = None, command: str = ""
+) -> list[Path]:
     """Make what is missing and write the records; a row that fails does not keep the others from theirs.
 
     Args:
-        experiment: which rows, subjects and seeds.
-        path: its file, for jobs in other processes.
+        asked: which rows, subjects and seeds of which experiments.
         places: of results and data.
         how: in which processes.
         out: folder of the records; `experiments/` in the folder of results if not given.
         command: as typed, for the record.
 
     Returns:
-        The file of records.
+        The file of records of each.
 
     Raises:
-        ExperimentError: the experiment cannot be run as it says, the file holds records of another profile, or jobs
-            failed: after the records of the others are written.
+        ExperimentError: an experiment cannot be run as it says or is asked for twice, a file holds records of another
+            profile, or jobs failed: after the records of the others are written.
     """
-    check(experiment, places)
-    started = time.time()
-    root = places.runs or default_runs()
-    file = (out or root / "experiments" / profile_of(experiment.profile).name) / f"{experiment.name}.json"
-    earlier_records(experiment, file)
-    failed = in_processes(experiment, path, places, how) if how.several else {}
-    results = collect(experiment, places, command, failed)
+    started, files = time.time(), [_file(one.experiment, places, out) for one in asked]
+    if twice := [one.experiment.name for one, file in zip(asked, files, strict=True) if files.count(file) > 1]:
+        raise ExperimentError(f"'{twice[0]}' is asked for {twice.count(twice[0])} times. Name each experiment once.")
+    for one, file in zip(asked, files, strict=True):
+        check(one.experiment, places)
+        earlier_records(one.experiment, file)
+    failed = in_processes(asked, places, how) if how.several else {}
+    problems = []
+    for one, file in zip(asked, files, strict=True):
+        problems.append(_written(one, file, places, command, started, failed.get(one.experiment.name, {})))
+    if any(problems):
+        raise ExperimentError("\n".join(problem for problem in problems if problem))
+    return files
+
+
+def _file(experiment: Experiment, places: Places, out: Path | None) -> Path:
+    folder = out or (places.runs or default_runs()) / "experiments" / profile_of(experiment.profile).name
+    return folder / f"{experiment.name}.json"
+
+
+def _written(asked: Asked, file: Path, places: Places, command: str, started: float, failed: dict[str, str]) -> str:
+    """Write the records of one experiment, what is missing made; what failed, in words."""
+    results = collect(asked.experiment, places, command, failed)
     if results.keys:
         with held(file.with_name(f".{file.name}.lock"), f"records in '{file}'"):
-            results = with_earlier(results, experiment, load(path), file, places)
+            results = with_earlier(results, asked.experiment, load(asked.path), file, places)
             results.write(file)
         print(f"{len(results.records)} records in '{file}' after {time.time() - started:.0f} s.")
-    if failed:
-        raise ExperimentError(_failures(experiment, failed, root, file if results.keys else None))
-    return file
+    root = places.runs or default_runs()
+    return _failures(asked.experiment, failed, root, file if results.keys else None) if failed else ""
 
 
 def _failures(experiment: Experiment, failed: Mapping[str, str], root: Path, file: Path | None) -> str:

@@ -13,8 +13,10 @@ from brainram_lib.core.locks import held
 from brainram_lib.core.store import Stage
 from brainram_lib.experiments import earlier, runner, shown
 from brainram_lib.experiments.entries import ExperimentError
-from brainram_lib.experiments.jobs import Places
+from brainram_lib.experiments.experiment import parted
+from brainram_lib.experiments.jobs import Asked, Places
 from brainram_lib.experiments.per_image import lines_of
+from brainram_lib.experiments.processes import Processes
 from brainram_lib.experiments.results import Results, images_file, said_together
 
 OTHER = ((2, 0),)
@@ -121,7 +123,7 @@ def test_another_profiles_file_is_refused_before_anything_is_made(table, path, t
     monkeypatch.setattr(runner, "check", lambda *_: None)
     monkeypatch.setattr(runner, "collect", lambda *_: pytest.fail("made"))
     with pytest.raises(ExperimentError, match="records of profile 'paper'"):
-        runner.run(table, path, Places(tmp_path / "runs"), out=tmp_path / "out")
+        runner.run([Asked(table, path)], Places(tmp_path / "runs"), out=tmp_path / "out")
 
 
 def test_a_table_has_the_runs_of_its_own_rows_alone(table, every_run):
@@ -164,7 +166,7 @@ def test_two_that_write_one_file_keep_each_others_records(table, path, tmp_path,
     file = tmp_path / "out" / "table4.json"
 
     def run(subject):
-        runner.run(table.of(subjects=[subject]), path, Places(tmp_path / "runs"), out=tmp_path / "out")
+        runner.run([Asked(table.of(subjects=[subject]), path)], Places(tmp_path / "runs"), out=tmp_path / "out")
 
     threads = [threading.Thread(target=run, args=(subject,)) for subject in (1, 2, 5)]
     with held(file.with_name(".table4.json.lock"), "a test"):
@@ -192,7 +194,7 @@ def test_a_row_that_fails_leaves_the_others_their_records(table, path, tmp_path,
     with pytest.raises(
         ExperimentError, match="(?s)1 job of 'table4' failed.*'cross' of subject 1, seed 0: its weights"
     ):
-        runner.run(table, path, Places(tmp_path / "runs"), out=tmp_path / "out")
+        runner.run([Asked(table, path)], Places(tmp_path / "runs"), out=tmp_path / "out")
     found = Results.read(tmp_path / "out" / "table4.json")
     assert {one.row for one in found.records} == {"average", "twin", "ram"}
     assert found.failed == {"cross/1/0": "its weights are not there"}
@@ -212,7 +214,7 @@ def test_a_full_disk_ends_the_run(table, path, tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "check", lambda *_: None)
     monkeypatch.setattr(collected._Gathered, "take", full)
     with pytest.raises(StoreError):
-        runner.run(table, path, Places(tmp_path / "runs"), out=tmp_path / "out")
+        runner.run([Asked(table, path)], Places(tmp_path / "runs"), out=tmp_path / "out")
 
 
 def test_a_run_is_asked_for_once_however_often_it_is_named(table):
@@ -237,3 +239,39 @@ def test_a_note_of_several_subjects_stands_once():
     assert said_together(said, {1, 2, 5}) == ["chance", "all", "Subjects 1, 2: 9 items"]
     assert said_together(said[:2], {2}) == ["9 items", "chance"]
     assert said_together(["Subject 5: b", "Subject 1: z"], {1, 5}) == ["Subject 1: z", "Subject 5: b"]
+
+
+def test_one_of_several_experiments_fails_and_the_others_are_written(table, tmp_path, monkeypatch):
+    """Every message comes, after the records; and what jobs failed with is told to its own experiment alone."""
+    asked = [Asked(replace(table, name=name), tmp_path / f"{name}.toml") for name in ("first", "second")]
+    broken = {"first": {}, "second": {"ram/1/0": "no memory"}}
+    monkeypatch.setattr(runner, "check", lambda *_: None)
+    monkeypatch.setattr(runner, "in_processes", lambda asked, places, how: broken)
+    monkeypatch.setattr(runner, "load", lambda path: table)
+    monkeypatch.setattr(runner, "with_earlier", lambda results, *_: results)
+    told = {}
+
+    def collect(experiment, places, command, failed):
+        told[experiment.name] = failed
+        return replace(results_of(table), experiment=experiment.name)
+
+    monkeypatch.setattr(runner, "collect", collect)
+    with pytest.raises(ExperimentError, match="1 job of 'second' failed") as problem:
+        runner.run(asked, Places(tmp_path / "runs"), Processes(2), out=tmp_path / "out")
+    assert told == broken and "'first' failed" not in str(problem.value)
+    assert {path.name for path in (tmp_path / "out").glob("*.json")} == {"first.json", "second.json"}
+
+
+def test_an_experiment_that_is_asked_for_twice_is_named(table, path, tmp_path):
+    with pytest.raises(ExperimentError, match="'table4' is asked for 2 times. Name each experiment once"):
+        runner.run([Asked(table, path)] * 2, Places(tmp_path / "runs"))
+
+
+def test_rows_are_parted_among_experiments(table):
+    few = replace(table, name="few", rows=table.rows[1:2])
+    first, second = (row.name for row in table.rows[:2])
+    assert parted([table, few], [second, first]) == [[second, first], [second]]
+    with pytest.raises(ExperimentError, match=f"'few' has none of the rows {first}. Leave it out"):
+        parted([table, few], [first])
+    with pytest.raises(ExperimentError, match="'row' must be one of .*'none' was provided"):
+        parted([table, few], [second, "none"])

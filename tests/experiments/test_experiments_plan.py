@@ -70,8 +70,8 @@ def planned(table, tmp_path, monkeypatch):
     store = Store(tmp_path / "runs")
     two = table.of([1], [0], [row.name for row in table.rows[:2]])
 
-    def made(times):
-        return plans.plan(two, Places(), store, times)
+    def made(times, seen=None):
+        return plans.plan(two, Places(), store, times, seen)
 
     made.store = store
     return made
@@ -84,6 +84,13 @@ def test_what_rows_share_stands_at_the_first(planned):
     said = plans.said([first, second])
     assert "To make: 4 stages, at least 0 s of CPU time. What several rows need counts once." in said
     assert "no result of their like is saved: image-scores, prior-image, tokens." in said
+
+
+def test_what_an_experiment_before_makes_does_not_count_again(planned):
+    seen = {Prior(Tokens(1), 0).key, Tokens(1).key}
+    first, second = planned({}, seen)
+    assert [[stage.name for stage in one.stages] for one in (first, second)] == [["image-scores"]] * 2
+    assert all(stage.key in seen for one in (first, second) for stage in one.stages)
 
 
 def test_times_of_the_same_kind_are_added(planned):

@@ -14,7 +14,7 @@ import pytest
 from brainram_lib.__main__ import main
 from brainram_lib.core.store import Stage, Store
 from brainram_lib.experiments import local, processes, slurm
-from brainram_lib.experiments.jobs import Places
+from brainram_lib.experiments.jobs import Asked, Places
 from brainram_lib.experiments.local import THREADS, LocalJobs, ended_by_sigterm, last_line, shared_cores
 from brainram_lib.experiments.processes import Waiting
 from brainram_lib.experiments.slurm import options_of
@@ -51,16 +51,20 @@ def waiting(table, tmp_path, monkeypatch):
     monkeypatch.setattr(processes, "stages_of_job", lambda experiment, job, places: [ROWS[job.row.name]])
     rows = tuple(replace(table.rows[0], name=name) for name in ROWS)
     store = Store(tmp_path / "runs")
-    found = Waiting(replace(table, rows=rows, subjects=(1,), seeds=(0,)), Places(), store)
+    found = Waiting([asked(replace(table, rows=rows, subjects=(1,), seeds=(0,)))], Places(), store)
     found.made = lambda stage: Store(tmp_path / "runs").result(stage)
     return found
 
 
+def asked(experiment):
+    return Asked(experiment, Path("table.toml"))
+
+
 def begin(waiting, running):
-    job = waiting.next(running)
-    if job is not None:
-        running.append(job)
-    return None if job is None else job.row.name
+    wanted = waiting.next(running)
+    if wanted is not None:
+        running.append(wanted)
+    return None if wanted is None else wanted.job.row.name
 
 
 def test_a_job_that_would_stand_still_is_passed_over(waiting):
@@ -81,11 +85,34 @@ def test_the_longest_begins_first_and_those_of_one_length_in_order(table, tmp_pa
     store = Store(tmp_path)
     one = replace(table, rows=rows, subjects=(1,), seeds=(0,))
     times = {kind(stage.described): 10.0 for stage in (PRIOR, RIDGE)} | {kind(PEER.described): 30.0}
-    waiting = Waiting(one, Places(), store, times)
+    waiting = Waiting([asked(one)], Places(), store, times)
     assert [begin(waiting, []) for _ in ROWS] == ["peer", "ram", "no-ram", "ridge"]
     store.result(PRIOR)
-    waiting = Waiting(one, Places(), store, times)
+    waiting = Waiting([asked(one)], Places(), store, times)
     assert [begin(waiting, []) for _ in ROWS] == ["peer", "ram", "ridge", "no-ram"]
+
+
+def test_jobs_of_several_experiments_wait_in_one_queue(table, tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "stages_of_job", lambda experiment, job, places: [ROWS[job.row.name]])
+    first, second = (
+        replace(
+            table, name=name, rows=tuple(replace(table.rows[0], name=row) for row in rows), subjects=(1,), seeds=(0,)
+        )
+        for name, rows in (("first", ("no-ram", "ridge")), ("second", ("peer", "no-ram")))
+    )
+    times = {kind(PEER.described): 30.0, kind(PRIOR.described): 10.0}
+    waiting = Waiting([asked(first), asked(second)], Places(), Store(tmp_path), times)
+    running = []
+    assert [begin(waiting, running) for _ in range(3)] == ["peer", "no-ram", None]
+    peer, prior = running
+    assert (peer.name, prior.name) == ("second-peer-subj01-seed0", "first-no-ram-subj01-seed0")
+    assert prior.command(Places(runs=Path("/elsewhere")))[4:10] == [
+        *("job", str(Path("table.toml").absolute())),
+        *("--row", "no-ram", "--subject", "1"),
+    ]
+    # the same row of the other experiment would wait for the same prior
+    Store(tmp_path).result(TOKENS)
+    assert [begin(waiting, running) for _ in range(2)] == ["ridge", None]
 
 
 def test_where_none_runs_the_first_begins(waiting):
@@ -105,9 +132,9 @@ def test_jobs_whose_scores_are_saved_do_not_wait(table, tmp_path, monkeypatch):
     monkeypatch.setattr(processes, "stages_of_job", lambda experiment, job, places: [PEER])
     store = Store(tmp_path)
     two = replace(table, rows=table.rows[:1], subjects=(1, 2), seeds=(0,))
-    assert len(Waiting(two, Places(), store)) == 2
+    assert len(Waiting([asked(two)], Places(), store)) == 2
     store.result(PEER)
-    assert len(Waiting(two, Places(), store)) == 0
+    assert len(Waiting([asked(two)], Places(), store)) == 0
 
 
 def test_processes_share_the_cores(monkeypatch):
