@@ -166,7 +166,7 @@ def retrieved(workbench: Workbench) -> Figure:
     if workbench.store.find(found(workbench.run, system_of("mindeye"))) is None:
         raise NotThere(
             "MindEye's retrieved images are not there: `python -m brainram_lib experiment run table2 --rows mindeye` "
-            "trains it and asks the corpus."
+            "trains it and queries the corpus."
         )
     names = {"MindEye": "mindeye", "BrainRAM-plus": "brainram-plus"}
     images = {title: workbench.retrieved_images(name, ASKED, RETRIEVED) for title, name in names.items()}

@@ -80,7 +80,7 @@ def test_a_gaussian_posterior_is_found_calibrated():
     assert report.mean == pytest.approx(0.25, rel=0.05) and report.between == pytest.approx(0.25, rel=0.15)
     assert report.one == pytest.approx(0.5, rel=0.1) and report.of_mean == pytest.approx(0.25 * 7 / 6, rel=0.1)
     assert report.energy < report.energy_of_mean
-    assert "times its error" in samples_said("image", report)
+    assert "times the error of the mean of all" in samples_said("image", report)
 
 
 def test_errors_fall_between_what_x_and_the_condition_allow():
@@ -93,7 +93,7 @@ def test_errors_fall_between_what_x_and_the_condition_allow():
         assert row.prior <= 1.05 * min(row.scaled, row.condition)
     assert np.all(np.diff([row.prior for row in rows]) > 0)
     assert len(denoising_figure({"image": rows, "text": rows}, "title").axes) == 2
-    assert "times what the condition alone allows" in denoising_said("image", rows)
+    assert "times that of the condition alone" in denoising_said("image", rows)
 
 
 def test_a_prior_trains_on_free_rows_and_goes_on_from_a_start(tmp_path):

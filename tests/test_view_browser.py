@@ -125,7 +125,7 @@ def test_the_sentence_names_whom_the_ram_listened_to():
     weights = np.full((N, S, 5, 10), 0.1)
     weights[:, :, 2] = 0.6
     said = neighbours_said(data(weights={"image": weights}), 1, "image")
-    assert "neighbour 2 has the largest weight, 60% averaged over the tokens, and the largest in 100% of them" in said
+    assert "neighbour 2 has the largest weight, 60% averaged over the tokens, and leads in 100% of them" in said
     assert said.endswith("an even split would be 20%.")
     assert neighbours_said(data(weights={}), 1, "text").endswith("no RAM has weighed these neighbours.")
 
@@ -165,6 +165,7 @@ def test_a_single_sample_is_no_choice():
 def test_the_sentence_says_whether_samples_agree():
     ids = np.array([[[1, 2], [2, 1], [1, 2]], [[1, 2], [3, 4], [5, 2]]])
     found = Neighbours(ids, np.ones(ids.shape, np.float32))
-    assert "the 3 samples of a stimulus find 3.5 different items; 2 if they agreed, 6" in samples_said(found, "image")
+    said = samples_said(found, "image")
+    assert "the 3 samples of a stimulus find 3.5 different items on average (2 if all agreed, 6 " in said
     alone = Neighbours(ids[:, :1], np.ones((2, 1, 2), np.float32))
     assert "no samples to compare" in samples_said(alone, "text")

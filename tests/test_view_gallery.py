@@ -144,5 +144,5 @@ def test_a_training_of_one_epoch_is_bars_with_their_numbers_and_no_curve():
 def test_a_training_that_was_best_before_its_end_says_so():
     rows = {"image prior": [{"val_mse": 0.622}, {"val_mse": 0.628}], "image RAM": [{"val_mse": 0.6}, {"val_mse": 0.56}]}
     first, second = lowest_said(rows).splitlines()
-    assert first == "image prior: the validation error is lowest after epoch 0, 0.622; 1 more epochs ended at 0.628."
+    assert first == "image prior: the validation error is lowest after epoch 0, 0.622; after 1 more it is 0.628."
     assert second.endswith("lowest after epoch 1, 0.560; the last epoch was the best.")

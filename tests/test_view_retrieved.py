@@ -37,7 +37,7 @@ def test_the_sentence_says_whose_images_are_closer():
     said = retrieved_said({"ridge": one, "BrainRAM-plus": one + 0.1}, 5)
     assert f"all 40 test stimuli: ridge {one.mean():.3f}, BrainRAM-plus {one.mean() + 0.1:.3f}" in said
     assert (
-        "BrainRAM-plus less ridge: +0.100 [+0.100, +0.100]. Of the 5 shown, BrainRAM-plus's are closer for 5." in said
+        "BrainRAM-plus minus ridge: +0.100 [+0.100, +0.100]. Of the 5 shown, BrainRAM-plus's are closer for 5." in said
     )
     assert "Of the 3 shown, BrainRAM-plus's are closer for 0." in retrieved_said({"r": one, "BrainRAM-plus": one}, 3)
 

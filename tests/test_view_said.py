@@ -38,7 +38,7 @@ def test_a_gallery_says_how_like_the_stimulus_each_row_is():
     truth = pictures(0)
     said = gallery_said({"stimulus": truth, "same": truth, "other": 255 - truth}, 9)
     assert said.startswith("The first 3 of 9 images, unselected.")
-    assert "same 1.00, other -1.00; another stimulus's picture by" in said
+    assert "stimulus: same 1.00, other -1.00; another stimulus " in said
     assert gallery_said({"stimulus": truth[:1], "same": truth[:1]}, 9).endswith("same 1.00.")
 
 
@@ -52,7 +52,8 @@ def test_images_that_copy_their_guide_are_called_so():
 def test_neighbours_are_compared_with_those_of_other_stimuli():
     truth = pictures(0)
     said = neighbours_said(truth, [truth, 255 - truth], np.array([[0.9, 0.5], [0.7, 0.3]]), 8)
-    assert "neighbour 1 to 2 correlate with the stimulus's by 1.00, -1.00, those of another stimulus's" in said
+    assert "correlation with the stimulus: 1.00, -1.00 for neighbours 1 to 2, " in said
+    assert " for another stimulus's neighbours. Over all stimuli" in said
     assert "similarity falls from 0.80 (neighbour 1) to 0.40 (neighbour 2)" in said
 
 
@@ -83,7 +84,7 @@ def test_weights_are_marked_on_one_scale_and_said():
     given = np.broadcast_to(np.array([0.1, 0.6, 0.3])[None, None, :, None], (4, 2, 3, 5))
     said = weights_said({"ram, image": given})
     assert said.startswith("ram, image: p has 0.10 of the weight on average, the neighbours from 0.30 (neighbour 2)")
-    assert "to 0.60 (neighbour 1)" in said and said.endswith("varies by 0.000 over images.")
+    assert "to 0.60 (neighbour 1)" in said and said.endswith("standard deviation over images is 0.000.")
     figure = weight_plot({f"{name}, {m}": given for name in "ab" for m in ("image", "text")}, "title")
     panels = [axes for axes in figure.axes if axes.images]
     assert len(panels) == 4 and len({axes.images[0].norm.vmax for axes in panels}) == 1
@@ -124,7 +125,8 @@ def test_the_way_to_a_sample_says_whether_it_leads_to_the_target(tmp_path):
     images = np.stack([np.full((2, 4, 4, 3), level, np.uint8) for level in (10, 30)])
     images[:, 0] = 0
     assert spread_said(images) == (
-        "From noise alone the 2 images differ from their mean by 0.0 of 255 a pixel, as samples by 10.0."
+        "The 2 images differ from their mean by 0.0 of 255 levels per pixel at the first estimate, by 10.0 at the "
+        "samples."
     )
 
 
@@ -137,4 +139,4 @@ def test_attributions_name_the_regions_that_say_most_and_nothing(monkeypatch):
         PreparedSubject(Path(), {}), {"image tokens": Attribution(values, values.sum(1))}
     )
     assert said.startswith("image tokens: a voxel of V1 contributes 2.2") and "one of words 0.00" in said
-    assert said.endswith("the intervals of words hold 0.")
+    assert said.endswith("the intervals of words include 0.")

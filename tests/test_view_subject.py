@@ -40,8 +40,8 @@ def subject(tmp_path):
 def test_the_design_says_how_far_apart_presentations_are(trials):
     said = design_said(trials)
     # image 7 at 0, 2 and 6, image 3 at 1 and 4; one of three returns within session 1
-    assert "2 test images were shown 5 times" in said and "3 trials in the median, from 2 to 4" in said
-    assert "33% of the returns are within one session" in said
+    assert "2 test images were shown 5 times" in said and "are 3 trials (median; range 2 to 4)" in said
+    assert "33% of the repeats fall within one session" in said
     once = Trials(*(getattr(trials, name)[3:4] for name in ("nsd_id", "session", "index", "repetition", "is_test")))
     assert design_said(once).startswith("None of the 0 test images")
 
@@ -59,14 +59,14 @@ def test_pictures_say_how_alike_two_of_them_are():
     said = pictures_said(pictures, 2)
     # one pair is the same, two pairs are opposite
     assert said.startswith("Shown: the first 2 of 3, unselected.")
-    assert "correlate by -0.33 on average" in said and "the most alike by 1.00" in said
+    assert "images: -0.33 on average, 1.00 for the most alike" in said
 
 
 def test_regions_say_which_is_largest_and_what_overlaps(subject):
     said = regions_said(subject, ["V1", "ventral", "OFA", "floc-faces"])
     assert "ventral holds the most (6) and V1 the fewest (4)" in said
     assert "18% lie in none of these regions and 9% in more than one" in said
-    assert said.endswith("without a voxel: OFA, floc-faces.")
+    assert said.endswith("with no voxel: OFA, floc-faces.")
 
 
 def test_a_table_of_some_regions_has_no_others(subject):
@@ -91,10 +91,11 @@ def test_a_mean_of_noise_looks_paler_and_of_signal_does_not():
     assert "0.58 times that of one trial, where noise alone would leave 0.58" in trials_said(noise, 0)
     assert "paler" in trials_said(noise + signal, 0)
     alike = trials_said(np.broadcast_to(signal, (1, 3, 4000)), 0)
-    assert "by 1.00 with the mean of the others" in alike and "1.00 times that of one trial" in alike
+    assert "1.00 between the first and the mean of the others" in alike and "1.00 times that of one trial" in alike
 
 
 def test_one_side_says_where_it_is_known():
     left = np.array([np.nan, 1.0, 3.0])
-    assert side_said((left, left), "ncsnr").startswith("ncsnr is known on 2 of the left hemisphere's 3 vertices: 2.00")
+    said = side_said((left, left), "ncsnr")
+    assert said == "ncsnr is known on 2 of the left hemisphere's 3 vertices: median 2.00, maximum 3.00."
     assert side_said((left, left * np.nan), "x", "right") == "x: no vertex of the right hemisphere has a value."

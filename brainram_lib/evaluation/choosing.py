@@ -37,8 +37,8 @@ class Choosing:
             f"The largest weight lies on neighbour 1 in {self.first:.0%} of the queries and on the truly closest "
             f"neighbour in {self.closest:.0%} (chance {1 / self.neighbours:.0%}); within a query the weights' rank "
             f"correlation with true closeness is {self.correlation:.2f}, where the neighbours' rank alone gives "
-            f"{self.by_rank:.2f}; a weight varies by {self.over_images:.3f} over images, {self.over_tokens:.3f} over "
-            "tokens."
+            f"{self.by_rank:.2f}; a weight's standard deviation is {self.over_images:.3f} over images and "
+            f"{self.over_tokens:.3f} over tokens."
         )
 
 

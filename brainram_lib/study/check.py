@@ -36,7 +36,7 @@ def require(study: Study, subject: int, normalisation: str = DEFAULT_NORMALISATI
     if validation >= train:
         raise StudyError(
             f"subject {subject} has {train} training stimuli, and the profile keeps {validation} of them for "
-            "validation: some must fit. Set split__validation in the profile file, to a tenth of them for instance."
+            "validation: none is left to fit on. Set split__validation in the profile file, for instance to a tenth."
         )
 
 
@@ -86,7 +86,7 @@ def _of_subject(study: Study, subject: int, normalisation: str) -> Iterator[Line
     )
     regions = study.regions(subject)
     if not regions:
-        yield True, f"subject {subject}: no regions, so that what is said by region is left out."
+        yield True, f"subject {subject}: no regions, so results by region are left out."
     yield from _voxels(study, subject, normalisation)
     yield from _decoded(study, subject)
 

@@ -106,7 +106,7 @@ def attribution_said(data: PreparedSubject, found: Mapping[str, Attribution]) ->
         lines.append(
             f"{name}: a voxel of {most} contributes {_interval(spread[most])} times what the average voxel does, the "
             f"most of these regions, one of {least} {_interval(spread[least])} times, the least; "
-            + (f"the intervals of {', '.join(silent)} hold 0." if silent else "no region's interval holds 0.")
+            + (f"the intervals of {', '.join(silent)} include 0." if silent else "no region's interval includes 0.")
         )
     return "\n".join(lines)
 

@@ -75,7 +75,7 @@ def lowest_said(histories: Mapping[str, History], key: str = "val_mse") -> str:
         values = [row[key] for row in history]
         best = min(range(len(values)), key=values.__getitem__)
         after = len(values) - 1 - best
-        end = f"{after} more epochs ended at {values[-1]:.3f}" if after else "the last epoch was the best"
+        end = f"after {after} more it is {values[-1]:.3f}" if after else "the last epoch was the best"
         lines.append(
             f"{name}: the validation error is lowest after epoch {best}, {values[best]:.3f}; {end}."
             if len(values) > 1

@@ -39,7 +39,7 @@ def denoising_said(name: str, rows: Sequence[LevelError]) -> str:
     return (
         f"{name}: at noise {least.noise:.2g} the prior's error is {least.prior:.2g}, {least.prior / least.scaled:.2f} "
         f"times that of the best multiple of x; at noise {most.noise:.3g} it is {most.prior:.2g}, "
-        f"{most.prior / most.condition:.2f} times what the condition alone allows."
+        f"{most.prior / most.condition:.2f} times that of the condition alone."
     )
 
 
@@ -47,9 +47,9 @@ def samples_said(name: str, report: SampleReport) -> str:
     """What the samples are, in one sentence."""
     better = "lower" if report.energy < report.energy_of_mean else "not lower"
     return (
-        f"{name}: one sample misses x_0 by {report.one:.2f}, the mean of {report.samples} by {report.of_mean:.2f}, the "
-        f"mean of all by {report.mean:.2f} (mean squares); samples vary by {report.between:.2f} around their mean, "
-        f"{report.between / report.mean:.2f} times its error; over stimuli a sample varies by {report.spread:.2f}, x_0 "
-        f"by {report.true:.2f}; the energy score of the samples, {report.energy:.1f}, is {better} than their mean's, "
-        f"{report.energy_of_mean:.1f}."
+        f"{name}: squared error {report.one:.2f} for one sample, {report.of_mean:.2f} for the mean of "
+        f"{report.samples}, {report.mean:.2f} for the mean of all; variance between samples {report.between:.2f}, "
+        f"{report.between / report.mean:.2f} times the error of the mean of all; variance over stimuli "
+        f"{report.spread:.2f} for a sample, {report.true:.2f} for x_0; the energy score of the samples, "
+        f"{report.energy:.1f}, is {better} than their mean's, {report.energy_of_mean:.1f}."
     )

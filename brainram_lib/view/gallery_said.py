@@ -39,10 +39,10 @@ def gallery_said(rows: Mapping[str, Pictures], total: int) -> str:
     strange = np.roll(truth, 1, axis=0)
     each = {name: likeness(truth, rows[name]).mean() for name in names[1:]}
     listed = ", ".join(f"{name} {value:.2f}" for name, value in each.items())
-    said = f"The first {count} of {total} images, unselected. Pixels correlate with the {names[0]}'s by: {listed}"
+    said = f"The first {count} of {total} images, unselected. Pixel correlation with the {names[0]}: {listed}"
     if count < 2:
         return f"{said}."
-    return f"{said}; another {names[0]}'s picture by {likeness(truth, strange).mean():.2f}."
+    return f"{said}; another {names[0]} {likeness(truth, strange).mean():.2f}."
 
 
 def guided_said(made: Pictures, guiding: Pictures | None, truth: Pictures) -> str:
@@ -51,8 +51,8 @@ def guided_said(made: Pictures, guiding: Pictures | None, truth: Pictures) -> st
         return "No neighbour guided these images beside the estimate."
     to_guide, to_truth = likeness(made, guiding), likeness(made, truth)
     return (
-        f"The images correlate with their guiding neighbour's by {to_guide.mean():.2f} and with the stimulus by "
-        f"{to_truth.mean():.2f}; {(to_guide > to_truth).mean():.0%} of them are more like the guiding neighbour."
+        f"Pixel correlation of the images: {to_guide.mean():.2f} with their guiding neighbour, {to_truth.mean():.2f} "
+        f"with the stimulus; {(to_guide > to_truth).mean():.0%} of them are more like the guiding neighbour."
     )
 
 
@@ -68,8 +68,8 @@ def neighbours_said(
     listed = ", ".join(f"{value:.2f}" for value in own)
     fall = np.asarray(similarity, np.float64).mean(0)
     return (
-        f"The first {len(stimuli)} of {total} stimuli. Pixels of neighbour 1 to {len(found)} correlate with the "
-        f"stimulus's by {listed}, those of another stimulus's neighbours by {others:.2f}; over all stimuli the "
+        f"The first {len(stimuli)} of {total} stimuli. Pixel correlation with the stimulus: {listed} for "
+        f"neighbours 1 to {len(found)}, {others:.2f} for another stimulus's neighbours. Over all stimuli the mean "
         f"similarity falls from {fall[0]:.2f} (neighbour 1) to {fall[-1]:.2f} (neighbour {len(fall)})."
     )
 

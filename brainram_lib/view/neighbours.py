@@ -54,9 +54,9 @@ def neighbours_said(data: BrowserData, stimulus: int, modality: str, sample: int
     most, least = int(page.shares.argmax()), int(page.shares.argmin())
     led = (page.weights.argmax(0) == most).mean()
     return (
-        f"{said}. {names[most]} has the largest weight, {page.shares[most]:.0%} averaged over the tokens, and the "
-        f"largest in {led:.0%} of them, {names[least]} the smallest, {page.shares[least]:.0%}; an even split would be "
-        f"{1 / len(page.weights):.0%}."
+        f"{said}. {names[most]} has the largest weight, {page.shares[most]:.0%} averaged over the tokens, and "
+        f"leads in {led:.0%} of them; {names[least]} has the smallest, {page.shares[least]:.0%}; an even split would "
+        f"be {1 / len(page.weights):.0%}."
     )
 
 
@@ -64,11 +64,11 @@ def samples_said(found: Neighbours, modality: str) -> str:
     """Whether a stimulus's samples find the same items, on average over the stimuli."""
     _, samples, k = found.ids.shape
     if samples < 2:
-        return f"{modality}: one estimate asks for each stimulus, so there are no samples to compare."
+        return f"{modality}: each stimulus has one estimate that queries, so there are no samples to compare."
     different = np.mean([len(np.unique(ids)) for ids in found.ids])
     return (
-        f"{modality}: the {samples} samples of a stimulus find {different:.1f} different items; {k} if they agreed, "
-        f"{samples * k} if they shared none."
+        f"{modality}: the {samples} samples of a stimulus find {different:.1f} different items on average ({k} if "
+        f"all agreed, {samples * k} if they shared none)."
     )
 
 

@@ -64,7 +64,7 @@ def retrieved_said(closeness: Mapping[str, Float[np.ndarray, "n k"]], shown: int
     listed = ", ".join(f"{name} {values.mean():.3f}" for name, values in means.items())
     return (
         f"Mean cosine of the {next(iter(closeness.values())).shape[1]} images with their stimulus (CLIP's image "
-        f"embeddings), over all {len(one)} test stimuli: {listed}; {last} less {first}: {lead.value:+.3f} "
+        f"embeddings), over all {len(one)} test stimuli: {listed}; {last} minus {first}: {lead.value:+.3f} "
         f"[{lead.low:+.3f}, {lead.high:+.3f}]. Of the {shown} shown, {last}'s are closer for "
         f"{int((other > one)[:shown].sum())}."
     )

@@ -87,6 +87,6 @@ def spread_said(images: UInt8[np.ndarray, "samples estimates height width 3"]) -
     shown = np.asarray(images, np.float64)
     apart = [np.abs(shown[:, k] - shown[:, k].mean(0)).mean() for k in (0, -1)]
     return (
-        f"From noise alone the {len(images)} images differ from their mean by {apart[0]:.1f} of 255 a pixel, as "
-        f"samples by {apart[1]:.1f}."
+        f"The {len(images)} images differ from their mean by {apart[0]:.1f} of 255 levels per pixel at the first "
+        f"estimate, by {apart[1]:.1f} at the samples."
     )

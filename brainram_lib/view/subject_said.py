@@ -20,13 +20,13 @@ def design_said(trials: Trials) -> str:
     order = order[trials.is_test[order]]
     same = np.diff(trials.nsd_id[order]) == 0
     if not same.any():
-        return f"None of the {len(trials.test_ids)} test images comes back in these sessions."
+        return f"None of the {len(trials.test_ids)} test images is repeated in these sessions."
     apart = np.diff(trials.index[order])[same]
     together = (np.diff(trials.session[order])[same] == 0).mean()
     return (
-        f"The {len(trials.test_ids)} test images were shown {trials.is_test.sum()} times; between one presentation and "
-        f"the next lie {np.median(apart):.0f} trials in the median, from {apart.min()} to {apart.max()}, and "
-        f"{together:.0%} of the returns are within one session."
+        f"The {len(trials.test_ids)} test images were shown {trials.is_test.sum()} times; from one to the next are "
+        f"{np.median(apart):.0f} trials (median; range {apart.min()} to {apart.max()}), and {together:.0%} of the "
+        "repeats fall within one session."
     )
 
 
@@ -39,8 +39,9 @@ def pictures_said(pictures: UInt8[np.ndarray, "n height width 3"], shown: int) -
         return first
     between = np.corrcoef(flat)[np.triu_indices(len(flat), 1)]
     return (
-        f"{first} Two different ones correlate by {np.nanmean(between):.2f} on average, pixel by pixel, and the most "
-        f"alike by {np.nanmax(between):.2f}: a decoder that shows any one of them scores that much without a brain."
+        f"{first} Pixel correlation of two different images: {np.nanmean(between):.2f} on average, "
+        f"{np.nanmax(between):.2f} for the most alike. A decoder that shows any one of them scores the average "
+        "without a brain."
     )
 
 
@@ -57,7 +58,7 @@ def regions_said(data: PreparedSubject, names: Sequence[str]) -> str:
     return (
         f"Of {voxels} voxels, {most} holds the most ({sizes[most]}) and {least} the fewest ({sizes[least]}); "
         f"{(times == 0).mean():.0%} lie in none of these regions and {(times > 1).mean():.0%} in more than one"
-        + (f"; without a voxel: {', '.join(absent)}." if absent else ".")
+        + (f"; with no voxel: {', '.join(absent)}." if absent else ".")
     )
 
 
@@ -92,8 +93,8 @@ def trials_said(trials: Float[np.ndarray, "images repetitions voxels"], image: i
     paler = mean.std() / ours[0].std()
     first = np.corrcoef(ours[0], ours[1:].mean(0))[0, 1]
     return (
-        f"Over the voxels the mean of {count} trials correlates by {np.corrcoef(ours[0], mean)[0, 1]:.2f} with the "
-        f"first trial, which is in it; the first alone by {first:.2f} with the mean of the others. The mean looks "
+        f"Correlation over voxels: {np.corrcoef(ours[0], mean)[0, 1]:.2f} between the mean of {count} trials and the "
+        f"first trial, which is part of it; {first:.2f} between the first and the mean of the others. The mean looks "
         f"{'paler' if paler < 1 else 'stronger'}: its spread is {paler:.2f} times that of one trial, where noise alone "
         f"would leave {count**-0.5:.2f} and signal alone 1."
     )
@@ -106,6 +107,6 @@ def side_said(values: tuple[np.ndarray, np.ndarray], name: str, side: str = "lef
     if not len(finite):
         return f"{name}: no vertex of the {side} hemisphere has a value."
     return (
-        f"{name} is known on {len(finite)} of the {side} hemisphere's {len(one)} vertices: {np.median(finite):.2f} in "
-        f"the median, {finite.max():.2f} at most."
+        f"{name} is known on {len(finite)} of the {side} hemisphere's {len(one)} vertices: median "
+        f"{np.median(finite):.2f}, maximum {finite.max():.2f}."
     )

@@ -77,6 +77,7 @@ def weights_said(weights: Mapping[str, Float[np.ndarray, "n samples sources toke
         lines.append(
             f"{name}: p has {sources[0]:.2f} of the weight on average, the neighbours from {neighbours.min():.2f} "
             f"(neighbour {neighbours.argmin() + 1}) to {neighbours.max():.2f} (neighbour {neighbours.argmax() + 1}), "
-            f"an even split being {1 / len(sources):.2f}; a weight varies by {each.std(0).mean():.3f} over images."
+            f"an even split being {1 / len(sources):.2f}; a weight's standard deviation over images is "
+            f"{each.std(0).mean():.3f}."
         )
     return "\n".join(lines)
