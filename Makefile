@@ -3,7 +3,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-PYTHON ?= python3.11
+# the first that there is; 3.11 is the one that was tested
+PYTHON ?= $(or $(firstword $(foreach one,python3.11 python3.12 python3.13 python3,$(shell command -v $(one)))),python3.11)
 SUBJECT ?= 1
 BIN := .venv/bin
 # Processes that run tests: as many as fit (tests/conftest.py), or a number; 0 runs them in one process, as pytest alone.

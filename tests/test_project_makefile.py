@@ -50,6 +50,23 @@ def test_a_missing_python_is_named(checkout):
     assert not (checkout / ".venv" / "made").exists()
 
 
+@pytest.mark.parametrize(
+    ("there", "taken"),
+    [(["python3", "python3.12"], "python3.12"), (["python3.12", "python3.11"], "python3.11"), ([], "python3.11")],
+)
+def test_the_first_python_that_there_is_is_taken(checkout, there, taken):
+    folder = checkout / "bin"
+    folder.mkdir()
+    for name in there:
+        stand_in(folder).rename(folder / name)
+    told = ["make", "--eval", "$(info taken: $(PYTHON))", "-n", "help"]
+    program = shutil.which("make")
+    done = subprocess.run(
+        told, executable=program, cwd=checkout, capture_output=True, text=True, env={"PATH": str(folder)}
+    )
+    assert f"taken: {folder / taken if there else taken}" in done.stdout.splitlines()
+
+
 def test_a_missing_venv_module_names_the_debian_package(checkout):
     done = make(checkout, "test", f"PYTHON={stand_in(checkout, ensurepip=1)}")
     assert done.returncode and "apt-get install python3.11-venv" in done.stderr
