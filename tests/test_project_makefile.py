@@ -59,7 +59,7 @@ def test_the_first_python_that_there_is_is_taken(checkout, there, taken):
     folder.mkdir()
     for name in there:
         stand_in(folder).rename(folder / name)
-    told = ["make", "--eval", "$(info taken: $(PYTHON))", "-n", "help"]
+    told = ["make", "--eval", "told: ; @echo taken: $(PYTHON)", "told"]
     program = shutil.which("make")
     done = subprocess.run(
         told, executable=program, cwd=checkout, capture_output=True, text=True, env={"PATH": str(folder)}
