@@ -138,8 +138,10 @@ def list_command(chosen: Arguments) -> None:
 
 def job_command(chosen: Arguments) -> None:
     """One row for one subject and seed: what a job of `experiment run --jobs` does."""
+    from brainram_lib.experiments.local import end_with_parent
     from brainram_lib.experiments.runner import run_job
 
+    end_with_parent()
     experiment = files.load(Path(chosen.experiment)).of(profile=chosen.profile)
     run_job(experiment, chosen.row, chosen.subject, chosen.seed, _given_places(chosen))
 

@@ -6,11 +6,12 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-THREADS = "OMP_NUM_THREADS"
+THREADS, PARENT = "OMP_NUM_THREADS", "BRAINRAM_PARENT"
 # Seconds that a job has to end after each of the signals, the gentlest first; the last cannot be refused.
 GRACE = ((signal.SIGINT, 10.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
 
@@ -63,7 +64,7 @@ class LocalJobs:
 
     def __init__(self, folder: Path, at_once: int) -> None:
         self.folder, self.at_once = folder, at_once
-        self._environment = shared_cores(at_once)
+        self._environment = {**shared_cores(at_once), PARENT: str(os.getpid())}
 
     def start(self, command: list[str], name: str) -> LocalJob:
         """Begin one."""
@@ -73,6 +74,22 @@ class LocalJobs:
         """When this process is stopped, its jobs are too: a second call would wait for their locks."""
         for job in running:
             job.stop()
+
+
+def end_with_parent(seconds: float = 2.0) -> None:
+    """End this process, and all of its group, once the command that started it is gone: killed outright it stops none.
+
+    Does nothing in a process that no `LocalJobs` started. `seconds`: between two looks.
+    """
+    parent = os.environ.get(PARENT)
+
+    def watch() -> None:
+        while os.getppid() == int(parent):
+            time.sleep(seconds)
+        os.killpg(0, signal.SIGTERM)
+
+    if parent is not None:
+        threading.Thread(target=watch, daemon=True).start()
 
 
 def shared_cores(jobs: int) -> dict[str, str]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +17,15 @@ from brainram_lib.__main__ import main
 from brainram_lib.core.store import Stage, Store
 from brainram_lib.experiments import local, processes, slurm
 from brainram_lib.experiments.jobs import Asked, Places
-from brainram_lib.experiments.local import THREADS, LocalJobs, ended_by_sigterm, last_line, shared_cores
+from brainram_lib.experiments.local import (
+    PARENT,
+    THREADS,
+    LocalJobs,
+    end_with_parent,
+    ended_by_sigterm,
+    last_line,
+    shared_cores,
+)
 from brainram_lib.experiments.processes import Waiting
 from brainram_lib.experiments.slurm import options_of
 from brainram_lib.experiments.times import kind
@@ -179,6 +189,42 @@ def test_a_job_that_is_stopped_ends_with_all_that_it_started(tmp_path, monkeypat
     processes = [int(number) for number in job.log.read_text().split()]
     jobs.leave([job])
     assert job.done() and all(until(lambda one=one: gone(one)) for one in processes)
+
+
+# A command with one job, which starts a process of its own; the job writes the numbers of both.
+COMMAND = """
+import sys, time
+from pathlib import Path
+from brainram_lib.experiments.local import LocalJobs
+job = LocalJobs(Path(sys.argv[1]), 1).start([sys.executable, "-c", sys.argv[2]], "one")
+time.sleep(600)
+"""
+JOB = """
+import os, subprocess, sys, time
+from brainram_lib.experiments.local import end_with_parent
+end_with_parent(0.05)
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+print(os.getpid(), child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_job_ends_when_the_command_that_started_it_is_killed_outright(tmp_path):
+    command = subprocess.Popen([sys.executable, "-c", COMMAND, str(tmp_path), JOB])
+    log = tmp_path / "one.log"
+    assert until(lambda: log.exists() and len(log.read_text().split()) == 2)
+    job, child = (int(number) for number in log.read_text().split())
+    assert not gone(job) and not gone(child)
+    command.kill()
+    command.wait()
+    assert until(lambda: gone(job) and gone(child))
+
+
+def test_a_process_that_no_command_started_lives_on(monkeypatch):
+    monkeypatch.delenv(PARENT, raising=False)
+    threads = threading.active_count()
+    end_with_parent(0.01)
+    assert threading.active_count() == threads
 
 
 def test_a_job_that_fails_says_why(tmp_path):
