@@ -94,7 +94,7 @@ def world_sprites(chosen: Arguments) -> None:
 
 
 def world_train(chosen: Arguments) -> None:
-    """Train a shipped model of the embedded world anew; interrupted, the same command goes on."""
+    """Train a shipped model of the embedded world anew; after an interruption the same command resumes."""
     from brainram_lib.recipes import autoencoder, clip, generator
     from brainram_lib.recipes.training import Budget
 
@@ -110,7 +110,7 @@ def world_train(chosen: Arguments) -> None:
 
 
 def world_train_prior(chosen: Arguments) -> None:
-    """Train the network that the embedded world's priors of one modality begin with; interrupted, it goes on."""
+    """Train the network that the embedded world's priors of one modality start from; resumes after an interruption."""
     from brainram_lib.recipes import prior
     from brainram_lib.recipes.training import Budget
     from brainram_lib.workbench import Workbench
@@ -130,7 +130,7 @@ def world_train_probe(chosen: Arguments) -> None:
 
 
 def world_report(chosen: Arguments) -> None:
-    """Measure what the embedded world and the method on it reach, beside what they must reach."""
+    """Measure what the embedded world and the method on it reach, next to what they must reach."""
     from brainram_lib.recipes.report import report_text, world_report
 
     print(report_text(world_report(_workbench(chosen))))
@@ -145,7 +145,7 @@ def figures(chosen: Arguments) -> None:
 
 
 def nsd_check(chosen: Arguments) -> int:
-    """Say what of NSD is there, what is missing, which notebook needs it, and what to fetch."""
+    """Say which parts of NSD are present and which are missing, which notebook needs them, and what to fetch."""
     from brainram_lib.nsd.check import run
 
     return run(chosen)
@@ -258,7 +258,7 @@ def site(chosen: Arguments) -> None:
 
 
 def rehearsal(chosen: Arguments) -> None:
-    """Rehearse the paper's profile on files of the true sizes with random contents; stopped, it goes on."""
+    """Rehearse the paper's profile on files of the true sizes with random contents; resumes after an interruption."""
     from brainram_lib.setup.rehearsal.run import main as run
 
     run(chosen.out.absolute(), chosen.sizes, chosen.step)
@@ -268,7 +268,7 @@ def rehearsal(chosen: Arguments) -> None:
 
 
 class NsdCheckParser(argparse.ArgumentParser):
-    """Asks its room for the options when it is chosen, and not before: that room loads slowly."""
+    """Adds its options only when it is chosen, because the package that defines them loads slowly."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """See argparse."""
@@ -279,9 +279,9 @@ class NsdCheckParser(argparse.ArgumentParser):
 
 
 class SystemNames:
-    """The systems that are registered, asked for when help is printed: they load slowly.
+    """The registered systems, looked up only when help is printed: they load slowly.
 
-    Any name passes the parser, for a profile's file may add systems; the registry refuses those that there are not.
+    Any name passes the parser, because a profile's file may add systems; the registry refuses unknown ones.
     """
 
     def __iter__(self) -> Iterator[str]:

@@ -21,9 +21,9 @@ from brainram_lib.attribution.decoders import Decoder
 from brainram_lib.attribution.scores import Score
 
 STEPS, TOLERANCE = 12, 0.05
-# A score that turns quickly, such as that of a whitened query, gets more nodes before it is given up.
+# A score that changes quickly, such as that of a whitened query, gets more nodes before an error is raised.
 MOST_STEPS = 96
-# Near the baseline a projector's LayerNorm has little but its bias to normalise, and the estimate turns quickly there.
+# Near the baseline a projector's LayerNorm has little but its bias to normalise; the estimate changes quickly there.
 _CROWDING = 3
 
 
@@ -46,7 +46,7 @@ class Attribution:
 
     @property
     def contribution(self) -> Float[np.ndarray, " voxels"]:
-        """Mean A over the images: what a voxel adds to the score. Noise, heard but not true, averages out."""
+        """Mean A over the images: what a voxel adds to the score. Influence that is only noise averages out."""
         return self.values.mean(0)
 
     @property
@@ -73,7 +73,7 @@ def integrated_gradients(
     Args:
         decoder: betas to tokens, row by row.
         score: of as many images as `betas` has, in the same order.
-        baseline: the pattern that says nothing, the mean of the training betas.
+        baseline: the pattern without information, the mean of the training betas.
         steps: nodes of the rule; 2 are exact where decoder and score are linear.
         batch: images at a time.
         tolerance: the largest `shortfall` that is accepted.
@@ -111,7 +111,7 @@ def complete_gradients(
     baseline: Float[Tensor, " _voxels"],
     batch: int,
 ) -> Attribution:
-    """`integrated_gradients` with the fewest nodes, from STEPS doubled up to MOST_STEPS, that are complete.
+    """`integrated_gradients` with STEPS nodes, doubled up to MOST_STEPS until completeness holds.
 
     Raises:
         ValueError: as `integrated_gradients`.

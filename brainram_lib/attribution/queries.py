@@ -1,6 +1,6 @@
-"""What a search asks with, as functions of estimates that can be differentiated.
+"""The queries of a search, as differentiable functions of the estimates.
 
-They are twins in torch of `retrieval.neighbours` (queries of embeddings, `CombinedIndex.whitened`) and of
+They are torch twins of `retrieval.neighbours` (queries of embeddings, `CombinedIndex.whitened`) and of
 `retrieval.words` (`Vocabulary.vectors`), in double precision. All give vectors of unit length.
 """
 
@@ -30,7 +30,7 @@ class EmbeddingQuery:
 
 @dataclass(frozen=True)
 class WhitenedQuery:
-    """q = a / |a|,  a = (C / v + floor)^-1 (y / |y| - m): every direction of the corpus alike.
+    """q = a / |a|,  a = (C / v + floor)^-1 (y / |y| - m): all directions of the corpus weigh the same.
 
     Attributes:
         read: tokens -> y.

@@ -1,4 +1,4 @@
-"""What is asked of an estimate: one number for each image, whose causes among the voxels are then looked for."""
+"""Scores of an estimate: one number for each image, which is then attributed to voxels."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class TokenAgreement:
 
     Attributes:
         directions: u, unit vectors.
-        token: one token alone; None is the mean over all, in which every token has the same say.
+        token: one token alone; None is the mean over all, with equal weights.
     """
 
     directions: Float[Tensor, "n tokens width"]
@@ -160,7 +160,7 @@ class Term:
 class SearchSimilarity:
     """Why this neighbour was found by a search: F = sum over terms of weight * score, the similarity that it had.
 
-    Both modalities' estimates enter, and through them both priors: what one of them alone says is not why.
+    Both modalities' estimates enter, and through them both priors: neither alone explains why.
     """
 
     terms: tuple[Term, ...]
@@ -175,7 +175,7 @@ class SearchSimilarity:
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """Whose estimates are asked."""
+        """The modalities whose estimates enter."""
         return tuple(dict.fromkeys(term.modality for term in self.terms))
 
     def __call__(self, estimates: Mapping[str, Tensor], rows: Int64[Tensor, " batch"]) -> Float[Tensor, " batch"]:

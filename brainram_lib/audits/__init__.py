@@ -1,1 +1,1 @@
-"""What a reviewer asks of a decoder, one audit a file: arrays in, numbers out."""
+"""What a reviewer asks of a decoder, one audit per file: arrays in, numbers out."""

@@ -19,7 +19,7 @@ def share_of_ceiling(
     ceiling: Float[np.ndarray, " _m"],
     seed: int = 0,
 ) -> Interval | None:
-    """(s - f) / (c - f) of the means over images, with a 95 % interval: all three are drawn together, image by image.
+    """(s - f) / (c - f) of the means over images, with a 95 % interval: images are resampled for all three together.
 
     0 is the wrong brain's score, 1 the ceiling's, whichever way is better. None where ceiling and floor are no further
     apart than two standard errors of their difference: a share of nothing says nothing.

@@ -56,7 +56,7 @@ def nearest_centre(
 
 
 def held_out(labels: Int[np.ndarray, " n"], fold: int, folds: int) -> Bool[np.ndarray, " n"]:
-    """Whose cluster is held out: cluster c is in the fold c mod `folds`, so that folds are of about one size.
+    """Which rows' cluster is held out: cluster c is in fold c mod `folds`, so that folds are of about equal size.
 
     Raises:
         ValueError: there is no such fold.
@@ -67,7 +67,7 @@ def held_out(labels: Int[np.ndarray, " n"], fold: int, folds: int) -> Bool[np.nd
 
 
 def named_by_chance(test: Int[np.ndarray, " m"], train: Int[np.ndarray, " n"], k: int) -> float:
-    """How often the right cluster is named by one who knows how often each stands in training: sum_c p_c q_c."""
+    """How often a guesser who knows the clusters' shares of the training set names the right one: sum_c p_c q_c."""
     shares = [np.bincount(labels, minlength=k) / len(labels) for labels in (train, test)]
     return float(shares[0] @ shares[1])
 

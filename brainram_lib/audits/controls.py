@@ -1,7 +1,7 @@
 """Neighbours that a search did not find for this brain: what a decoder does with them says what retrieval contributed.
 
-A captioning model with retrieval is tested so (SmallCap, Ramos et al.): if the neighbours of another brain serve as
-well, they say nothing of what was seen. Nothing here sees the truth.
+A retrieval-augmented captioning model is tested this way (SmallCap, Ramos et al.): if the neighbours of another brain
+serve as well, they say nothing about what was seen. Nothing here sees the truth.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ def of_other_brains(found: Neighbours, order: Int[np.ndarray, " n"]) -> Neighbou
     """Stimulus i gets the neighbours of stimulus order[i]: ids and similarities (n, S, K).
 
     Raises:
-        ValueError: `order` is no order of the stimuli, or leaves one with its own neighbours.
+        ValueError: `order` is not a permutation of the stimuli, or leaves one with its own neighbours.
     """
     places = np.arange(len(found.ids))
     if sorted(order.tolist()) != places.tolist() or (order == places).any():
@@ -50,7 +50,7 @@ def random_neighbours(
 
 
 def subset(items: int, kept: int, seed: int) -> Int64[np.ndarray, " left_out"]:
-    """The items that a corpus of `kept` items lacks, sorted. A smaller subset lies within a larger one of one seed.
+    """The items that a corpus of `kept` items lacks, sorted. With one seed, a smaller corpus lies within a larger one.
 
     Raises:
         ValueError: more are kept than there are, or none.

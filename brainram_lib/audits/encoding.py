@@ -1,4 +1,4 @@
-"""Would the brain say so? An encoding model from pictures to voxels, and how its betas of a picture fit the measured.
+"""Would the brain say so? An encoding model from pictures to voxels, and whether its betas match the measured.
 
 A reconstruction is right for the brain if it would have driven the voxels as the stimulus did (MindEye2's 'brain
 correlation', there by a published network; here by a ridge that is fitted on the training images).
@@ -18,11 +18,11 @@ RESAMPLES = 200
 
 @dataclass(frozen=True)
 class Encoding:
-    """betas = intercept + ((features - mean) / scale) @ weights, one alpha a voxel.
+    """betas = intercept + ((features - mean) / scale) @ weights, one alpha per voxel.
 
     Attributes:
         mean, scale: of the training features. weights, intercept: of the ridge.
-        alphas: that were chosen, by leave-one-out error on the training images.
+        alphas: chosen by leave-one-out error on the training images.
     """
 
     mean: Float32[np.ndarray, " features"]
@@ -66,7 +66,7 @@ class Encoding:
         """Betas of pictures.
 
         Raises:
-            ValueError: features of another number than the model was fitted on.
+            ValueError: not as many features as the model was fitted on.
         """
         if features.shape[1] != len(self.mean):
             raise ValueError(
@@ -79,11 +79,11 @@ class Encoding:
 def picture_features(tokens: Float[np.ndarray, "n tokens width"], cells: int) -> Float32[np.ndarray, "n features"]:
     """Token 0, and the means of the other tokens over `cells` x `cells` parts of the picture, side by side.
 
-    Voxels of early areas see a place, those of late areas a thing; all tokens would be more features than a training
-    set of a few thousand images can weigh.
+    Voxels of early areas see places, those of late areas things; all tokens would be more features than can be fitted
+    on a few thousand images.
 
     Raises:
-        ValueError: the tokens behind the first make no square, or one that is smaller than the cells.
+        ValueError: the tokens after the first do not form a square, or one smaller than the cells.
     """
     side = round((tokens.shape[1] - 1) ** 0.5)
     if side**2 != tokens.shape[1] - 1 or side < cells:
@@ -110,9 +110,9 @@ def pattern_correlation(
     centre: Float[np.ndarray, " voxels"],
     regions: Mapping[str, Bool[np.ndarray, " voxels"]],
 ) -> dict[str, Float[np.ndarray, " n"]]:
-    """Pearson's r of every image over the voxels of each region, both less `centre`, the mean training betas.
+    """Pearson's r of every image over the voxels of each region, both minus `centre`, the mean training betas.
 
-    Without the centre all patterns would be alike in what is the same for every image.
+    Without the centre, what is the same for every image would correlate all patterns.
     """
     own, true = predicted - centre, measured - centre
     return {name: _correlation(own[:, mask], true[:, mask]) for name, mask in regions.items()}

@@ -1,7 +1,7 @@
 """Estimates of stimuli of other kinds than those that a decoder was trained on, scored kind by kind.
 
-Within a kind all pictures are alike, so naming the kind is worth nothing there: another picture of the same kind is
-what an estimate is compared with. Between kinds it is worth everything.
+Within a kind all pictures are alike, so naming the kind is worth nothing there: an estimate is compared with another
+image of the same kind. Between kinds it is worth everything.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Tokens = Float[np.ndarray, "_n _tokens _width"]
 
 
 def rows_of(kinds: Sequence[str]) -> dict[str, np.ndarray]:
-    """Kind -> its rows, in the order in which kinds first come."""
+    """Kind -> its rows, in the order in which kinds first appear."""
     named = np.array(kinds, object)
     return {kind: np.flatnonzero(named == kind) for kind in dict.fromkeys(kinds)}
 
@@ -30,7 +30,7 @@ def rows_of(kinds: Sequence[str]) -> dict[str, np.ndarray]:
 def scores_by_kind(
     made: Samples, real: Tokens, kinds: Sequence[str]
 ) -> dict[str, dict[str, Float[np.ndarray, " images"]]]:
-    """Per-image scores by kind and metric; kinds of one picture are left out, for nothing is like it.
+    """Per-image scores by kind and metric; kinds of one image are left out, having no other to compare it with.
 
     - image_mse, image_cosine: of all tokens, means over samples.
     - cosine_of_other: cosine of the truth with the estimate of the next picture of the same kind.
@@ -76,7 +76,7 @@ def first(
 def found_again(halves: Float[np.ndarray, "n 2 voxels"], pool: int | None = None) -> Float[np.ndarray, " images"]:
     """How often one half of an image's presentations finds the other half's betas first, as `first` finds pictures.
 
-    Both less their mean over the images: what the betas tell of an image beyond its kind, whoever decodes them.
+    Both minus their mean over the images: what the betas say about an image beyond its kind, whatever the decoder.
     """
     one, other = (halves[:, None, half] - halves[:, half].mean(0) for half in (0, 1))
     return first(one, other, pool)
@@ -91,7 +91,7 @@ def cosine_of_other(made: Samples, real: Tokens) -> Float[np.ndarray, " images"]
 def kept(above: Float[np.ndarray, " n"], usual: Float[np.ndarray, " m"], seed: int = 0) -> Interval | None:
     """mean(above) / mean(usual), with a 95 % interval: scores above chance, of other stimuli and of usual ones.
 
-    The two sets of stimuli are drawn apart. None where the usual score is not two standard errors above chance.
+    The two sets are resampled independently. None where the usual score is not two standard errors above chance.
     """
     way = usual.mean()
     if way <= APART * usual.std() / np.sqrt(len(usual)):
@@ -102,7 +102,7 @@ def kept(above: Float[np.ndarray, " n"], usual: Float[np.ndarray, " m"], seed: i
 
 
 def above_chance(scores: Mapping[str, Float[np.ndarray, " n"]], count: int) -> dict[str, Float[np.ndarray, " n"]]:
-    """Scores less what chance gives among `count` pictures; of the cosine less that of another picture of the kind."""
+    """Scores minus chance among `count` images; for the cosine, minus that of another image of the kind."""
     return {
         "image_cosine": scores["image_cosine"] - scores["cosine_of_other"],
         "two_way_within": scores["two_way_within"] - 0.5,

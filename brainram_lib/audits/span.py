@@ -33,7 +33,7 @@ def in_span(train: Float[np.ndarray, "n features"], asked: Float[np.ndarray, "m 
     """mean + X^T (X X^T)^+ X (y - mean), X the centred training targets: the point of their affine span nearest to y.
 
     Raises:
-        ValueError: other numbers of features, or fewer than two training targets.
+        ValueError: different numbers of features, or fewer than two training targets.
     """
     if train.shape[1] != asked.shape[1] or len(train) < 2:
         raise ValueError(
@@ -73,6 +73,6 @@ def _centred(rows: np.ndarray, mean: np.ndarray, start: int) -> Float[np.ndarray
 
 def _pseudo_inverse(gram: Float[np.ndarray, "n n"]) -> tuple[Float[np.ndarray, "n n"], int]:
     values, vectors = np.linalg.eigh(gram)
-    # targets are kept in half precision at times: what lies below its rounding is no direction
+    # targets may come in half precision: what lies below its rounding error is not a direction
     real = values > values[-1] * 1e-8
     return (vectors[:, real] / values[real]) @ vectors[:, real].T, int(real.sum())

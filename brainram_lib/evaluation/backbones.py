@@ -44,10 +44,10 @@ class Network:
         layers: {layer name: the submodule whose output is the feature}.
         side: input side in pixels.
         mean: channel means subtracted from pixels in [0, 1].
-        std: channel deviations divided by.
+        std: channel standard deviations that pixels are then divided by.
         source: where a user gets the weights; its last part is the file name looked for.
         prefix: a prefix of the file's keys that is not part of the module's.
-        unused: keys that the module has and the file may lack, or the other way round, start with one of these.
+        unused: prefixes of keys that may be in the module but not in the file, or the other way round.
     """
 
     name: str
@@ -62,8 +62,8 @@ class Network:
     unused: tuple[str, ...] = ()
 
 
-# 160 a side: a probe trained on 1,600 scenes of 64 pixels named .61 at 64, .78 at 96, .87 at 128 and .95 at 160 (400
-# held-out scenes). The TensorFlow weights of the Lite family expect (pixel - 127) / 128.
+# Side 160: of 400 held-out scenes, a probe trained on 1,600 scenes of 64 pixels named .61 at side 64, .78 at 96, .87 at
+# 128 and .95 at 160. The TensorFlow weights of the Lite family expect (pixel - 127) / 128.
 LITE0 = Network(
     "lite0",
     "EfficientNet-Lite0",
@@ -139,7 +139,7 @@ class FeatureNetwork:
             seen = ((pixels.to(device) - mean) / std).contiguous(memory_format=torch.channels_last)
             for layer, output in self._layers(seen).items():
                 rows = output.flatten(1).cpu().numpy()
-                # AlexNet's features of 982 images have .7 GB: held once, not once in parts and once together
+                # AlexNet's features of 982 images take .7 GB: filled in place, not held as parts and as a whole
                 if layer not in features:
                     features[layer] = np.empty((len(images), rows.shape[1]), rows.dtype)
                 features[layer][number * CHUNK : number * CHUNK + len(rows)] = rows

@@ -25,7 +25,7 @@ class Metric:
         backbone: the network whose features are compared, None for pixels.
         layer: which of its layers.
         percent: printed in percent (the value is a share).
-        decimals: printed where it is not percent.
+        decimals: how many are printed where it is not percent.
         chance: the score of an unrelated output where it is known without measuring, else None.
     """
 
@@ -73,7 +73,7 @@ PAPER = (
 IDENTIFICATION = (
     Metric("image_retrieval", "Image retrieval", "up", percent=True),
     Metric("brain_retrieval", "Brain retrieval", "up", percent=True),
-    # this workbench's: of text estimates among the captions of the test images
+    # this workbench's own: text estimates are identified among the captions of the test images
     Metric("caption_retrieval", "Caption retrieval", "up", percent=True),
 )
 PROBE = (
@@ -85,7 +85,7 @@ ESTIMATES = (
     Metric("image_cosine", "Image tokens cosine", "up"),
     Metric("text_mse", "Text tokens MSE", "down", decimals=5),
     Metric("text_cosine", "Text tokens cosine", "up"),
-    # what CLIP's own column could reach if a picture kept all that its estimate says
+    # what CLIP's own column could reach if an image kept all information of its estimate
     Metric("global_two_way", "Global token, two-way", "up", percent=True, chance=0.5),
 )
 OF_TOKENS = frozenset(one.name for one in IDENTIFICATION + ESTIMATES)
@@ -110,7 +110,7 @@ def metric(name: str) -> Metric:
     Raises:
         ValueError: no metric has this name.
     """
-    # two sets may give a name to their own network: 'clip' is then the paper's, which reported rows are of
+    # two sets may use one name for different networks: 'clip' is then the paper's, which reported rows use
     known = {one.name: one for one in ALL}
     if name not in known:
         raise ValueError(f"'metric' must be one of {', '.join(known)}. '{name}' was provided.")

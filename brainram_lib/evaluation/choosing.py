@@ -1,4 +1,4 @@
-"""Does a fusion choose among its neighbours, or only weigh their ranks? Its weights beside how close each really is."""
+"""Does a fusion choose among its neighbours, or only weigh their ranks? Its weights versus how close each really is."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Choosing:
         correlation: mean over queries of the rank correlation (Spearman) of weight and closeness.
         by_rank: the same correlation for weights that fall with the neighbour's rank: what rank alone gives.
         over_images: standard deviation of a source's weight over images, averaged over sources and tokens.
-        over_tokens: over tokens, averaged over sources and images.
+        over_tokens: its standard deviation over tokens, averaged over sources and images.
         neighbours: how many, K.
     """
 
@@ -32,7 +32,7 @@ class Choosing:
     neighbours: int
 
     def said(self) -> str:
-        """One sentence for below the figure of the weights."""
+        """One sentence to print below the figure of the weights."""
         return (
             f"The largest weight lies on neighbour 1 in {self.first:.0%} of the queries and on the truly closest "
             f"neighbour in {self.closest:.0%} (chance {1 / self.neighbours:.0%}); within a query the weights' rank "
@@ -49,11 +49,11 @@ def choosing(
 
     Args:
         weights: of p (row 0) and of each neighbour, for every token.
-        errors: of each neighbour's tokens from the target, whitened. They are of the truth: for a report, never for a
-            choice.
+        errors: of each neighbour's tokens from the target, whitened. They use the truth: for reports, never for
+            choosing.
 
     Raises:
-        ValueError: weights of another number of neighbours than errors.
+        ValueError: weights and errors differ in the number of neighbours.
     """
     if weights.shape[:2] != errors.shape[:2] or weights.shape[2] != errors.shape[2] + 1:
         raise ValueError(
@@ -75,7 +75,7 @@ def choosing(
 
 
 def _rank_correlation(one: Float[np.ndarray, "queries k"], other: Float[np.ndarray, "queries k"]) -> float:
-    """Spearman's within each query, averaged; a query without any order counts 0."""
+    """Spearman's within each query, averaged; a query whose values are all tied counts as 0."""
     ranks = [rankdata(values, axis=1) for values in (one, other)]
     centred = [values - values.mean(1, keepdims=True) for values in ranks]
     norms = np.prod([np.linalg.norm(values, axis=1) for values in centred], axis=0)

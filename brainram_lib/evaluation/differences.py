@@ -34,10 +34,10 @@ def lead_table(
     notes: Sequence[str] = (),
     over: str = OVER_IMAGES,
 ) -> ScoreTable:
-    """What `records.leads` gave, 'difference [low, high]'; those that remain are marked.
+    """The differences of `records.leads`, 'difference [low, high]'; those that remain (`Difference`) are marked.
 
     The family that Holm's method corrects for is all that the table shows: every row and every column. No cell is
-    marked as the best of its column, for rows have different rivals; differences without a test are not marked at all.
+    marked as the best of its column, because rivals differ by row; differences without a test are not marked at all.
     """
     tested = _family(leads, columns)
     section = measured_section(leads, columns, labels, HEADING)

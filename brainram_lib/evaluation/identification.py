@@ -21,8 +21,8 @@ class Identification:
 
     Attributes:
         repeats: top-1 accuracy of each repeat, (n_repeats,).
-        per_image: for each test image the share of the repeats holding it in which it was found, (n_drawn,): what an
-            interval over images is bootstrapped from.
+        per_image: for each test image, the share of the repeats that drew it in which it was found, (n_drawn,);
+            intervals over images are bootstrapped from it.
         pool: images competing in each repeat; chance is 1 / pool.
     """
 
@@ -37,7 +37,7 @@ class Identification:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The central 95 % of the repeats. No width when the pool is the whole test set: use `per_image` then."""
+        """The central 95 % of the repeats. Zero width when the pool is the whole test set: use `per_image` then."""
         low, high = np.quantile(self.repeats, [0.025, 0.975])
         return float(low), float(high)
 
@@ -93,7 +93,7 @@ def retrieval_from_similarity(
 
 
 def drawn_images(n: int, pool: int = POOL, repeats: int = REPEATS, seed: int = 0) -> Int[np.ndarray, " drawn"]:
-    """Which of n images `per_image` is of, in its order: those that were drawn at least once."""
+    """Which of n images `per_image` covers, in its order: those that were drawn at least once."""
     return np.unique(np.concatenate(_draws(n, min(pool, n), repeats, seed)))
 
 
@@ -119,7 +119,7 @@ def ranks(similarity: Float[np.ndarray, "brains images"], competing: int) -> Flo
 
 
 def _check_finite(similarity: np.ndarray) -> None:
-    """No comparison with NaN is true, so that a broken rival would pass unseen."""
+    """Comparisons with NaN are never true, so a broken rival would go unnoticed."""
     bad = np.argwhere(~np.isfinite(similarity))
     if len(bad):
         raise ValueError(
@@ -142,6 +142,6 @@ def _identified(similarity: np.ndarray, draws: list[np.ndarray], competing: int)
 def unit_rows(tokens: Float[np.ndarray, "n tokens width"]) -> Float[np.ndarray, "n flat"]:
     """Tokens flattened and divided by their norm, as every comparison of token sets uses them."""
     flat = tokens.reshape(len(tokens), -1).astype(np.float32)
-    # a row that is not finite becomes NaN, which those who compare rows refuse
+    # a row that is not finite becomes NaN, which callers that compare rows refuse
     with np.errstate(invalid="ignore"):
         return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), np.finfo(np.float32).tiny)

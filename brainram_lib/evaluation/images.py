@@ -15,7 +15,7 @@ from torchvision.transforms.v2.functional import resize
 from brainram_lib.core.measure import let_go
 
 CHUNK = 32
-# Where pixels are compared, so few that they stay in the cache.
+# Images at a time where pixels are compared: few enough to stay in the CPU's cache.
 PIXEL_CHUNK = 2
 
 
@@ -28,8 +28,8 @@ class Resizing:
         pixels: side at which pixels are compared (PixCorr, SSIM).
         network: side for all networks, None for each network's own.
         antialias: whether shrinking smooths first. torchvision changed the default of its tensor Resize from False to
-            True with release 0.17, so published numbers are of both kinds. PIL's resizing always smooths.
-        crop: whether a picture that is not square is cropped to its middle instead of squashed.
+            True with release 0.17, so published numbers use either. PIL's resizing always smooths.
+        crop: whether a picture that is not square is cropped to its central square instead of squashed.
         pixel_interpolation: 'bilinear' or 'bicubic', where pixels are compared.
     """
 
@@ -56,17 +56,17 @@ STANDARD = Resizing()
 def to_unit(images: UInt8[np.ndarray, "n height width 3"]) -> Float[Tensor, "n 3 height width"]:
     """uint8 (n, H, W, 3) -> float32 in [0, 1], (n, 3, H, W)."""
     planes = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2)
-    # colour by colour in memory, which antialiased shrinking takes in half the time
+    # one colour plane after the other in memory: antialiased shrinking then takes half the time
     return planes.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
 
 
 def to_side(
     images: Float[Tensor, "n 3 height width"], side: int, antialias: bool, interpolation: str = "bilinear"
 ) -> Float[Tensor, "n 3 side side"]:
-    """Resizing to side x side, in [0, 1]: a bicubic curve may overshoot."""
+    """Resize to side x side, kept in [0, 1]: bicubic interpolation may overshoot."""
     if images.shape[-2:] == (side, side):
         return images
-    # enlarging has nothing to smooth, and the plain routine takes a third of the time; bicubic's is of another curve
+    # enlarging has nothing to smooth, and the plain routine takes a third of the time; bicubic's uses another kernel
     antialias = antialias and (interpolation == "bicubic" or max(images.shape[-2:]) > side)
     resized = resize(images, [side, side], InterpolationMode(interpolation), antialias=antialias)
     return resized if interpolation == "bilinear" else resized.clamp(0, 1)
@@ -101,7 +101,7 @@ def chunks(
 def for_pixels(
     images: UInt8[np.ndarray, "n height width 3"], resizing: Resizing = STANDARD
 ) -> Iterator[Float[Tensor, "chunk 3 side side"]]:
-    """The pictures as their pixels are compared."""
+    """The images, resized for the pixel metrics."""
     return chunks(images, resizing.pixels, resizing, resizing.pixel_interpolation, PIXEL_CHUNK)
 
 
@@ -121,7 +121,7 @@ def check_pairs(truth: np.ndarray, reconstructions: np.ndarray) -> None:
     """Both must be uint8 pictures of the same images in the same order.
 
     Raises:
-        ValueError: other types, other counts, or fewer than two pictures.
+        ValueError: wrong types, different counts, or fewer than two images.
     """
     for name, images in (("truth", truth), ("reconstructions", reconstructions)):
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:

@@ -40,7 +40,7 @@ def bootstrap_interval(
 def paired_difference(
     first: Float[np.ndarray, " n"], second: Float[np.ndarray, " _n"], level: float = LEVEL, seed: int = 0
 ) -> Interval:
-    """Mean of first - second over the same images, with its interval: apart from zero means that they differ.
+    """Mean of first - second over the same images, with its interval; they differ where it excludes zero.
 
     Raises:
         ValueError: the two hold different numbers of images.
@@ -59,7 +59,7 @@ def bootstrap_means(values: Float[np.ndarray, " n"], resamples: int, seed: int) 
 
 
 def drawn_counts(images: int, resamples: int, seed: int) -> Float[np.ndarray, "resamples images"]:
-    """How often each image is in a draw: those of `bootstrap_means`, for many scores of the same images at once."""
+    """How often each image is in each draw of `bootstrap_means`, for many scores of the same images at once."""
     drawn = np.random.default_rng(seed).integers(images, size=(resamples, images))
     places = drawn + images * np.arange(resamples)[:, None]
     return np.bincount(places.ravel(), minlength=images * resamples).reshape(resamples, images).astype(np.float64)

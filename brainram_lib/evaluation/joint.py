@@ -8,27 +8,27 @@ Its 95 % interval is the central 95 % of m* + e*, two errors drawn independently
 
 - **images**, m*: the percentile bootstrap. Images are drawn with replacement, and a drawn image counts in every
   subject, seed and system: subjects saw the same test images, and an image that is hard for one is hard for all.
-- **seeds**, e*: every run is a training of its own, so seeds lie within subjects. The variance D of run means around
-  their subject's mean is pooled over subjects (f = sum_s (K_s - 1) degrees of freedom); it is the seeds' own plus what
-  the images' noise E leaves in a mean of n, which m* holds already. A draw is
+- **seeds**, e*: every run is trained separately, so seeds are nested in subjects. The variance D of run means around
+  their subject's mean is pooled over subjects (f = sum_s (K_s - 1) degrees of freedom); it is the seeds' own plus
+  E / n, what the images' noise E leaves in a mean over n, which m* already holds. A draw is
   e* = z sqrt(c max(f D / chi2_f - E / n, 0)) with c = 1/S^2 sum_s 1/K_s, z normal and chi2_f from its distribution:
-  Student's distribution without the images' part (Weerahandi's generalised interval of a variance component).
+  without the images' part, Student's distribution (Weerahandi's generalised interval of a variance component).
 
-Why seeds are not drawn with replacement, as images are: of two values a bootstrap sees half of the variance, and of one
-nothing. Four subjects with two seeds leave f = 4, and the interval then says how little 4 is. Where no subject has two
-seeds, nothing is known of seeds, e* = 0, and the table says so.
+Why seeds are not drawn with replacement, as images are: from two values a bootstrap sees half of the variance, from one
+none. Four subjects with two seeds each leave f = 4, and the interval is as wide as so small an f requires. Where no
+subject has two seeds, nothing is known about seeds, e* = 0, and the table says so.
 
-**Subjects are fixed**: the interval is of *these* brains, with other images and other trainings. That is how the field
+**Subjects are fixed**: the interval is for *these* brains, with other images and other trainings. That is how the field
 reports NSD (four subjects measured for 40 sessions each, every one a replication: Smith and Little 2018; Naselaris,
-Allen and Kay 2021), and four brains carry no statement on others: no test of four signs can reach p < .05. Tables
+Allen and Kay 2021), and four brains support no claim about others: no test of four signs can reach p < .05. Tables
 therefore say in how many subjects a difference has the mean's sign. `population=True` makes subjects random (Clark
 1973; Westfall, Kenny and Judd 2014): then e* is drawn in the same way from the variance of subjects' means, with
-f = S - 1 and c = 1/S, and seeds are within it. With four subjects that is wide, as it should be.
+f = S - 1 and c = 1/S; that variance already includes the seeds'. With four subjects that is wide, as it should be.
 
 With one run, nothing but the bootstrap over images is left.
 
-The images of the test set stay each other's rivals in identification metrics while they are drawn: an interval is for
-other images among rivals like these (see `permutation`).
+In identification metrics the rivals stay those of the whole test set while images are drawn: an interval is for other
+images among rivals like these (see `permutation`).
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ def joint_intervals(
     """The mean over subjects, seeds and images of k scores or differences, each with its interval.
 
     Args:
-        values: one value an image, NaN where a run has not seen it.
-        subjects: whose each run is.
+        values: one value per image, NaN where a run has not seen it.
+        subjects: the subject of each run.
         population: whether the interval is to hold for other subjects too.
 
     Raises:
-        ValueError: a run without any value, another number of subjects than runs, or one subject for a population.
+        ValueError: a run without any value, not one subject per run, or a single subject for a population.
     """
     _check(values, subjects, population)
     means = _image_draws(values, subjects, resamples, seed)
@@ -73,7 +73,7 @@ def contributions(
 ) -> Float[np.ndarray, "k images"]:
     """What each image adds to the mean over subjects and seeds; their mean over images is the table's number.
 
-    An image that one run lacks counts more in the others, so that runs weigh the same.
+    An image that one run lacks counts for more in the others, so that all runs have the same weight.
     """
     counts = np.isfinite(values).sum(-1, keepdims=True)
     shares = np.nan_to_num(values) / counts * values.shape[-1]

@@ -13,7 +13,7 @@ class Labels:
     """Titles of systems.
 
     Attributes:
-        titles: {name: title}, in the order of the rows; a system without a title stands last, under its name.
+        titles: {name: title}, in the order of the rows; a system without a title comes last, under its name.
         bounds: systems that bound a table and do not compete for its best value.
     """
 

@@ -62,7 +62,7 @@ class Evaluator:
     def features(
         self, images: UInt8[np.ndarray, "_n height width 3"], label: str = "features"
     ) -> dict[str, Mapping[str, np.ndarray]]:
-        """What every network sees in some images, {backbone: {layer: (n, features)}}."""
+        """Every network's features of some images, {backbone: {layer: (n, features)}}."""
         steps = tqdm(self.backbones.items(), desc=label, unit="network")
         return {name: backbone(images) for name, backbone in steps}
 
@@ -76,7 +76,7 @@ class Evaluator:
 
         Args:
             label: names the system in the progress bars.
-            features: of the reconstructions, where the caller has them.
+            features: of the reconstructions, if the caller already has them.
 
         Raises:
             ValueError: the reconstructions are not uint8 pictures of the same images.
@@ -98,7 +98,7 @@ def of_pixels(
     resizing: Resizing,
     label: str = "pixels",
 ) -> dict[str, Float[np.ndarray, " n"]]:
-    """Those of the metrics that compare pixels, {metric name: (n,)}: every picture is resized once for all of them."""
+    """The pixel metrics among `metrics`, {metric name: (n,)}: every image is resized once for all of them."""
     chosen = [metric for metric in metrics if metric.backbone is None]
     if not chosen:
         return {}
@@ -108,7 +108,7 @@ def of_pixels(
         (real,), (made,) = for_pixels(truth[part], resizing), for_pixels(images[part], resizing)
         return [_OF_PIXELS[metric.comparison](real, made) for metric in chosen]
 
-    # a core a chunk: pictures are too small to be shared by cores
+    # one chunk per core: images are too small to be split between cores
     with ThreadPoolExecutor(torch.get_num_threads(), initializer=lambda: torch.set_num_threads(1)) as pool:
         starts = range(0, len(truth), PIXEL_CHUNK)
         parts = list(tqdm(pool.map(compared, starts), total=len(starts), desc=label, unit="batch", delay=2))
@@ -122,7 +122,7 @@ def of_features(
     made: Float[np.ndarray, "_n _features"],
     among: Literal["reals", "reconstructions"] = "reals",
 ) -> Float[np.ndarray, " n"]:
-    """A metric of features, one value an image; `among` is of two-way identification."""
+    """A metric of features, one value per image; `among` applies to two-way identification."""
     return (
         correlation_distance(real, made)
         if metric.comparison == "distance"
@@ -145,7 +145,7 @@ def ssim(
     reconstructions: UInt8[np.ndarray, "_n height_made width_made 3"],
     resizing: Resizing = STANDARD,
 ) -> Float[np.ndarray, " n"]:
-    """Structural similarity of each pair in grey, a true two-dimensional one, at `resizing.pixels` a side.
+    """Two-dimensional structural similarity of each pair in grey, at `resizing.pixels` a side.
 
     SSIM = (2 m_x m_y + C1)(2 s_xy + C2) / ((m_x^2 + m_y^2 + C1)(s_x^2 + s_y^2 + C2)), moments under a Gaussian of
     sigma 1.5, population covariance, data range 1. Published values that came from scikit-image before 0.20 called
@@ -201,7 +201,7 @@ def two_way_identification(
 def two_way_identification_reference(
     real: Float[np.ndarray, "n features"], made: Float[np.ndarray, "_n _features"]
 ) -> Float[np.ndarray, " n"]:
-    """The same over reals, from numpy's corrcoef, one comparison at a time."""
+    """The same over the real images, from numpy's corrcoef, one comparison at a time."""
     n = len(real)
     correlation = np.corrcoef(real, made)[:n, n:]
     won = [[correlation[i, j] < correlation[j, j] for i in range(n) if i != j] for j in range(n)]
@@ -218,7 +218,7 @@ def correlation_distance(
 def _correlations(
     real: Float[np.ndarray, "n features"], made: Float[np.ndarray, "_n _features"]
 ) -> Float[np.ndarray, "n _n"]:
-    """R[i, j]. AlexNet's features of 982 images have .7 GB: the reals pass block by block."""
+    """R[i, j]. AlexNet's features of 982 images take .7 GB, so the real ones are read block by block."""
     others = _standard_rows(made).T
     blocks = (real[start : start + _BLOCK] for start in range(0, len(real), _BLOCK))
     return torch.cat([_standard_rows(block) @ others for block in blocks]).numpy()
@@ -240,7 +240,7 @@ def _standard(rows: Float[Tensor, "n features"]) -> Float[Tensor, "n features"]:
 
 
 def _centred(rows: Float[Tensor, "n features"]) -> tuple[Float[Tensor, "n features"], Float[Tensor, "n 1"]]:
-    """Rows less their mean, and the norm of what is left, infinite where that is rounding: it is no direction."""
+    """Rows minus their mean, and the norm of the rest; infinite where the rest is rounding error, not a direction."""
     centred = rows - rows.mean(1, keepdim=True)
     norm = centred.norm(dim=1, keepdim=True)
     return centred, norm.masked_fill(norm <= 1e-6 * rows.norm(dim=1, keepdim=True), float("inf"))
@@ -252,7 +252,7 @@ def _grey(images: Float[Tensor, "n 3 side side"]) -> Float[Tensor, "n 1 side sid
 
 
 def _blurred(images: Float[Tensor, "n 1 side side"]) -> Float[Tensor, "n 1 inner inner"]:
-    """Gaussian means at the places where the whole window lies inside the picture, which are those that count."""
+    """Gaussian means where the whole window lies inside the image: only these positions count."""
     offsets = np.arange(-_RADIUS, _RADIUS + 1)
     kernel = np.exp(-0.5 * (offsets / _SIGMA) ** 2)
     kernel = kernel / kernel.sum()

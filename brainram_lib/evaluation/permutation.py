@@ -2,24 +2,24 @@
 
 With d_i the difference of two systems' scores on image i (over subjects and seeds: what image i adds to the mean
 difference, `joint.contributions`), the statistic is T = mean_i d_i. If the systems do not differ, it does not matter
-which of the two an image's scores are called after, so every d_i could as well be -d_i:
+which system an image's scores are assigned to, so every d_i could as well be -d_i:
 
     p = share of flips s in {-1, 1}^n with |mean_i s_i d_i| >= |T|.
 
 Two-sided. All 2^n flips are tried where that is no more than the number of draws; else flips are drawn, seeded, and the
-observed one counts among them, p = (1 + hits) / (1 + draws), so p is never 0 (Phipson and Smyth 2010). Images without a
-difference leave every flip as it is; flips that tie with T count as hits; two systems that are the same get p = 1.
+observed one counts among them, p = (1 + hits) / (1 + draws), so p is never 0 (Phipson and Smyth 2010). Flipping an
+image without a difference changes nothing; flips that tie with T count as hits; two identical systems get p = 1.
 
-**An image is flipped in all subjects and seeds at once.** An image that one system does better for one brain it tends
-to do better for the others, so its values in eight runs are not eight independent ones. The test is of *these* trained
-networks on other images; what another training would change is in `joint`'s intervals, and a table marks a difference
-only where both leave out 0.
+**An image is flipped in all subjects and seeds at once.** A system that does better on an image for one brain
+tends to do better on it for the others, so its values in eight runs are not eight independent ones. The test is for
+*these* trained networks on other images; what another training would change is in `joint`'s intervals, and a table
+marks a difference only where test and interval both exclude 0.
 
 **Identification metrics.** A two-way score of image j compares its reconstruction with all real images, and image
 retrieval compares its estimate with all targets: both depend on the rivals, which the two systems share, and on what a
-system made of image j alone, so flipping image j is flipping d_j and nothing else, and the test is exact. Its statement
-is for rivals like these: with other test images every score moves together, by a share that falls as 1 / n. Where what
-a system made competes with itself (brain retrieval, and two-way identification over reconstructions), a flip of image j
+system made of image j alone, so flipping image j flips d_j and nothing else, and the test is exact. It holds for
+rivals like these: with other test images every score moves together, by a share that falls as 1 / n. Where what a
+system made competes with itself (brain retrieval, and two-way identification over reconstructions), a flip of image j
 would also change the other images' scores; the test takes the rival brains as given and is approximate.
 """
 
@@ -33,7 +33,7 @@ import numpy as np
 from jaxtyping import Float, Int8
 
 DRAWS = 10_000
-# Of a family of m comparisons: with fewer than 20 m draws Holm's correction could leave none below .05.
+# For a family of m comparisons: with fewer than 20 m draws, no p could stay below .05 after Holm's correction.
 DRAWS_A_COMPARISON = 100
 ALPHA = 0.05
 _BLOCK = 1000
@@ -61,7 +61,7 @@ def sign_flip_p(
 
 
 def sign_flip_p_reference(differences: Float[np.ndarray, " images"], draws: int = DRAWS, seed: int = 0) -> float:
-    """The same for one comparison, flip after flip."""
+    """The same for one comparison, one flip at a time."""
     images = len(differences)
     observed, tie = abs(sum(differences)), _TIE * sum(abs(one) for one in differences)
     if _exact(images, draws):
@@ -73,7 +73,7 @@ def sign_flip_p_reference(differences: Float[np.ndarray, " images"], draws: int 
 
 
 def draws_for(comparisons: int) -> int:
-    """Draws for a family of so many comparisons."""
+    """How many draws a family of this many comparisons needs."""
     return max(DRAWS, DRAWS_A_COMPARISON * comparisons)
 
 
@@ -107,5 +107,5 @@ def _every_flip(images: int) -> Int8[np.ndarray, "flips images"]:
 
 @lru_cache(maxsize=2)
 def _drawn_flips(images: int, draws: int, seed: int) -> Int8[np.ndarray, "draws images"]:
-    """Kept, because a table asks for the same ones again and again."""
+    """Cached, because a table asks for the same ones again and again."""
     return 1 - 2 * np.random.default_rng(seed).integers(2, size=(draws, images), dtype=np.int8)

@@ -35,7 +35,7 @@ class Preset:
         layers: layer of a metric -> the layer that the source takes instead.
         images: test images that the source scores.
         blend: the share of the reconstruction where a blurry one is blended in before all metrics; None: never.
-        differences: what is done otherwise than by the source.
+        differences: what is done differently from the source.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Preset:
     differences: tuple[str, ...] = ()
 
     def metrics(self, of: tuple[Metric, ...]) -> tuple[Metric, ...]:
-        """Those of a set that the source measures, with the layers that it takes."""
+        """The metrics of a set that the source measures, with the layers that it uses."""
         kept = [one for one in of if self.comparisons is None or one.comparison in self.comparisons]
         return tuple(replace(one, layer=self.layers.get(one.layer, one.layer)) for one in kept)
 

@@ -1,8 +1,8 @@
 """A linear probe: does a picture show a category that its stimulus shows?
 
 'Named' is the share of pictures whose first-ranked category is present in the scene. The probe is a ridge on pooled
-Lite0 features, one column per category, trained on scenes of their own set and on autoencoder outputs of them, so that
-the generator's softness is not mistaken for absence. It never sees a stimulus.
+Lite0 features, one column per category, trained on scenes of a separate set and on their autoencoder outputs, so that
+an object that the generator blurs is not taken for a missing one. It never sees a stimulus.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Probe:
         """Whether the category ranked first is present in the stimulus, (n,).
 
         Args:
-            features: of the pictures to evaluator, (n, n_features).
+            features: of the images to score, (n, n_features).
             labels: what their stimuli show, (n, n_categories), columns as `categories`.
 
         Raises:
@@ -113,7 +113,7 @@ def fit_probe(
     seed: int = 0,
     groups: np.ndarray | None = None,
 ) -> Probe:
-    """Ridge one against the rest in closed form; alpha is the one that names most on a held-out part.
+    """One-against-the-rest ridge in closed form; alpha is the one that names most categories right on a held-out part.
 
     Args:
         features: (n, n_features), for example Lite0's 'late'.
@@ -153,6 +153,6 @@ def _kept_apart(groups: np.ndarray, share: float, seed: int) -> Bool[np.ndarray,
 def named_by_chance(
     probe: Probe, features: Float[np.ndarray, "n features"], labels: Bool[np.ndarray, "n categories"]
 ) -> float:
-    """Expected share named if the pictures were handed to the stimuli in random order (all n^2 pairs)."""
+    """Expected share named if images and stimuli were paired at random (all n^2 pairs)."""
     first = probe.scores(features).argmax(1)
     return float(labels[:, first].mean())

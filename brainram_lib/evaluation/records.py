@@ -51,7 +51,7 @@ class Difference(Record):
     Attributes:
         p: of the sign-flip test (`permutation`), before any correction.
         agreeing: subjects whose own difference has the sign of the mean.
-        subjects: of how many.
+        subjects: how many subjects there are.
     """
 
     p: float
@@ -59,7 +59,7 @@ class Difference(Record):
     subjects: int = 1
 
     def remains(self, corrected: float) -> bool:
-        """Whether it differs from 0: by the corrected test, and by the interval, which also holds seeds."""
+        """Whether it differs from 0: by the corrected test, and by the interval, which also covers seeds."""
         return corrected < ALPHA and (self.low > 0 or self.high < 0)
 
 
@@ -83,7 +83,7 @@ def leads(system: str, other: str, values: Values, *, subject: int, seed: int) -
     """How much a system scores above another, metric by metric.
 
     Differences are taken image by image, so what makes an image hard for both systems cancels: the interval over images
-    says how large the lead is, the sign-flip test whether it differs from zero, which two overlapping intervals do not.
+    says how large the lead is, the sign-flip test whether it differs from zero, which two overlapping intervals cannot.
     Where less is better, the better system's difference is below zero.
     """
     of, name = (subject, seed), f"{system} over {other}"

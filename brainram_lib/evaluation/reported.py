@@ -14,7 +14,7 @@ BY_AUTHORS = "as printed by the system's authors"
 LATER = "as printed in a later paper"
 PROVENANCES = (IN_BRAINRAM, BY_AUTHORS, LATER)
 TABLES = ("1", "2", "3", "4")
-# Behind the name of a system whose numbers were not read where they were printed first.
+# Follows the name of a system whose numbers were not read where they were first printed.
 SECOND_HAND = "†"
 
 _SUBJECT_1 = "The paper's results are of subject 1 only."
@@ -57,7 +57,7 @@ def reported(table: str) -> pandas.DataFrame:
     """Rows of one of the paper's tables.
 
     Columns: system, metric, value (as printed), unit, provenance, subjects, split, place (table, file or figure),
-    second_hand ('yes' where the number was read in another place than it was printed first).
+    second_hand ('yes' where the number was not read where it was first printed).
 
     Raises:
         ValueError: the paper has no such table.
@@ -91,7 +91,7 @@ def second_hand(table: str, provenance: str) -> set[str]:
 
 
 def provenance_notes(table: str) -> list[str]:
-    """Footnotes: of which subjects and images, and where, each system's numbers outside BrainRAM were printed."""
+    """Footnotes: where each system's numbers from other papers were printed, and for which subjects and images."""
     rows = reported(table)
     others = rows[rows.provenance != IN_BRAINRAM]
     notes = []

@@ -19,10 +19,10 @@ from brainram_lib.core.files import read_array
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 IMAGES, IDS = "images.npy", "nsd_ids.npy"
 SHOWN = 5
-# Of all values of an array of floats, the share that may lie outside [0, 1] and is clipped, as MindEye's code does;
-# more of them are images of another range, e.g. [-1, 1].
+# The share of a float array's values that may lie outside [0, 1] and is clipped, as MindEye's code does; with more, the
+# images have another range, e.g. [-1, 1].
 CLIPPED = 0.01
-# The same for one image, whatever the others are: more of it is an image of another range, which is left out.
+# The same for a single image: with more, it has another range and is left out.
 CLIPPED_OF_ONE = 0.25
 CONSTANT, NOT_FINITE, OTHER_RANGE = "constant", "not finite", "of another range than [0, 1]"
 # More pixels than any reconstruction of this field has.
@@ -74,7 +74,7 @@ def read_submission(folder: Path) -> Submission:
     `images.npy` (n, H, W, 3), uint8 or floats in [0, 1], has its ids in `nsd_ids.npy`.
 
     Raises:
-        SubmissionError: a name without a number, an id that is none, two images of one id, sizes that differ, more than
+        SubmissionError: a name without a number, an invalid id, two images of one id, sizes that differ, more than
             a few values out of range, a file that cannot be read.
     """
     files = files_of(folder)
@@ -87,9 +87,9 @@ def read_submission(folder: Path) -> Submission:
 
 
 class _Read(NamedTuple):
-    """What was read, in the order of the files: `wrong` says why an image holds nothing to score, '' for one that does.
+    """What was read, in the order of the files: `wrong` says why an image cannot be scored, '' if it can.
 
-    `clipped` says of which images values were; None of either: of no image.
+    `clipped` says which images had values clipped; None for either: no image.
     """
 
     ids: np.ndarray
@@ -100,7 +100,7 @@ class _Read(NamedTuple):
 
 
 def _check_once(read: _Read) -> None:
-    """Each id once."""
+    """Refuse an id that has several images."""
     ids, counts = np.unique(read.ids, return_counts=True)
     if (counts > 1).any():
         one = ids[counts.argmax()]
@@ -115,7 +115,7 @@ def _from_files(files: list[Path]) -> _Read:
     ids = [_id_of(path) for path in files]
     first = _opened(files[0])
     images = np.empty((len(files), *first.shape), np.uint8)
-    # decoding lets other threads run
+    # decoding releases the GIL
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         opened = pool.map(_opened, files)
         for row, image in enumerate(tqdm(opened, total=len(files), desc="read images", unit="image")):
@@ -178,7 +178,7 @@ def _as_uint8(made: np.ndarray, names: np.ndarray) -> tuple[np.ndarray | None, .
         raise SubmissionError(f"{IMAGES} must be uint8 or floats in [0, 1]. {made.dtype} was provided.")
     wrong, outside = np.full(len(made), "", object), np.empty(len(made), bool)
     scaled, low, high, count = np.empty(made.shape, np.uint8), np.inf, -np.inf, 0
-    # image by image: floats of 982 images have 3 GB
+    # image by image: 982 images take 3 GB as floats
     for row, image in enumerate(made):
         finite = np.isfinite(image)
         beyond = finite & ((image < 0) | (image > 1))
@@ -201,7 +201,7 @@ def _as_uint8(made: np.ndarray, names: np.ndarray) -> tuple[np.ndarray | None, .
 
 def _without_empty(read: _Read) -> Submission:
     wrong = np.full(len(read.ids), "", object) if read.wrong is None else read.wrong
-    # of one colour, whichever
+    # of a single colour, whatever it is
     constant = np.array([(one == one[:1, :1]).all() for one in read.images], bool)
     wrong = np.where((wrong == "") & constant, CONSTANT, wrong)
     empty = wrong != ""

@@ -205,7 +205,7 @@ def _row_title(record: Record, labels: Labels, several: bool) -> str:
 
 
 def number(value: float, metric: Metric) -> str:
-    """A value as the metric is printed: '93.0' in percent, '.550' else."""
+    """A value as the metric is printed: '93.0' in percent, '.550' otherwise."""
     if metric.percent:
         # + 0.0 takes the sign off a zero
         return f"{round(100 * value, 1) + 0.0:.1f}"
@@ -226,7 +226,7 @@ def _plain(record: Record, metric: Metric) -> str:
 
 
 def interval_note(records: Sequence[Record], over: str = OVER_IMAGES) -> str:
-    """What stands in brackets."""
+    """A footnote: what the brackets hold."""
     counts = sorted({record.n for record in records})
     return f"In brackets: 95 % {over} (n = {', '.join(map(str, counts))})."
 

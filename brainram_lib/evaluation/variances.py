@@ -16,7 +16,7 @@ class Between(NamedTuple):
 
     Attributes:
         variance: of the members' means, (k,), with `freedom` degrees of freedom.
-        noise: the part of it that images leave, (k,): the members' disagreement on single images, divided by n.
+        noise: the part of it that is due to images, (k,): the members' disagreement on single images, divided by n.
         scale: the variance of the mean over all groups is `scale` times that of a member.
     """
 
@@ -57,7 +57,7 @@ def _squares_of_means(group: Group) -> Float[np.ndarray, " k"]:
 def _noise(group: Group) -> Float[np.ndarray, " k"]:
     """Variance of a member's mean that its images alone cause: the interaction of members and images, over n.
 
-    Of images that all members have; 0 where they share fewer than two, so that the interval is rather too wide.
+    From the images that all members have; 0 where they share fewer than two: the interval is then rather too wide.
     """
     shared = np.isfinite(group).all(1, keepdims=True)
     n = shared.sum(-1)

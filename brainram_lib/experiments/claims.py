@@ -57,7 +57,7 @@ class Claim:
 
 
 def claims(experiment: Experiment, results: Results, population: bool = False) -> list[Claim]:
-    """Every comparison that the paper prints with a direction and that the records have."""
+    """Every comparison of the paper in which its numbers differ and for which there are records."""
     if experiment.paper_table is None or not results.images:
         return []
     claimed = claimed_by(experiment)
@@ -75,7 +75,7 @@ def claims(experiment: Experiment, results: Results, population: bool = False) -
 
 
 def claimed_by(experiment: Experiment) -> list[Claimed]:
-    """The pairs of the experiment's file, else the reference over every row that the paper has too."""
+    """The pairs of the experiment's file, else the reference against every row that the paper also has."""
     rows = {row.name: row for row in experiment.rows}
     if experiment.claims:
         return [one for one in experiment.claims if one.row in rows and one.over in rows]
@@ -86,7 +86,7 @@ def claimed_by(experiment: Experiment) -> list[Claimed]:
 
 
 def claim_table(experiment: Experiment, results: Results, population: bool = False) -> ScoreTable:
-    """The verdicts, a row a comparison and a column a metric; below them the numbers."""
+    """The verdicts, one row per comparison and one column per metric; below them the numbers."""
     found = claims(experiment, results, population)
     title = f"Claims of {experiment.title}, {of_runs(results)}"
     title = f"{title} · {EMBEDDED}" if results.simulated else title
@@ -122,7 +122,7 @@ def _why_none(experiment: Experiment, results: Results) -> str:
 
 
 def _printed(experiment: Experiment, claim: Claimed) -> dict[str, float]:
-    """{metric: the paper's difference}, without those where it prints the same number twice."""
+    """{metric: the paper's difference}, without the metrics on which it prints both rows equal."""
     rows: dict[str, dict[str, float]] = {}
     for one in reported_records(experiment.paper_table, IN_BRAINRAM):
         rows.setdefault(one.system, {})[one.metric] = one.value
@@ -174,7 +174,7 @@ def _sources(found: Sequence[Claim]) -> list[str]:
 
 
 def _unmeasured(experiment: Experiment, found: Sequence[Claim]) -> list[str]:
-    """The pairs that the paper compares and that no records are of."""
+    """The pairs that the paper compares and that have no records here."""
     there = {(one.row, one.over) for one in found}
     titles = {row.name: row.title for row in experiment.rows}
     pairs = [(titles[one.row], titles[one.over]) for one in claimed_by(experiment)]

@@ -29,8 +29,8 @@ def collect(experiment: Experiment, places: Places, command: str = "", failed: d
     """The records of every row, making what is missing in this process.
 
     Args:
-        failed: {row/subject/seed: why} of jobs that failed: they have no records, and one that fails now is added. Not
-            given: the first that fails ends the call.
+        failed: {row/subject/seed: why} of jobs that failed: they have no records, and those that fail now are added.
+            Without it, the first failure ends the call.
     """
     gathered = _Gathered()
     for subject in experiment.subjects:
@@ -51,7 +51,7 @@ def collect(experiment: Experiment, places: Places, command: str = "", failed: d
 
 @contextmanager
 def _failing(job: Job, failed: dict[str, str]) -> Iterator[None]:
-    """Note why a job failed, and go on. A full disk or a lost lock would fail the next one too."""
+    """Note why a job failed, and go on; a full disk or a lost lock, which would fail the next one too, is raised."""
     try:
         yield
     except (StoreError, LockLost, NotWritableError):
@@ -82,7 +82,7 @@ class _Gathered:
         stages = scores_of(experiment, workbench, system)
         said = _said(workbench, system, job.subject)
         lines = lines_of(job.row.name, job.subject, job.seed, workbench.nsd_ids("test"), values)
-        # nothing is kept of a job that fails on the way here
+        # nothing is kept of a job that fails before this line
         self.images.append(lines)
         self.said |= dict.fromkeys(said)
         self.keys[job.place] = key_of(stages)
@@ -91,7 +91,7 @@ class _Gathered:
         return values
 
     def results(self, experiment: Experiment, command: str, failed: dict[str, str]) -> Results:
-        """All of it."""
+        """All that was collected."""
         of = {"profile": experiment.profile, "simulated": self.simulated, "command": command, "said": tuple(self.said)}
         of |= {"reported": self.reported, "took": self.took, "failed": failed}
         return Results.of(experiment, self.found, self.differences, self.keys, **of, images=PerImage.of(self.images))

@@ -44,7 +44,7 @@ def run_command(chosen: Arguments) -> None:
 
 
 def plan_command(chosen: Arguments) -> None:
-    """Say what `experiment run` would make, row by row, and how long its like took. Nothing is made."""
+    """Say what `experiment run` would make, row by row, and how long similar work took. Nothing is made."""
     from brainram_lib.experiments.plan import lines, whole_said
     from brainram_lib.experiments.runner import check
 
@@ -58,7 +58,7 @@ def plan_command(chosen: Arguments) -> None:
 
 
 def _asked(chosen: Arguments) -> list[Asked]:
-    """The experiments, and what of them is asked for: of several, each has those of the rows that it knows."""
+    """The experiments asked for, and which parts of them; of several, each takes those of the rows that it has."""
     from brainram_lib.experiments.jobs import Asked
 
     paths = [files.find(name) for name in chosen.experiments]
@@ -78,7 +78,7 @@ def _given_places(chosen: Arguments) -> Places:
 
 
 def _planned(asked: list[Asked], places: Places) -> list[list[Planned]]:
-    """Of each experiment; what several need counts in the first."""
+    """The plan of each experiment; what several need counts in the first."""
     from brainram_lib.experiments.plan import known_times, plan
 
     store, seen = Store(places.runs or default_runs()), set()
@@ -97,7 +97,7 @@ def show_command(chosen: Arguments) -> None:
 
 
 def claims_command(chosen: Arguments) -> None:
-    """Say of each comparison that the paper's table makes whether it holds here, by the corrected test."""
+    """Say for each comparison in the paper's table whether it holds here, by the corrected test."""
     experiment, results = _saved(chosen)
     if chosen.format == "json":
         print(json.dumps([asdict(one) for one in claims(experiment, results, chosen.population)], indent=1))
@@ -121,7 +121,7 @@ def _print(table: ScoreTable, how: str) -> None:
 
 
 def list_command(chosen: Arguments) -> None:
-    """The experiments there are: their rows, subjects and seeds, and whether records of them are there."""
+    """List the experiments: their rows, subjects and seeds, and whether they have records."""
     for path in files.listed():
         one = files.load(path)
         try:

@@ -35,7 +35,7 @@ def earlier_records(experiment: Experiment, file: Path) -> Results | None:
 
 
 def with_earlier(results: Results, experiment: Experiment, whole: Experiment, file: Path, places: Places) -> Results:
-    """The new records and those of the file that are still true; which are left out is printed.
+    """The new records, and those in the file that are still valid; the ones left out are printed.
 
     Args:
         experiment: what was run. whole: the same with all rows of its file.
@@ -72,7 +72,7 @@ def _still_true(old: Sequence[str], earlier: Results, whole: Experiment, places:
 
 
 def _with_images(results: Results) -> set[str]:
-    """The places whose scores of single images are there."""
+    """The places whose per-image scores are saved."""
     if not results.images:
         return set()
     lines = results.images.lines

@@ -8,7 +8,7 @@ from typing import Any
 
 
 class ExperimentError(ValueError):
-    """An experiment file says what cannot be; the message names file and entry, and what may stand there."""
+    """An experiment file has an invalid entry; the message names file and entry, and what is allowed there."""
 
 
 def only(said: Mapping[str, Any], known: set[str], where: str) -> None:
@@ -26,7 +26,7 @@ def typed(said: Mapping[str, Any], key: str, kind: type, where: object, default:
 
 
 def numbers(said: Mapping[str, Any], key: str, path: Path, default: tuple[int, ...]) -> tuple[int, ...]:
-    """A list of different whole numbers."""
+    """A list of distinct whole numbers."""
     value = said.get(key, list(default))
     good = (
         isinstance(value, list) and value and all(isinstance(one, int) and not isinstance(one, bool) for one in value)
@@ -37,7 +37,7 @@ def numbers(said: Mapping[str, Any], key: str, path: Path, default: tuple[int, .
 
 
 def one_of(said: Mapping[str, Any], key: str, path: Path, allowed: Sequence[str]) -> str:
-    """One of some words, the first of them if not given."""
+    """One of the allowed words; the first of them if not given."""
     value = said.get(key, allowed[0])
     if value not in allowed:
         raise ExperimentError(f"'{path}': '{key}' must be one of {', '.join(allowed)}. {value!r} was provided.")
@@ -45,7 +45,7 @@ def one_of(said: Mapping[str, Any], key: str, path: Path, allowed: Sequence[str]
 
 
 def some_of(said: Mapping[str, Any], key: str, path: Path, allowed: Sequence[str]) -> tuple[str, ...]:
-    """A list of some words, none if not given."""
+    """A list of allowed words; empty if not given."""
     values = typed(said, key, list, f"'{path}'", [])
     if unknown := [value for value in values if value not in allowed]:
         raise ExperimentError(f"'{path}': '{key}' must be of {', '.join(allowed)}. {unknown[0]!r} was provided.")

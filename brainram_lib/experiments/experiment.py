@@ -1,4 +1,4 @@
-"""An experiment: rows of a table, each a system under changes to a profile. Read from TOML and checked before work.
+"""An experiment: rows of a table, each a system with changes to a profile. Read from TOML and checked before any work.
 
 name = "table4"
 title = "Table 4: ways to fuse an estimate with its neighbours"
@@ -50,10 +50,10 @@ class Row:
     Attributes:
         name: as records call it. title: as the table prints it.
         system: a registered system.
-        changes: to the profile, `stage2__fusion = "average"`; those of the experiment are in them.
-        method: 'brainram' or 'brainram-plus', what the profile becomes before the changes; None: what it is.
+        changes: to the profile, `stage2__fusion = "average"`; those of the experiment are included.
+        method: 'brainram' or 'brainram-plus', what the profile is turned into before the changes; None: left as it is.
         without: additions of 'brainram-plus' that this row lacks (`brainram_lib.additions`).
-        reported: the paper's row that stands beside it, as `reported.csv` calls it, or None.
+        reported: the paper's row that is shown beside it, as `reported.csv` calls it, or None.
         what: what this row has or lacks, in plain words.
         bound: it does not compete for the best value.
     """
@@ -80,10 +80,10 @@ class Claimed:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A table: its rows, and for whom they are run.
+    """A table: its rows, and the subjects and seeds that they are run for.
 
     Attributes:
-        paper_table: '1' to '4', whose printed rows stand beside the measured ones, or None.
+        paper_table: '1' to '4', whose printed rows are shown beside the measured ones, or None.
         reference: the row that the others are compared with on the same images, or None.
         notes: printed below the table.
         claims: the comparisons of `experiment claims`.
@@ -107,7 +107,7 @@ class Experiment:
 
     @property
     def estimates_alone(self) -> bool:
-        """Whether no score of an image counts, so that none is generated."""
+        """Whether only token metrics are recorded, so that no image is generated."""
         return bool(self.metrics) and catalogue.OF_TOKENS.issuperset(self.metrics)
 
     def row(self, name: str) -> Row:
@@ -162,7 +162,7 @@ def load(path: Path) -> Experiment:
     """Read an experiment file.
 
     Raises:
-        ExperimentError: it is no TOML, lacks an entry, has one too many, or a row twice.
+        ExperimentError: it is not TOML, lacks an entry, has an unknown one, or has a row twice.
     """
     try:
         said = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -199,7 +199,7 @@ def load(path: Path) -> Experiment:
 
 
 def parted(experiments: Sequence[Experiment], rows: Sequence[str]) -> list[list[str]]:
-    """Which of some rows each experiment has.
+    """Which of the given rows each experiment has.
 
     Raises:
         ExperimentError: a row that none has, or an experiment that has none of them.

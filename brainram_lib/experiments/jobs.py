@@ -25,14 +25,14 @@ class Places:
     corpus_root: Path | None = None
 
     def arguments(self) -> list[str]:
-        """The same for another process."""
+        """The same as command-line arguments, for another process."""
         given = {"--runs": self.runs, "--nsd-root": self.nsd_root, "--corpus-root": self.corpus_root}
         return [word for name, place in given.items() if place is not None for word in (name, str(place.absolute()))]
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What of an experiment is asked for, and its file, which jobs in processes of their own read."""
+    """The part of an experiment that is asked for, and its file, which jobs in their own processes read."""
 
     experiment: Experiment
     path: Path
@@ -47,7 +47,7 @@ class Job:
     seed: int
 
     def workbench(self, experiment: Experiment, places: Places) -> Workbench:
-        """Its run."""
+        """The workbench of its run."""
         profile = profile_of_row(experiment, self.row)
         return Workbench(profile, self.subject, self.seed, places.runs, places.nsd_root, places.corpus_root)
 
@@ -64,7 +64,7 @@ def jobs_of(experiment: Experiment) -> list[Job]:
 
 
 def profile_of_row(experiment: Experiment, row: Row) -> Profile:
-    """The profile under the row's changes.
+    """The profile with the row's changes.
 
     Raises:
         ExperimentError: names the row and the setting.
@@ -82,7 +82,7 @@ def system_of_row(experiment: Experiment, row: Row) -> System:
     """The row's system, as the experiment scores it.
 
     Raises:
-        ExperimentError: there is none of this name, or it finds no images and the experiment scores those.
+        ExperimentError: there is none of this name, or it finds no images although the experiment scores those.
     """
     try:
         system = system_of(row.system)
@@ -102,12 +102,12 @@ def scores_of(experiment: Experiment, workbench: Workbench, system: System) -> l
 
 
 def key_of(scores: Iterable[Stage]) -> str:
-    """What a row's records stand under: the keys of its scores."""
+    """What a row's records are saved under: the keys of its scores."""
     return "-".join(stage.key for stage in scores)
 
 
 def missing(store: Store, stages: Iterable[Stage], seen: set[str]) -> Iterator[Stage]:
-    """Stages without a result, inputs first. What a saved result was made from is not needed any more."""
+    """Stages without a result, inputs first. The inputs of a saved result are not needed any more."""
     for stage in stages:
         if stage.key not in seen:
             seen.add(stage.key)

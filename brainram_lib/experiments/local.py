@@ -38,7 +38,7 @@ class LocalJob:
         return self._process.poll() is not None
 
     def failure(self) -> str | None:
-        """Of an ended job: why it failed, its last message; None if it did not."""
+        """Why an ended job failed, by its last message; None if it did not."""
         if self._process.returncode == 0:
             return None
         return last_line(self.log) or f"it ended with {self._process.returncode} and no message"
@@ -71,15 +71,15 @@ class LocalJobs:
         return LocalJob(command, self.folder / f"{name}.log", self._environment)
 
     def leave(self, running: list[LocalJob]) -> None:
-        """When this process is stopped, its jobs are too: a second call would wait for their locks."""
+        """Stop the jobs, because this process is being stopped: a second call would wait for their locks."""
         for job in running:
             job.stop()
 
 
 def end_with_parent(seconds: float = 2.0) -> None:
-    """End this process, and all of its group, once the command that started it is gone: killed outright it stops none.
+    """End this process and its whole group once the command that started it is gone: one killed outright stops no jobs.
 
-    Does nothing in a process that no `LocalJobs` started. `seconds`: between two looks.
+    Does nothing in a process that no `LocalJobs` started. `seconds`: between two checks.
     """
     parent = os.environ.get(PARENT)
 

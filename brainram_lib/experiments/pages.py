@@ -1,8 +1,8 @@
 """Tables in Markdown pages, filled in from saved records, so that no page holds other numbers than results/.
 
-A page says where: all between `<!-- show table1 -->` (or `<!-- claims table1 -->`) and `<!-- end -->` is replaced by
-what the command of that name prints with `--markdown`, of `show` the scores and the differences; `scores table1` is the
-first of these alone. After the name may stand `--subjects 1 2`, as for the command.
+A page says where: everything between `<!-- show table1 -->` (or `<!-- claims table1 -->`) and `<!-- end -->` is
+replaced by what the command of that name prints with `--markdown`: for `show` the scores and the differences; `scores
+table1` gives the scores alone. `--subjects 1 2` may follow the name, as in the command.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _printed(what: str, name: str, subjects: str | None, results: Path) -> str:
 
 
 def fill(path: Path, results: Path = COMMITTED) -> bool:
-    """Fill a page in place; whether anything changed."""
+    """Fill a page in place; returns whether anything changed."""
     page = path.read_text(encoding="utf-8")
     new = filled(page, results)
     if new != page:

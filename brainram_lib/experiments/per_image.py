@@ -1,9 +1,9 @@
 """Scores of every image, saved beside an experiment's records: what intervals over runs and tests are computed from.
 
 `NAME.images.parquet` has a line for every row, subject, seed and image, and a column for every metric. Shares are
-saved as they are; other scores are rounded to the next power of two below a tenth of the last digit that tables print
-(six hundred-thousandths for three decimals), which halves the file and moves a mean over 300 images by less than a
-hundredth of that digit.
+saved as they are; other scores are rounded to steps of the next power of two below a tenth of the last digit that
+tables print (six hundred-thousandths for three decimals), which halves the file and moves a mean over 300 images by
+less than a hundredth of that digit.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from brainram_lib.experiments.entries import ExperimentError
 
 PLACE = ["row", "subject", "seed"]
 IMAGE = "nsd_id"
-# With so few different values a column is saved as a table of them.
+# A column with fewer distinct values than this is dictionary-encoded.
 _FEW = 1024
 
 
@@ -47,7 +47,7 @@ class PerImage:
 
     @classmethod
     def of(cls, parts: Sequence[pandas.DataFrame]) -> PerImage:
-        """Several runs' lines; none gives an empty one."""
+        """The lines of several runs; without runs, an empty one."""
         empty = pandas.DataFrame(columns=[*PLACE, IMAGE])
         return cls(pandas.concat(parts, ignore_index=True) if parts else empty)
 
@@ -109,14 +109,14 @@ class PerImage:
 def lines_of(
     row: str, subject: int, seed: int, nsd_ids: Int[np.ndarray, " n"], scores: Mapping[str, Float[np.ndarray, " _n"]]
 ) -> pandas.DataFrame:
-    """One run's lines: `scores` are {metric: one value an image}, in the order of `nsd_ids`."""
+    """One run's lines: `scores` are {metric: one value per image}, in the order of `nsd_ids`."""
     known = {name: _rounded(name, _of_all(name, one, len(nsd_ids))) for name, one in scores.items()}
     place = {"row": row, "subject": np.int64(subject), "seed": np.int64(seed)}
     return pandas.DataFrame({**place, IMAGE: np.asarray(nsd_ids, np.int32), **known})
 
 
 def _of_all(name: str, values: np.ndarray, count: int) -> Float[np.ndarray, " n"]:
-    """With NaN for images that identification among a part of them never drew."""
+    """Values for all images: NaN for those that identification, which draws some of them, never drew."""
     if len(values) == count:
         return np.asarray(values, np.float64)
     drawn = drawn_images(count)

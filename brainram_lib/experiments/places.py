@@ -1,4 +1,4 @@
-"""'row/subject/seed': what records of one run of one row stand under."""
+"""'row/subject/seed': the name of one run of one row in records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an experiment would make, before it makes anything: its missing stages, and how long their like took."""
+"""What an experiment would make, before it makes anything: its missing stages, and how long similar ones took."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ SHOWN = 3
 
 @dataclass(frozen=True)
 class Planned:
-    """What one row, subject and seed would make of its own: a stage that an earlier one makes is counted there.
+    """What one row, subject and seed would make: a stage that an earlier one makes too is counted there.
 
     Attributes:
         stages: missing, inputs first.
-        seconds: CPU time of each that is known, in their order; None: no result of its like is saved.
+        seconds: CPU time of each, in their order; None: no similar result is saved.
         begun: how many of them go on from what an interrupted run left.
     """
 
@@ -31,7 +31,7 @@ class Planned:
 
     @property
     def known(self) -> float:
-        """CPU seconds of all whose like is known."""
+        """CPU seconds of all stages whose time is known."""
         return sum(one for one in self.seconds if one is not None)
 
     def longest(self) -> str:

@@ -28,7 +28,7 @@ class Started(Protocol):
         """Whether it has ended."""
 
     def failure(self) -> str | None:
-        """Of an ended job: why it failed, or None."""
+        """Why an ended job failed, or None."""
 
 
 @runtime_checkable
@@ -41,7 +41,7 @@ class Executor(Protocol):
         """Begin one."""
 
     def leave(self, running: list[Started]) -> None:
-        """This process is stopped while jobs run."""
+        """Called when this process is stopped while jobs run."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Processes:
     """Where jobs run.
 
     Attributes:
-        jobs: at once on this machine; 1: in this process.
-        slurm: a partition, in their place. options: of sbatch for it.
+        jobs: how many run at once on this machine; 1: in this process.
+        slurm: a partition to use instead. options: for its sbatch.
     """
 
     jobs: int = 1
@@ -59,7 +59,7 @@ class Processes:
 
     @property
     def several(self) -> bool:
-        """Whether there are processes beside this one."""
+        """Whether jobs run in other processes than this one."""
         return self.slurm is not None or self.jobs > 1
 
     def executor(self, folder: Path, name: str) -> Executor:
@@ -93,8 +93,8 @@ class Wanted(NamedTuple):
 class Waiting:
     """Jobs that have something to make and have not begun.
 
-    Rows share stages, and a process stands still where another makes what it needs: a job begins when the next stage
-    that it would make is none that a running one is at. The longest come first, so that none is left over alone.
+    Rows share stages, and a process waits while another makes what it needs: a job begins only when no running job is
+    at the stage that it would make next. The longest come first, so that no long job runs alone at the end.
 
     Args:
         times: CPU seconds of stages by kind; jobs of the same length stay in the experiments' order.
@@ -109,14 +109,14 @@ class Waiting:
         self._begun: list[int] = []
 
     def _seconds(self, scores: list[Stage], times: Times) -> float:
-        """What all that a job lacks takes, as far as it is known; what others need too is counted for each."""
+        """How long all that a job lacks takes, as far as known; what several jobs need is counted for each."""
         return sum(times.get(kind(stage.described), 0.0) for stage in missing(self._store, scores, set()))
 
     def __len__(self) -> int:
         return len(self._stages) - len(self._begun)
 
     def next(self, running: Sequence[Wanted]) -> Wanted | None:
-        """The first that has work of its own beside those that run; None: none has now."""
+        """The first job with work that no running one is at; None if there is none now."""
         places = [place for place in self._begun if any(self._stages[place][0] is one for one in running)]
         busy = {self._at(place) for place in places} - {None}
         for place, (wanted, _) in enumerate(self._stages):

@@ -52,7 +52,7 @@ class RowRecord:
 
     @property
     def place(self) -> str:
-        """What its row's key stands under."""
+        """'row/subject/seed', under which `Results.keys` has its key."""
         return place_of(self.row, self.subject, self.seed)
 
 
@@ -67,9 +67,9 @@ class Results:
         simulated: whether they are of the embedded world.
         command: that made them. library: version and commit of what made them. made: when.
         said: notes that were measured, such as near-duplicates in the corpus.
-        images: the scores of single images, in a file of their own; empty where it is not beside the records.
-        images_mark: of that file's content, so that one of other records is not taken for theirs.
-        reported: whether the papers' rows may stand beside them: they are of NSD.
+        images: the scores of single images, in a file of their own; empty where that file is missing.
+        images_mark: of that file's content, so that the file of other records is not taken for theirs.
+        reported: whether the papers' rows may be shown beside them, because they are of NSD.
         took: CPU seconds of the stages that they were made from, by kind (`times.kind`).
         before: what made the records that were joined: command, made, library, and places.
         failed: {row/subject/seed: why} of what has no records because it failed.
@@ -134,13 +134,13 @@ class Results:
         return replace(results, images=PerImage.read(beside))
 
     def write(self, path: Path) -> None:
-        """Write them as JSON, whole, and before them the scores of single images, whose mark is in them."""
+        """Write the scores of single images, then the records, which hold the mark of the former, as JSON, whole."""
         mark = self.images.write(images_file(path)) if self.images else None
         said = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "images"}
         write_json(path, plain(said | {"images_mark": mark}))
 
     def joined(self, earlier: Results, places: Collection[str]) -> Results:
-        """With the earlier records of these places, 'row/subject/seed', less those that were made again now."""
+        """With the earlier records of these places, 'row/subject/seed', except those that were made again now."""
         kept = {place: key for place, key in earlier.keys.items() if place in places and place not in self.keys}
         keep = [one for one in earlier.records if one.place in kept]
         differ = [one for one in earlier.differences if one.place in kept]
@@ -193,17 +193,17 @@ class Results:
 
 
 def said_of(subject: int, note: str) -> str:
-    """A note that is of one subject."""
+    """A note about one subject, with the subject's number before it."""
     return f"Subject {subject}: {note}"
 
 
 def subject_said(note: str) -> int | None:
-    """Whom a note is of; None: of all."""
+    """The subject that a note is about; None: all."""
     return _parted(note)[0]
 
 
 def said_together(notes: Iterable[str], subjects: Collection[int]) -> list[str]:
-    """Each note once: first those of all subjects, then the others with the subjects that they are of."""
+    """Each note once: first those about all subjects, then the others with the subjects that they are about."""
     whose: dict[str, set[int]] = {}
     for note in notes:
         subject, text = _parted(note)
@@ -236,7 +236,7 @@ def images_file(path: Path) -> Path:
 
 
 def committed_times(profile: str) -> dict[str, float]:
-    """What the stages of all committed records of a profile took; a file that cannot be read tells nothing."""
+    """What the stages of all committed records of a profile took; a file that cannot be read is skipped."""
     found: dict[str, float] = {}
     for path in sorted((RESULTS / profile).glob("*.json")):
         with suppress(ExperimentError):

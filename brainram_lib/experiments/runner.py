@@ -1,7 +1,7 @@
 """Running experiments: what is missing is made, in this process, in several, or on a Slurm cluster; then collected.
 
 Rows share every stage that is the same upstream, and stages are locked, so that jobs that need the same thing make it
-once. Stopped, the same command goes on.
+once. After an interruption, the same command resumes.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from brainram_lib.experiments.processes import ALONE, Processes, in_processes
 from brainram_lib.profiles import profile_of
 from brainram_lib.systems.scores import values_of
 
-# Failed jobs that a message names.
+# How many failed jobs a message names.
 _FEW = 5
 
 
 def check(experiment: Experiment, places: Places) -> None:
-    """All that can be wrong, before anything is made.
+    """Check all that can be wrong, before anything is made.
 
     Raises:
         ExperimentError: an unknown system, setting or subject; a row whose changes have no effect; a row twice.
@@ -61,7 +61,7 @@ def _keys(experiment: Experiment, row: Row, places: Places) -> tuple[str, ...]:
 def run(
     asked: Sequence[Asked], places: Places, how: Processes = ALONE, out: Path | None = None, command: str = ""
 ) -> list[Path]:
-    """Make what is missing and write the records; a row that fails does not keep the others from theirs.
+    """Make what is missing and write the records; a row that fails does not stop the others.
 
     Args:
         asked: which rows, subjects and seeds of which experiments.
@@ -75,7 +75,7 @@ def run(
 
     Raises:
         ExperimentError: an experiment cannot be run as it says or is asked for twice, a file holds records of another
-            profile, or jobs failed: after the records of the others are written.
+            profile, or jobs failed (raised once the records of the others are written).
     """
     started, files = time.time(), [_file(one.experiment, places, out) for one in asked]
     if twice := [one.experiment.name for one, file in zip(asked, files, strict=True) if files.count(file) > 1]:
@@ -98,7 +98,7 @@ def _file(experiment: Experiment, places: Places, out: Path | None) -> Path:
 
 
 def _written(asked: Asked, file: Path, places: Places, command: str, started: float, failed: dict[str, str]) -> str:
-    """Write the records of one experiment, what is missing made; what failed, in words."""
+    """Make what is missing and write the records of one experiment; returns what failed, in words."""
     results = collect(asked.experiment, places, command, failed)
     if results.keys:
         with held(file.with_name(f".{file.name}.lock"), f"records in '{file}'"):

@@ -1,6 +1,6 @@
 """An experiment's tables from its saved records: scores, differences on the same images, and the tests behind them.
 
-Nothing is loaded that computes networks, and no folder of runs is read.
+No library that runs networks is loaded, and no folder of runs is read.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from brainram_lib.experiments.results import Results, said_together, where
 from brainram_lib.profiles import profile_of
 
 IMAGES = "the scores of single images"
-# Columns behind those of the image metrics; those that records lack are left out.
+# Columns after those of the image metrics; those that records lack are left out.
 _BEHIND = (catalogue.PROBE[0], *catalogue.ESTIMATES, *catalogue.IDENTIFICATION)
 
 
@@ -104,7 +104,7 @@ def leads(experiment: Experiment, results: Results, population: bool = False) ->
 
 
 def _untitled(records: list[Record], results: Results) -> list[Record]:
-    """Of several runs: no record is of one, so that a row which has one run alone carries no other title."""
+    """With several runs, no record names one, so that a row with a single run is not titled differently."""
     return records if len(_runs(results)) == 1 else [replace(one, subject=0, seed=0) for one in records]
 
 
@@ -210,7 +210,7 @@ def _maker_in_words(maker: Mapping[str, Any]) -> str:
 
 
 def _without_images(results: Results) -> list[str]:
-    """Rows with records whose images' scores are not there, beside others that have them."""
+    """Rows that have records but no per-image scores, where other rows have them."""
     if not results.images:
         return []
     there = set(results.images.lines["row"])
@@ -218,7 +218,7 @@ def _without_images(results: Results) -> list[str]:
 
 
 def _fewer(results: Results, runs: int) -> list[str]:
-    """The rows that have fewer runs than the table, which makes their mean another."""
+    """The rows that have fewer runs than the table, so that their means are over other runs."""
     places: dict[str, set[tuple[int, int]]] = {}
     for one in results.records:
         places.setdefault(one.row, set()).add((one.subject, one.seed))

@@ -24,7 +24,7 @@ class SlurmJob:
         return self._job.done()
 
     def failure(self) -> str | None:
-        """Of an ended job: why it failed; None if it did not."""
+        """Why an ended job failed; None if it did not."""
         problem = self._job.exception()
         if problem is None:
             return None
@@ -33,13 +33,13 @@ class SlurmJob:
 
 
 class SlurmJobs:
-    """All jobs are submitted at once and wait for their turn there.
+    """All jobs are submitted at once and wait for their turn in the queue.
 
     Args:
         folder: of their messages.
         name: of the jobs in the queue.
         partition: of the cluster.
-        options: of sbatch, `{"gres": "gpu:1", "mem": "64G"}`.
+        options: for sbatch, `{"gres": "gpu:1", "mem": "64G"}`.
 
     Raises:
         ExperimentError: this machine has no `sbatch`.

@@ -45,7 +45,7 @@ class TableRun:
 
     Args:
         name: of the experiment, or its file.
-        profile: its rows change this one. subject, seed: whose.
+        profile: the one that its rows change. subject, seed: of the run.
         runs, nsd_root, corpus_root: as for `Workbench`.
         rows: names of some of its rows; None: all.
 
@@ -84,7 +84,7 @@ class TableRun:
         return _Whole(pandas.DataFrame(lines).set_index("row"))
 
     def plan(self) -> str:
-        """What is missing of each row and how long its like took; nothing is made."""
+        """What is missing for each row, and how long similar stages took; nothing is made."""
         store = Store(self.places.runs or default_runs())
         times = known_times(profile_of(self.experiment.profile).name, store)
         return said(plan(self.experiment, self.places, store, times))

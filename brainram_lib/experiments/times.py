@@ -1,4 +1,4 @@
-"""How long stages took, by what they have in common: so that a plan can say what the next ones will take."""
+"""How long stages took, grouped by what they have in common, so that a plan can estimate the next ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Times = Mapping[str, float]
 def kind(described: Mapping[str, Any]) -> str:
     """What a stage has in common with those of other subjects, seeds and data that take as long: name and sizes.
 
-    Sizes stand in its groups of settings; single values are seeds, marks and choices. More images take longer, and are
+    Sizes are in its groups of settings; single values are seeds, marks and choices. More images take longer, but are
     not told apart.
     """
     groups = {name: value for name, value in described["settings"].items() if isinstance(value, dict)}
@@ -22,7 +22,7 @@ def kind(described: Mapping[str, Any]) -> str:
 
 
 def times_of(records: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """CPU seconds of saved results by kind: the longest, because one that was gone on with tells of its rest alone."""
+    """CPU seconds of saved results by kind: the longest, because a resumed one counts only its last part."""
     found: dict[str, float] = {}
     for record in records:
         if {"stage", "class", "settings", "cpu_seconds"} <= record.keys():
@@ -32,7 +32,7 @@ def times_of(records: Iterable[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def joined(*of: Times) -> dict[str, float]:
-    """All of several, each the longest."""
+    """Several merged, with the longest time of each kind."""
     names = {name for times in of for name in times}
     return {name: max(times.get(name, 0.0) for times in of) for name in sorted(names)}
 

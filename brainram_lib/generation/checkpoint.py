@@ -2,8 +2,8 @@
 
 The checkpoint's text_unet is a `UNetFlatConditionModel`, which diffusers can no longer load; only its cross-attention
 transformers matter here, and they bear the names of the image U-Net's sites (`down_blocks.i.attentions.j`). What this
-library saves has the same layout, holds only those of the text U-Net, and adds `dual_guided.json` and, where tokens are
-whitened, token_maps/.
+library saves has the same layout, holds only these transformers of the text U-Net, and adds `dual_guided.json` and,
+where tokens are whitened, token_maps/.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ WEIGHTS = "diffusion_pytorch_model"
 EXTRAS = "dual_guided.json"
 TOKEN_MAPS = "token_maps"
 
-# The published checkpoint's two configurations (shi-labs/versatile-diffusion, image_unet and vae); not stated there:
-# diffusers' defaults. In `attention_head_dim` diffusers reads the number of heads.
+# The published checkpoint's two configurations (shi-labs/versatile-diffusion, image_unet and vae); what they leave
+# out has diffusers' defaults. In `attention_head_dim` diffusers reads the number of heads.
 IMAGE_UNET: dict[str, Any] = {
     "sample_size": 64,
     "in_channels": 4,

@@ -86,7 +86,7 @@ class DualGuidedUNet(nn.Module):
         image_tokens: (count, width) of the image tokens.
         text_tokens: (count, width) of the text tokens.
         position_channels: concatenate the codes of every position's row and column to the latents.
-        position_codes: add fixed codes to the tokens: those same of row and column to the image tokens after token 0.
+        position_codes: add fixed codes to the tokens; the image tokens after token 0 get the same row and column codes.
         whitened_tokens: the transformers see whitened tokens; the maps are fitted once (`whiten`) and saved with it.
         fold: squares of fold x fold latents become one position with fold^2 times the channels (the patches of Peebles
             and Xie 2023, section 3.2): a quarter of the work for fold 2. `sample_size` counts positions, not latents.
@@ -176,7 +176,7 @@ class DualGuidedUNet(nn.Module):
 
     def _prepared(self, tokens: Tensor, kind: str) -> Tensor:
         if self.config.whitened_tokens:
-            # in full precision: whitening enlarges the small differences that halves would round away
+            # in full precision: whitening enlarges the small differences that half precision would round away
             with torch.autocast(tokens.device.type, enabled=False):
                 tokens = self.whitening[kind](tokens)
         return tokens + getattr(self, f"{kind}_codes").to(tokens.dtype) if self.config.position_codes else tokens
@@ -222,7 +222,7 @@ def _place_text_transformers(unet: UNet2DConditionModel, text_width: int) -> Non
 def place_codes(count: int) -> Float[Tensor, "count frequencies"]:
     """sqrt(2) cos(pi k (x + 1/2) / count) for k = 1 to 8: places x on a line as a cosine transform sees them.
 
-    At count = 8 the codes of two places are almost orthogonal: a place is told from every other by one product.
+    At count = 8 the codes of two places are almost orthogonal: one dot product tells a place from every other.
     """
     # on the CPU even where a checkpoint's loader builds the network without memory: codes are in no checkpoint
     places = (torch.arange(count, device="cpu") + 0.5) / count

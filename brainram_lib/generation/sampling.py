@@ -96,11 +96,11 @@ def generate(
         scheduler: ddim, dpm++ or unipc.
         start_images: pictures to start from instead of noise, of the size the generator makes.
         strength: 0 to 1, the share of the steps that a start image goes through: 1 hardly keeps it, 0 returns it.
-        seed: one number for the whole call (row i draws from it and i), or for each row one or several: (7, i) is what
-            row i draws from where the whole call has 7. Never the batch decides.
+        seed: one number for the whole call (row i draws from it and i), or one or several for each row: (7, i) gives
+            what row i draws where the whole call has 7. Batches have no influence.
         batch_size: pictures at a time.
         label: of the progress bar.
-        bar: a caller's own, which counts pictures, in the place of one for this call.
+        bar: a caller's own progress bar, which counts images, instead of one for this call.
 
     Raises:
         ValueError: a number out of its range, an unknown scheduler, or rows that do not match.
@@ -143,7 +143,7 @@ def denoise(model: VersatileDiffusion, stimuli: Stimuli, settings: Guidance) -> 
 def _routes(
     stimuli: Stimuli, settings: Guidance
 ) -> tuple[Float[Tensor, "m image_tokens image_width"], Float[Tensor, "m text_tokens text_width"], list[float]]:
-    """The conditions of a step's predictions, one below the other, and how far each after the first leads from it."""
+    """The conditions of a step's predictions, stacked, and the gain of each later one's difference from the first."""
     images, shares = [stimuli.image_tokens], [1.0]
     if stimuli.second_image_tokens is not None and settings.second_share:
         images, shares = [*images, stimuli.second_image_tokens], [1 - settings.second_share, settings.second_share]

@@ -30,7 +30,7 @@ from brainram_lib.generation.dual_unet import DualGuidedUNet, TokenShape, settin
 
 
 class NotFiniteError(ValueError):
-    """An image that would be NaN or infinite somewhere; as uint8 it would be black and say nothing.
+    """An image has NaN or infinite pixels; as uint8 it would be black, and nobody would notice.
 
     Attributes:
         row: which image of those that were asked for.

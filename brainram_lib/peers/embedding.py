@@ -14,7 +14,7 @@ from brainram_lib.core.parallel import sharded
 from brainram_lib.peers.losses import unit
 from brainram_lib.peers.pairs import Pairs
 
-# Rows that go through a network at a time where nothing is learned.
+# Rows that go through a network at a time outside training.
 CHUNK = 64
 Measure = Callable[[Tensor, Tensor], tuple[Tensor, Row]]
 
@@ -51,7 +51,7 @@ class EmbeddingTask:
         self.steps = len(training.batches(model.settings.batch, torch.Generator()))
 
     def batches(self, random: torch.Generator) -> list[Tensor]:
-        """Whole batches of images."""
+        """Full batches of images."""
         return self.training.batches(self.model.settings.batch, random)
 
     def loss(self, batch: Tensor, random: torch.Generator) -> tuple[Float[Tensor, ""], Row]:
@@ -69,5 +69,5 @@ class EmbeddingTask:
         return {"val_cosine": similarity.diagonal().mean().item(), "val_top1": top1}
 
     def said(self, row: Row) -> str:
-        """Loss and what validation says."""
+        """Loss and validation scores."""
         return f"loss {row['loss']:.3f}, validation cosine {row['val_cosine']:.3f}, top-1 {row['val_top1']:.2f}"

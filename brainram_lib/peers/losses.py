@@ -55,9 +55,9 @@ def bimixco(
 def soft_clip(
     estimates: Float[Tensor, "batch features"], targets: Float[Tensor, "batch features"], temperature: float
 ) -> Float[Tensor, ""]:
-    """Estimates against softmax(t_i . t_j / tau): a target that resembles another is no plain mistake (MindEye 2.1).
+    """Estimates against softmax(t_i . t_j / tau): finding a similar target is only partly a mistake (MindEye 2.1).
 
-    With targets at right angles and a small temperature it is InfoNCE both ways.
+    With orthogonal targets and a small temperature it is InfoNCE both ways.
     """
     wanted = (targets @ targets.T / temperature).softmax(-1)
     return both_ways(estimates, targets, wanted, temperature, wanted)

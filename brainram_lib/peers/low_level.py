@@ -31,7 +31,7 @@ class LowLevel(nn.Module):
         shape: of the latents, (C, h, w).
 
     Raises:
-        ValueError: a latent that is no square, or whose side cannot be reached.
+        ValueError: a latent that is not square, or whose side cannot be reached.
     """
 
     def __init__(self, settings: LowLevelSettings, voxels: int, shape: tuple[int, int, int]) -> None:
@@ -91,7 +91,7 @@ class LowLevelTask:
         self.steps = len(training.batches(model.settings.batch, torch.Generator()))
 
     def batches(self, random: torch.Generator) -> list[Tensor]:
-        """Whole batches of images."""
+        """Full batches of images."""
         return self.training.batches(self.model.settings.batch, random)
 
     def loss(self, batch: Tensor, random: torch.Generator) -> tuple[Float[Tensor, ""], Row]:
@@ -114,7 +114,7 @@ class LowLevelTask:
 def train_low_level(
     settings: LowLevelSettings, training: Pairs, validation: Pairs, folder: Path, seed: int
 ) -> tuple[LowLevel, list[Row]]:
-    """Train on a GPU where there is one; the model in evaluation mode, and one row of losses an epoch."""
+    """Train on a GPU where there is one; the model in evaluation mode, and one row of losses per epoch."""
     with seeded(seed):
         model = LowLevel(settings, training.betas.shape[1], tuple(training.targets.shape[1:]))
     task = LowLevelTask(model.to(accelerator()), training, validation)

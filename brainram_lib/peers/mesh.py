@@ -4,7 +4,7 @@ Gu, Jamison, Kuceyeski & Sabuncu, Decoding natural image stimuli from fMRI data 
 network (MIDL 2023, arXiv 2212.02409). Written anew; its code has no licence and was not read.
 
 A vertex of fsaverage5 has six neighbours (twelve have five). A convolution sees a vertex and its ring, in an order that
-is the same everywhere: by direction on the sphere, from upwards. FreeSurfer numbers vertices so that the first
+is the same everywhere: by direction on the sphere, starting at 'up'. FreeSurfer numbers vertices so that the first
 10 * 4^k + 2 are the mesh of level k, and every other vertex is the middle of an edge of the level below: the coarser
 mesh follows from the finer one.
 """
@@ -35,7 +35,7 @@ class Level:
     """The active vertices of one level of the mesh.
 
     Attributes:
-        rings: for each, itself and its neighbours as rows of this level; the number of rows stands for 'inactive'.
+        rings: for each, itself and its neighbours as rows of this level; the number of rows means 'inactive'.
         pooled: for each vertex of the next, coarser level, itself and its neighbours as rows of this one.
     """
 
@@ -53,7 +53,7 @@ def coarser_edges(edges: Int[np.ndarray, "edges 2"], count: int) -> Int[np.ndarr
     """The edges of the mesh one level coarser, which the first `count` vertices make; the smaller vertex first.
 
     Raises:
-        ValueError: a vertex beyond them is not the middle of one edge, so the mesh is numbered otherwise.
+        ValueError: a vertex beyond them is not the middle of one edge, so the mesh is numbered differently.
     """
     outer = edges[(edges[:, 0] < count) & (edges[:, 1] >= count)]
     middles, times = np.unique(outer[:, 1], return_counts=True)
@@ -68,7 +68,7 @@ def coarser_edges(edges: Int[np.ndarray, "edges 2"], count: int) -> Int[np.ndarr
 def rings_of(
     edges: Int[np.ndarray, "edges 2"], sphere: Float[np.ndarray, "vertices 3"]
 ) -> Int[np.ndarray, "vertices ring"]:
-    """Each vertex, then its neighbours by their direction, from upwards; -1 fills the ring of five.
+    """Each vertex, then its neighbours by direction, starting at 'up'; -1 fills a ring of five.
 
     Args:
         sphere: positions of the vertices on the sphere.
@@ -83,7 +83,7 @@ def rings_of(
         around = both[ends[vertex] : ends[vertex + 1], 1]
         here = directions[vertex]
         east = np.cross([0.0, 0.0, 1.0], here)
-        # at the poles upwards has no direction: any will do
+        # at the poles 'up' has no direction: any will do
         east = np.array([1.0, 0.0, 0.0]) if np.linalg.norm(east) < 1e-9 else east / np.linalg.norm(east)
         away = directions[around] - here
         angle = np.arctan2(away @ east, away @ np.cross(here, east)) % (2 * np.pi)
@@ -127,7 +127,7 @@ def _stacked(parts: tuple[Level, ...], name: str) -> Int[np.ndarray, "rows ring"
 def gathered(
     x: Float[Tensor, "batch vertices channels"], rings: Int64[Tensor, "rows ring"]
 ) -> Float[Tensor, "batch rows ring channels"]:
-    """What stands at each ring's vertices; 0 where one is inactive."""
+    """The values at each ring's vertices; 0 where one is inactive."""
     return torch.nn.functional.pad(x, (0, 0, 0, 1))[:, rings]
 
 
@@ -158,7 +158,7 @@ class MeshNetwork(EmbeddingModel):
     ) -> None:
         super().__init__()
         self.settings, self.count = settings, len(levels)
-        # what it is built from comes with the weights, and is not read from them
+        # the mesh is given to the constructor, and so neither saved with the weights nor read from them
         self.register_buffer("voxel", torch.from_numpy(voxel), persistent=False)
         convolutions, channels, inputs = [], settings.channels, 1
         for number, level in enumerate(levels):
@@ -203,7 +203,7 @@ def train_mesh(
     folder: Path,
     seed: int,
 ) -> tuple[MeshNetwork, list[Row]]:
-    """Train on a GPU where there is one; the model in evaluation mode, and one row of losses an epoch.
+    """Train on a GPU where there is one; the model in evaluation mode, and one row of losses per epoch.
 
     Args:
         surface: the voxel of each active vertex, and the levels of the mesh.

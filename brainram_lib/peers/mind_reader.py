@@ -83,7 +83,7 @@ def mind_reader_loss(
 ) -> tuple[Float[Tensor, ""], Row]:
     """Squared distance to the target, 1 - cosine, and InfoNCE both ways, each with its weight.
 
-    Targets have norm 1, so the mean squared error is taken D times: of features of about 1.
+    Targets have norm 1, so the mean squared error is multiplied by D, as if features were about 1.
     """
     parts = {
         "error": (estimates - targets).square().sum(-1).mean(),
@@ -98,7 +98,7 @@ def mind_reader_loss(
 def train_mind_reader(
     settings: MindReaderSettings, training: Pairs, validation: Pairs, folder: Path, seed: int, label: str
 ) -> tuple[MindReader, list[Row]]:
-    """Train on a GPU where there is one; the model in evaluation mode, and one row of losses an epoch."""
+    """Train on a GPU where there is one; the model in evaluation mode, and one row of losses per epoch."""
     with seeded(seed):
         model = MindReader(settings, training.betas.shape[1], training.targets.shape[1])
     model.to(accelerator())

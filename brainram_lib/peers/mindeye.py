@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from brainram_lib.peers.settings import MindEyeSettings
 
-# Rows that go through the networks at a time where nothing is learned.
+# Rows that go through the networks at a time outside training.
 CHUNK = 64
 
 
@@ -60,7 +60,7 @@ class ResidualMlp(nn.Module):
 class PriorNetwork(nn.Module):
     """A transformer over [condition tokens, time, noisy tokens] that predicts x_0 at the noisy tokens' places.
 
-    Every token sees every other. The condition of a row is dropped, when it is, for learned tokens of 'no condition'.
+    Every token sees every other. A dropped condition is replaced by learned tokens of 'no condition'.
     """
 
     def __init__(self, settings: MindEyeSettings, tokens: int, width: int) -> None:
@@ -88,7 +88,7 @@ class PriorNetwork(nn.Module):
         """The expectation of x_0.
 
         Args:
-            dropped: rows whose condition is not looked at.
+            dropped: rows whose condition is dropped.
         """
         if dropped is not None:
             condition = torch.where(dropped[:, None, None], self.nothing, condition)
@@ -99,11 +99,11 @@ class PriorNetwork(nn.Module):
 class MindEye(nn.Module):
     """betas -> condition tokens -> a sample of the image tokens; and projected tokens, for retrieval and for choosing.
 
-    Inside the prior, tokens are scaled by sqrt(D), with which token 0, of norm 1, has features of about 1 (released
-    code). The cosine schedule of noise has `times` times, and sampling goes through all of them.
+    Inside the prior, tokens are scaled by sqrt(D), so that token 0, of norm 1, has features of about 1 (released
+    code). The cosine noise schedule has `times` steps, and sampling goes through all of them.
 
     Attributes:
-        epoch: which the training is in. A buffer, so that an interrupted training knows which loss it was at.
+        epoch: the current one of training. A buffer, so that a resumed training knows which loss it uses.
     """
 
     epoch: Int64[Tensor, ""]
@@ -167,7 +167,7 @@ class MindEye(nn.Module):
 
 
 def _projector(width: int, hidden: int) -> nn.Sequential:
-    """Three layers, each token alone (released code)."""
+    """Three layers, applied to each token alone (released code)."""
     return nn.Sequential(
         *(nn.LayerNorm(width), nn.GELU(), nn.Linear(width, hidden)),
         *(nn.LayerNorm(hidden), nn.GELU(), nn.Linear(hidden, hidden)),

@@ -92,7 +92,7 @@ class MindEyeTask:
         self.steps = len(training.batches(model.settings.batch, torch.Generator()))
 
     def batches(self, random: torch.Generator) -> list[Tensor]:
-        """Whole batches of images."""
+        """Full batches of images."""
         return self.training.batches(self.model.settings.batch, random)
 
     def loss(self, batch: Tensor, random: torch.Generator) -> tuple[Float[Tensor, ""], Row]:
@@ -120,7 +120,7 @@ class MindEyeTask:
 def train_mindeye(
     settings: MindEyeSettings, training: Pairs, validation: Pairs, folder: Path, seed: int
 ) -> tuple[MindEye, list[Row]]:
-    """Train on a GPU where there is one; the model in evaluation mode, and one row of losses an epoch."""
+    """Train on a GPU where there is one; the model in evaluation mode, and one row of losses per epoch."""
     with seeded(seed):
         model = MindEye(settings, training.betas.shape[1], *training.targets.shape[1:])
     task = MindEyeTask(model.to(accelerator()), training, validation)

@@ -17,7 +17,7 @@ class Trialwise:
     """Which rows of the betas are trials of each image, one image after the other.
 
     Attributes:
-        first: the image's first row. count: how many follow, itself included.
+        first: the image's first row. count: how many rows the image has.
     """
 
     first: Int64[Tensor, " images"]
@@ -39,7 +39,7 @@ class Trialwise:
         return cls(torch.from_numpy(np.cumsum(count) - count), torch.from_numpy(count))
 
     def drawn(self, images: Int64[Tensor, " some"], random: torch.Generator) -> Int64[Tensor, " some"]:
-        """A row of each image, each of its trials as likely."""
+        """A row of each image, each of its trials equally likely."""
         count = self.count[images]
         place = (torch.rand(len(images), generator=random) * count).long()
         return self.first[images] + place.minimum(count - 1)
@@ -47,10 +47,10 @@ class Trialwise:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Images with betas and targets: tensors, or rows that are read when a batch wants them.
+    """Images with betas and targets: tensors, or rows that are read when a batch needs them.
 
     Attributes:
-        betas: a row an image, or with `trials` a row a trial.
+        betas: one row per image, or with `trials` one per trial.
         targets: of each image: tokens, latents or an embedding.
         trials: which rows are of which image.
     """
@@ -65,7 +65,7 @@ class Pairs:
     def of(
         self, images: Int64[Tensor, " some"], device: torch.device, random: torch.Generator | None = None
     ) -> tuple[Float[Tensor, "some voxels"], Float[Tensor, "some ..."]]:
-        """Betas and targets of some images, on a device; with trials, one of each image's, by `random`."""
+        """Betas and targets of some images, on a device; with trials, one of each image, drawn by `random`."""
         rows = images if self.trials is None else self.trials.drawn(images, random)
         return self.betas[rows].to(device), self.targets[images].to(device)
 
@@ -74,7 +74,7 @@ class Pairs:
         return self.of(torch.arange(len(self)), device)
 
     def batches(self, size: int, random: torch.Generator) -> list[Int64[Tensor, " size"]]:
-        """Whole batches of images in a new order; the rest of an epoch is left out.
+        """Full batches of images in a new order; an incomplete last batch is dropped.
 
         Raises:
             ValueError: a batch larger than all images.

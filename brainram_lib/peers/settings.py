@@ -1,4 +1,4 @@
-"""What sizes and trains the compared systems' networks. No network is imported: settings alone name a result.
+"""Sizes and training of the compared systems' networks. No network is imported: settings alone name a result.
 
 Defaults fit the embedded world's training images and two cores; the profile `paper` has the published sizes, which the
 comments name. 'code' is a system's released code.

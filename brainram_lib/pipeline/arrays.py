@@ -100,11 +100,11 @@ class RunArrays:
         return self.run.fusion(modality).load(self.store)
 
     def prior_history(self, modality: str) -> list[Row]:
-        """Losses of the prior's training, one row an epoch."""
+        """Losses of the prior's training, one row per epoch."""
         return self.store.result(self.run.prior(modality)).json("history")
 
     def fusion_history(self, modality: str) -> list[Row]:
-        """Losses of the fusion's training, one row an epoch."""
+        """Losses of the fusion's training, one row per epoch."""
         return self.store.result(self.run.fusion(modality)).json("history")
 
     # --- estimates
@@ -122,14 +122,14 @@ class RunArrays:
         return self.store.result(self.run.estimates(modality)).array(split)
 
     def calibration(self, modality: str) -> tuple[list[LevelError], SampleReport]:
-        """The prior's errors at each level of noise, and what its samples are, on validation images."""
+        """The prior's errors at each level of noise, and a report on its samples, on validation images."""
         stage = self.run.calibration(modality)
         return stage.levels(self.store), stage.report(self.store)
 
     def denoising_path(
         self, modality: str, stimulus: int, seed: int = 0, steps: int = 12
     ) -> Float[np.ndarray, "estimates tokens width"]:
-        """Every estimate of x_0 on the way of one sample of a test stimulus; the last is the sample itself."""
+        """Every estimate of x_0 while one sample of a test stimulus is denoised; the last is the sample itself."""
         return denoising_path(self.store, self.run.prior(modality), stimulus, seed, steps)
 
     def refined(self, modality: str) -> Tokens:
@@ -149,8 +149,8 @@ class RunArrays:
     def attribution(self, modality: str, token: int | None = None, neighbour: int | None = None) -> Attribution:
         """Which voxels drive the prior's estimates of the test images towards their targets.
 
-        `token`: in that token alone. `neighbour`: which voxels made the neighbour of that rank (0 the first, of the
-        first sample) be found, instead: by both estimates where they ask together, and then the same for both.
+        `token`: for that token alone. `neighbour`: instead, which voxels caused the neighbour of that rank (0 is the
+        first) of the first sample to be found; the same for both modalities where both estimates query together.
         """
         from brainram_lib.attribution.gradients import Attribution
 

@@ -1,4 +1,4 @@
-"""Which voxels drive an estimate, and which made a neighbour be found: integrated gradients through the priors."""
+"""Which voxels drive an estimate, and which caused a neighbour to be found: integrated gradients through the priors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from brainram_lib.core.whitening import TokenWhitening
     from brainram_lib.pipeline.search import Search
 
-# The first test images, of which attributions are made: a map of means; all would take five to fifteen times as long.
+# Only the first test images are attributed, for a map of means: all would take five to fifteen times as long.
 IMAGES = 64
 
 
@@ -59,10 +59,10 @@ class Attributions(Stage):
 
 @dataclass(frozen=True)
 class NeighbourAttributions(Stage):
-    """Which voxels made the neighbour of one rank be found: F is the similarity that the search gave it.
+    """Which voxels caused the neighbour of one rank to be found: F is the similarity that the search gave it.
 
-    Where both estimates ask together, F is their weighted sum, and a voxel counts through both priors: it is the same
-    for both modalities. The priors' means ask in place of drawn samples.
+    Where both estimates query together, F is their weighted sum, and a voxel counts through both priors: the result is
+    the same for both modalities. The queries are the priors' means instead of drawn samples.
 
     Attributes:
         found: the neighbours, of the first sample; its estimates are those that asked.
@@ -101,7 +101,7 @@ def score_of_search(
     """The similarity that a search gives one item for each stimulus, as a function of the estimates that ask.
 
     Without candidates it equals the search's own number; the choice among candidates keeps its tokens in half
-    precision, so that it agrees to some thousandths.
+    precision, so that the two agree to a few thousandths.
 
     Args:
         search: a corpus and how it is searched.

@@ -1,4 +1,4 @@
-"""Whether a trained prior denoises and its samples are calibrated, on the validation images; one sample's way."""
+"""Whether a trained prior denoises and its samples are calibrated, on the validation images; one sample's denoising."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Calibration(Stage):
-    """Errors of x_0 at each level of noise, and what samples are: of the first validation images, betas known.
+    """Errors of x_0 at each level of noise given the betas, and a report on samples, for the first validation images.
 
     Attributes:
         prior: which.
@@ -68,7 +68,7 @@ class Calibration(Stage):
         return [LevelError(**row) for row in store.result(self).json("levels")]
 
     def report(self, store: Store) -> SampleReport:
-        """What the samples are."""
+        """The report on the samples."""
         from brainram_lib.stage1.calibration import SampleReport
 
         return SampleReport(**store.result(self).json("samples"))
@@ -77,7 +77,7 @@ class Calibration(Stage):
 def denoising_path(
     store: Store, training: PriorTraining, stimulus: int, seed: int, steps: int
 ) -> Float[np.ndarray, "estimates tokens width"]:
-    """Every estimate of x_0 on the way of one sample of a test stimulus, in CLIP's units; the last is the sample."""
+    """Every estimate of x_0 while a sample of a test stimulus is denoised, in CLIP's units; the last is the sample."""
     from brainram_lib.core.rows import as_tensor
 
     prior, rows = training.load(store), slice(stimulus, stimulus + 1)

@@ -15,7 +15,7 @@ from brainram_lib.pipeline.data import ENCODE_CHUNK, SPLITS, Images, Targets
 from brainram_lib.pipeline.nearest import nearest_by_tokens
 from brainram_lib.pipeline.pictures import CHOSEN
 
-# Parts of the clusters that are held out in turn.
+# How many parts the clusters are divided into; each is held out in turn.
 FOLDS = 5
 
 
@@ -25,7 +25,7 @@ class StimulusClusters(Stage):
 
     Attributes:
         targets: image tokens of all images. clusters: k.
-        seed: of the k-means; the same for every seed of a run, for it makes a split.
+        seed: of the k-means; the same for every seed of a run, because it defines a split.
     """
 
     targets: Targets
@@ -33,7 +33,7 @@ class StimulusClusters(Stage):
     seed: int = 0
 
     def make(self, folder: Path, store: Store) -> None:
-        """Centres by the training stimuli; the test stimuli go to the nearest."""
+        """Centres from the training stimuli; the test stimuli go to the nearest."""
         from brainram_lib.audits.clusters import clusters_of
 
         result = store.result(self.targets)
@@ -86,7 +86,7 @@ class HeldOut(Images):
         return ~held_out(self.clusters.labels(store, "train"), self.fold, FOLDS)
 
     def outside(self, store: Store) -> Bool[np.ndarray, " m"]:
-        """Which test images are of clusters that no training image is of."""
+        """Which test images are of the held-out clusters, of which no training image is left."""
         return held_out(self.clusters.labels(store, "test"), self.fold, FOLDS)
 
 
@@ -137,11 +137,11 @@ class InSpan(Stage):
 
 @dataclass(frozen=True)
 class NearestTarget(Stage):
-    """The tokens of a training stimulus: of the one whose image tokens are nearest to some tokens of the test stimulus.
+    """The tokens of the training stimulus whose image tokens are nearest to the test stimulus's tokens from `by`.
 
     Attributes:
-        targets: whose training tokens are given. image_targets: which are compared.
-        by: the stage whose `test.npy` asks, an estimate, or the targets themselves for an upper bound.
+        targets: whose training tokens are returned. image_targets: whose are compared.
+        by: the stage whose `test.npy` is compared: an estimate, or the targets themselves for an upper bound.
     """
 
     targets: Targets

@@ -1,6 +1,6 @@
-"""Variants of the retrieved neighbours, which every stage behind takes in the place of those that were found.
+"""Variants of the retrieved neighbours, which every later stage takes in place of those that were found.
 
-They answer what retrieval contributed: another brain's neighbours, random ones, those that the truth would find (an
+They show what retrieval contributed: another brain's neighbours, random ones, those that the truth would find (an
 upper bound), those of a smaller corpus, and training images in the place of the corpus. A fusion that was trained on
 the neighbours as found is handed them at test time (`Handed`).
 """
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from brainram_lib.retrieval.writing import CorpusItem
 
 TEST = ("test",)
-# Of so many items that the truth finds by embeddings, the best by all tokens stay.
+# How many items the true embeddings find; the best of them by all tokens are kept.
 ORACLE_CANDIDATES = 64
 # Tokens alone decide among them: a similarity is a sum of z-scores and never reaches this.
 TOKENS_DECIDE = 1e4
@@ -61,7 +61,7 @@ class Variant(Retrieved):
 
     @property
     def estimates(self) -> Estimates:
-        """Those that ask, of one modality."""
+        """The estimates that query, of one modality."""
         return self.text if self.image is None else self.image
 
     def make(self, folder: Path, store: Store) -> None:
@@ -92,7 +92,7 @@ class OtherBrain(Variant):
 
 @dataclass(frozen=True)
 class Random(Variant):
-    """Random items of the corpus that can be opened."""
+    """Random items of the corpus, of those that can be opened."""
 
     seed: int = 0
 
@@ -116,8 +116,8 @@ class Random(Variant):
 class Oracle(Variant):
     """An upper bound, which looks at the truth: what the true tokens find, the best of it by all true tokens.
 
-    The true tokens ask in the place of the estimates; of the first `ORACLE_CANDIDATES` items the K stay whose whitened
-    tokens have the highest cosine with the true ones. All samples of a stimulus have the same neighbours.
+    The true tokens query in place of the estimates; of the first `ORACLE_CANDIDATES` items, the K whose whitened tokens
+    have the highest cosine with the true ones are kept. All samples of a stimulus have the same neighbours.
     """
 
     def asked(self, store: Store, split: str) -> dict[str, np.ndarray]:

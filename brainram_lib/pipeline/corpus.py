@@ -28,18 +28,18 @@ class CorpusSource(Protocol):
 
     @property
     def key(self) -> str:
-        """Changes with all that a search may find: embeddings, tables, pictures, an index of another tool."""
+        """Changes with everything that a search depends on: embeddings, tables, pictures, an index of another tool."""
 
     @property
     def rows_key(self) -> str:
-        """Changes with embeddings and tables: what names the folder of the corpus's tokens."""
+        """Changes with embeddings and tables; names the folder of the corpus's tokens."""
 
     @property
     def size(self) -> int | None:
-        """How many items it has, if its key says so much; None where it is known once the corpus is made."""
+        """How many items it has, if its key determines that; None where it is known only once the corpus is made."""
 
     def open(self, runs: Path) -> Corpus:
-        """The corpus; one that is made is made first."""
+        """The corpus; a generated one is written first if it is missing."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class EmbeddedCorpus:
         pairs: how many.
         encoder: what embeds them.
         foreign_share: of the captions, how many are in another language.
-        planted: stimuli (scene set, index) of which it holds a near-duplicate each, for the audit to find.
+        planted: stimuli (scene set, index) with a near-duplicate each in the corpus, for the audit to find.
     """
 
     pairs: int
@@ -98,7 +98,7 @@ class EmbeddedCorpus:
 
     @property
     def key(self) -> str:
-        """Of its settings: it is always the same."""
+        """Of its settings, which determine its content."""
         planted = [list(self.planted)] if self.planted else []
         return fingerprint([self.pairs, self.encoder.key, self.foreign_share, self.recipe, *planted])
 
@@ -132,7 +132,7 @@ def _written(root: Path, source: EmbeddedCorpus, tokens: Path) -> Corpus:
         with held(root.with_name(f".{root.name}.lock"), "the embedded corpus"):
             make_mini_corpus(root, encoder, source.pairs, source.planted, foreign_share=source.foreign_share)
     except NotWritableError:
-        # somebody else's results can be read
+        # another user's results can be read, if not written
         if not root.exists():
             raise
     corpus = Corpus(root, encoder.image_size)

@@ -130,7 +130,7 @@ def check_modality(modality: str) -> None:
 
 
 def validation_rows(count: int, validation: int) -> tuple[Int[np.ndarray, " train"], Int[np.ndarray, " validation"]]:
-    """The fixed split of the training images into those that fit and the validation slice, spread over the nsdIds.
+    """The fixed split of the training images into fitting images and a validation slice that is spread over the nsdIds.
 
     Raises:
         ValueError: as many validation images as training images, or more.

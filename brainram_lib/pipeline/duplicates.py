@@ -25,11 +25,11 @@ class NearDuplicates(Stage):
     """Corpus items that are near-duplicates of a subject's test or training stimuli.
 
     `<split>_item.npy`, `<split>_stimulus.npy`, `<split>_cosine.npy`, `<split>_layout.npy`, `<split>_distance.npy`: one
-    entry a pair, the stimulus a row of the split. `counts.json` has the numbers that tables print.
+    entry per pair, the stimulus as a row of the split. `counts.json` has the numbers that tables print.
 
     Attributes:
         targets: image tokens, whose token 0 is the stimulus's global embedding.
-        corpus: what is gone through.
+        corpus: what is searched for them.
         cosine_at, layout_at: a pair that reaches both is flagged; see `retrieval.duplicates`.
     """
 
@@ -66,7 +66,7 @@ class NearDuplicates(Stage):
         return np.unique(np.concatenate([result.array(f"{split}_item") for split in SPLITS])).astype(np.int64)
 
     def said(self, store: Store, excluded: bool) -> str:
-        """One sentence for below a table: how many were found, and whether they took part."""
+        """One sentence to print below a table: how many were found, and whether they could be retrieved."""
         counts = store.result(self).json("counts")
         if not counts["audited"]:
             return "Near-duplicates of the stimuli in the corpus: not looked for, it has no image embeddings."

@@ -1,4 +1,4 @@
-"""A decoder as it was trained, handed betas of other stimuli: every stage behind the betas again, no training again.
+"""A trained decoder on betas of other stimuli: every stage after the betas runs again, nothing is trained again.
 
 `on(stage, shown)` gives the stage that does for `shown` what `stage` does for the test images.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class NotElsewhere(ValueError):
-    """A decoder keeps nothing that other betas could be handed to; the message names it."""
+    """A decoder has kept no fitted model for use on other betas; the message names it."""
 
 
 @dataclass(frozen=True)

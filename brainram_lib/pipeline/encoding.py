@@ -1,4 +1,4 @@
-"""An encoding model of a subject's voxels, and how well the betas that it gives to reconstructions fit the measured."""
+"""An encoding model of a subject's voxels, and how well its betas for reconstructions match the measured."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LEAST_VOXELS = 10
 
 
 def regions_of(prepared: PreparedSubject) -> dict[str, Bool[np.ndarray, " voxels"]]:
-    """All voxels, and the regions that a subject has enough voxels of."""
+    """All voxels, and the regions in which a subject has enough voxels."""
     masks = {name: prepared.roi(name) for name in REGIONS if name in prepared.roi_names}
     everything = np.ones(len(prepared.voxel_index), bool)
     return {ALL: everything} | {name: mask for name, mask in masks.items() if mask.sum() >= LEAST_VOXELS}
@@ -41,7 +41,7 @@ class EncodingModel(Stage):
 
     Attributes:
         targets: image tokens, of which the features are made.
-        cells: parts of a side whose tokens are averaged.
+        cells: parts per side of the image; tokens are averaged within each part.
     """
 
     targets: Targets
@@ -71,7 +71,7 @@ class EncodingModel(Stage):
         )
 
     def regions(self, store: Store) -> Mapping[str, Bool[np.ndarray, " voxels"]]:
-        """Of the subject."""
+        """The subject's regions."""
         return regions_of(self.targets.images.subject.prepared(store))
 
     def load(self, store: Store) -> Encoding:
@@ -85,7 +85,7 @@ class EncodingModel(Stage):
 
 @dataclass(frozen=True)
 class BrainAgreement(Stage):
-    """Correlation of measured betas with those that the model gives to a system's images: `values.json`, by region.
+    """Correlation of measured betas with those that the model predicts for a system's images: `values.json`, by region.
 
     Attributes:
         model: the encoding model.
@@ -98,7 +98,7 @@ class BrainAgreement(Stage):
     shuffled: int | None = None
 
     def make(self, folder: Path, store: Store) -> None:
-        """One r an image and region, over the region's voxels."""
+        """One r per image and region, over the region's voxels."""
         from brainram_lib.audits.encoding import pattern_correlation
 
         model, targets = self.model.load(store), self.model.targets

@@ -1,8 +1,8 @@
 """Images of the corpus that image estimates find, and the one of them that is shown (section 5.2, Table 2).
 
-Every system asks in the same way, whatever search of its own it has: token 0 of each of its outputs, by cosine, in the
-corpus's index of images. Which of the retrieved images is scored the paper does not say; here the brain's own tokens
-choose, as MindEye's do, and the stimulus is never looked at.
+Every system queries in the same way, whatever search of its own it has: token 0 of each of its outputs, by cosine, in
+the corpus's index of images. The paper does not say which retrieved image is scored; here the brain's own tokens
+choose, as in MindEye, and the stimulus is never looked at.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class OutputNeighbours(Retrieved):
 
     @classmethod
     def of(cls, found: Retrieved, image: Estimates | None, text: Estimates | None) -> OutputNeighbours:
-        """As `found`, of other samples; a modality that does not ask there does not ask here."""
+        """Like `found`, of other samples; a modality that does not query there does not query here."""
         same = {one.name: getattr(found, one.name) for one in fields(Retrieved)}
         asking = {"image": image, "text": text}
         return cls(**{**same, **{name: one for name, one in asking.items() if same[name] is not None}})
@@ -70,7 +70,7 @@ class Found(Stage):
 
         s_j = max_s cos(o_s, e_j),    o_s token 0 of output s of the stimulus;
 
-    the `count` different items with the largest scores are kept. One output so finds its `count` nearest images.
+    the `count` different items with the largest scores are kept. With one output these are its `count` nearest images.
 
     Attributes:
         outputs: the stage of the image tokens, whose `test.npy` is (n, [S,] T, D).
@@ -113,7 +113,7 @@ class Found(Stage):
 
 @dataclass(frozen=True)
 class FoundImage(Stage):
-    """Of the images found, the one that is shown: whose tokens are most like the brain's own.
+    """The one of the images found that is shown: its tokens are the most similar to the brain's own.
 
         argmax_j cos(b, c_j),    c_j all image tokens of item j, flattened
 
@@ -141,7 +141,7 @@ class FoundImage(Stage):
 
 
 def closeness(store: Store, found: Found, items: Int[np.ndarray, "n k"], targets: Targets) -> Float[np.ndarray, "n k"]:
-    """Cosine of items' global image embeddings with their stimuli's: of the truth, for reports and never for a choice.
+    """Cosine of items' global image embeddings with their stimuli's: uses the truth, so for reports alone.
 
     Args:
         found: whose corpus and encoder. items: of each test stimulus. targets: image tokens of the stimuli.

@@ -24,9 +24,9 @@ def free_tokens(
 
     Those of `without` are left out, such as near-duplicates of stimuli.
 
-    A stimulus's text tokens are the mean of those of its captions, an item has one caption: its row is the mean of the
-    tokens of the `captions` captions whose embeddings are nearest to its own, which is one of them. Items that cannot
-    be encoded are left out: a corpus may lack some of its images.
+    A stimulus's text tokens are the mean of those of its captions, but an item has one caption: its row is the mean of
+    the tokens of the `captions` captions nearest to its own by embedding, its own included. Items that cannot be
+    encoded are left out: a corpus may lack some of its images.
     """
     items = np.setdiff1d(np.arange(min(count, len(cache.corpus))), np.array(sorted(without), np.int64))
     failed = cache.prepare(items, modality)
@@ -42,7 +42,7 @@ def free_tokens(
 
 
 def nearest(embeddings: Float32[np.ndarray, "n width"], count: int) -> Int64[Tensor, "n count"]:
-    """Of every row the `count` rows with the largest cosine."""
+    """For every row, the `count` rows with the largest cosine."""
     unit = torch.nn.functional.normalize(torch.from_numpy(embeddings), dim=1)
     chunks = tqdm(unit.split(CHUNK), desc="captions that are alike", unit="chunk", delay=2)
     return torch.cat([(rows @ unit.T).topk(count, dim=1).indices for rows in chunks])

@@ -1,4 +1,4 @@
-"""Scores of a decoder's image tokens of what was shown, kind by kind."""
+"""Scores of a decoder's image tokens for what was shown, kind by kind."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from brainram_lib.pipeline.shown import USUAL, Shown, ShownTargets
 
 @dataclass(frozen=True)
 class KindScores(Stage):
-    """Per-image scores: `values.json`, {kind: {metric: one value an image}}.
+    """Per-image scores: `values.json`, {kind: {metric: one value per image}}.
 
     Attributes:
         tokens: a decoder's. targets: the true ones. shown: whose kinds.
-        pools: where ordinary images were shown: among how many each is to be found, 'first_of_<pool>'.
+        pools: for ordinary images: among how many each must be found, one 'first_of_<pool>' each.
     """
 
     tokens: Stage

@@ -1,7 +1,7 @@
 """Baselines that generate nothing: the nearest training image, and the nearest neighbour, shown as they are.
 
 A decoder that only classifies and hallucinates scores well on semantic metrics (Shirakawa et al., arXiv 2405.10078),
-and so do these pictures: they stand beside it in every table.
+and so do these images: every table shows them beside it.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def nearest_of_each(
             f"'estimates' is {estimates.shape} and 'candidates' {candidates.shape}: candidates must be (n, k, tokens, "
             "width) of the same stimuli and encoder, at least one of each."
         )
-    # an estimate's own norm orders nothing
+    # an estimate's own norm does not change the order
     known = unit_rows(candidates.reshape(-1, *candidates.shape[2:])).reshape(*candidates.shape[:2], -1)
     scores = np.einsum("nd,nkd->nk", estimates.reshape(len(estimates), -1).astype(np.float32), known)
     if not np.isfinite(scores).all():

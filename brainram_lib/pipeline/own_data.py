@@ -27,7 +27,7 @@ from brainram_lib.study.study import Study
 class OwnData:
     """A folder with `data.toml`. It is opened once for each object of this class.
 
-    Of `DataSettings` the normalisation counts; sessions, version and region are what the files hold.
+    Of `DataSettings` only the normalisation counts; sessions, version and region are those of the files.
     """
 
     root: Path
@@ -69,7 +69,7 @@ class OwnData:
         raise NsdError(f"NSD-synthetic is of NSD's subjects, and the data are those in '{self.root}'.")
 
     def mark(self, what: str, subject: int, data: DataSettings) -> str:
-        """The content of the files, and what names and split make of it."""
+        """Of the files' content, the numbering of the stimuli and the split."""
         if what == SYNTHETIC:
             self.synthetic(Path(), subject)
         study = self.study

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from brainram_lib.generation.generator import Generator
 
-# Stimuli at a time, so that the tokens of all their draws fit into memory.
+# Stimuli at a time: few enough for the tokens of all their draws to fit into memory.
 CHUNK = 64
 # Every stage of images writes the one that is shown for each stimulus under this name.
 CHOSEN = "chosen"
@@ -36,8 +36,8 @@ CHOSEN = "chosen"
 class Generated(Stage):
     """`draws` images of each test stimulus, and the one that agrees best with the brain's own estimate.
 
-    Sample s of the estimates guides the images s, s + S, ...: an estimate without samples is drawn as often as the
-    others, from other noise. Nothing here sees the stimulus.
+    Sample s of the estimates guides the images s, s + S, ...: with an estimate without samples, as many images
+    are drawn, each from its own noise. Nothing here sees the stimulus.
 
     Attributes:
         image, text: the stages whose tokens guide.
@@ -90,7 +90,7 @@ class Generated(Stage):
 
 
 def keep_pictures(path: Path, count: int, draws: int, label: str, made: Callable[..., np.ndarray]) -> np.ndarray:
-    """Write `draws` images of each of `count` stimuli; interrupted, it goes on from the last chunk of stimuli.
+    """Write `draws` images of each of `count` stimuli; after an interruption it resumes from the last chunk of stimuli.
 
     Args:
         path: of the array, (count, draws, height, width, 3).
@@ -179,6 +179,6 @@ class Shuffled(Stage):
     seed: int
 
     def make(self, folder: Path, store: Store) -> None:
-        """In an order in which nobody keeps their own."""
+        """In an order in which no stimulus keeps its own."""
         chosen = store.result(self.images).array(CHOSEN)
         write_array(folder / f"{CHOSEN}.npy", chosen[derangement(len(chosen), self.seed)])

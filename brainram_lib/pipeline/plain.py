@@ -1,6 +1,6 @@
 """Plain ways to use neighbours, beside which a trained fusion must earn its place: a convex mix, and a ridge.
 
-Both see what the fusion sees, the same samples p and the same neighbours, and choose what they choose on the validation
+Both see what the fusion sees, the same samples p and the same neighbours, and make their choices on the validation
 images.
 """
 
@@ -29,12 +29,12 @@ SHARES = tuple(float(share) for share in np.linspace(0, 1, 21))
 
 @dataclass(frozen=True)
 class OfNeighbours(Stage):
-    """What a plain alternative is given: that which a fusion is given.
+    """What a plain alternative is given: the same as a fusion.
 
     Attributes:
         estimates: p. found: its neighbours.
         pooled: whether the samples of a stimulus share them.
-        validation: training images that choose and are not fitted on.
+        validation: training images on which choices are made and nothing is fitted.
     """
 
     estimates: Estimates
@@ -75,7 +75,7 @@ class Mixed(OfNeighbours):
 class RidgeOnNeighbours(OfNeighbours):
     """Ridge per token from [p, mean_k c_k], both means over the samples, to the target; alpha by validation r2.
 
-    One estimate a stimulus, (n, T, D).
+    One estimate per stimulus, (n, T, D).
     """
 
     @property
@@ -83,7 +83,7 @@ class RidgeOnNeighbours(OfNeighbours):
         return f"ridge-on-neighbours-{self.estimates.prior.targets.modality}"
 
     def make(self, folder: Path, store: Store) -> None:
-        """Fit one ridge a token on the fitting images, in the prior's whitened units."""
+        """Fit one ridge per token on the fitting images, in the prior's whitened units."""
         from brainram_lib.core.ridge import fit_ridge
 
         known, goal = self._rows(store, "train")

@@ -32,7 +32,7 @@ SAMPLE_CHUNK = 256
 
 @dataclass(frozen=True)
 class RidgeFit(Stage):
-    """The ridge baseline: betas -> tokens, one linear map a token, alpha chosen on the validation images.
+    """The ridge baseline: betas -> tokens, one linear map per token, alpha chosen on the validation images.
 
     Attributes:
         targets: what it predicts.
@@ -71,11 +71,11 @@ class RidgeFit(Stage):
 
 @dataclass(frozen=True)
 class CrossFitted(Stage):
-    """Ridge estimates of the training images: of those it was fitted on by ridges that did not see them.
+    """Ridge estimates of the training images; for fitting images, by ridges that were fitted without them.
 
     Attributes:
-        ridge: whose estimates of the validation images are plain.
-        folds: how often the fitting images are parted.
+        ridge: whose estimates of the validation images are taken as they are.
+        folds: how many parts the fitting images are split into.
     """
 
     ridge: RidgeFit
@@ -98,7 +98,7 @@ class CrossFitted(Stage):
 
 
 def _interleaved(fit: np.ndarray, crossed: np.ndarray, held: np.ndarray, plain: np.ndarray) -> Iterator[np.ndarray]:
-    """Rows of two arrays in the order of the images that they are of."""
+    """Rows of two arrays, merged in the order of their images."""
     for row in np.argsort(np.concatenate([fit, held])):
         yield finite(crossed[row] if row < len(fit) else plain[row - len(fit)], "cross-fitted-ridge", int(row))[None]
 
@@ -111,11 +111,11 @@ class PriorTraining(Stage):
         targets: the tokens to reach.
         linear: ridge estimates of the training images, where the projector has a linear path.
         corpus: whose items are trained on too, where the settings say so.
-        start: networks that were trained on a corpus before.
+        start: networks that were pre-trained on a corpus.
         settings: networks and training.
-        validation: training images that are watched and not trained on.
+        validation: training images that are monitored, not trained on.
         seed: of weights, batches and noise.
-        copies: items of the corpus that are like a stimulus, where they are not to be trained on.
+        copies: near-duplicates of stimuli in the corpus, where they must not be trained on.
     """
 
     targets: Targets
@@ -135,7 +135,7 @@ class PriorTraining(Stage):
         return f"prior-{self.targets.modality}"
 
     def make(self, folder: Path, store: Store) -> None:
-        """Train on the fitting images, watch the validation images."""
+        """Train on the fitting images, monitor the validation images."""
         from brainram_lib.core import parallel
         from brainram_lib.core.loop import finished
         from brainram_lib.core.rows import Rows
@@ -188,7 +188,7 @@ class Estimates(Stage):
     sampling: SamplingSettings
     seed: int
     VERSION: ClassVar[int] = 2
-    # whose stimuli have estimates; those that nothing is trained on are of the test stimuli alone
+    # splits that have estimates; subclasses that nothing is trained on have those of the test stimuli alone
     splits: ClassVar[tuple[str, ...]] = SPLITS
 
     @property

@@ -48,7 +48,7 @@ class Retrieved(Stage):
     settings: RetrievalSettings
     modality: str
     duplicates: NearDuplicates | None = field(default=None, metadata={"keyed": False})
-    # which have neighbours; controls that no fusion is trained on have those of the test stimuli alone
+    # splits that have neighbours; controls that no fusion is trained on have those of the test stimuli alone
     splits: ClassVar[tuple[str, ...]] = SPLITS
 
     @property
@@ -65,7 +65,7 @@ class Retrieved(Stage):
         """See `Stage`.
 
         Raises:
-            ValueError: the corpus has fewer items than are asked for; it is said here, before Stage I is trained.
+            ValueError: the corpus has fewer items than are asked for; raised here, before Stage I is trained.
         """
         for name in ("neighbours", "candidates"):
             asked, there = getattr(self.settings, name), self.corpus.size
@@ -132,7 +132,7 @@ class FusionTraining(Stage):
         estimates: p. found: its neighbours.
         beside: the other modality's p, where the fusion asks what speaks for a neighbour; else None.
         settings: which fusion, its size and training.
-        validation: training images that are watched and not trained on.
+        validation: training images that are monitored, not trained on.
         seed: of weights and batches.
     """
 
@@ -155,7 +155,7 @@ class FusionTraining(Stage):
         return f"fusion-{self.modality}"
 
     def make(self, folder: Path, store: Store) -> None:
-        """Train on the fitting images, watch the validation images."""
+        """Train on the fitting images, monitor the validation images."""
         from brainram_lib.core import parallel
         from brainram_lib.core.loop import finished
         from brainram_lib.stage2.training import train_fusion
@@ -200,7 +200,7 @@ class FusionTraining(Stage):
         return self.found.tokens(store, self.estimates.prior)
 
     def errors(self, store: Store) -> Float[np.ndarray, "n samples neighbours"]:
-        """Mean squared error of each neighbour's tokens from the test targets, whitened: of the truth, for reports."""
+        """Mean squared error of each neighbour's tokens to the test targets, whitened: from the truth, for reports."""
         import torch
 
         from brainram_lib.core.rows import as_tensor
@@ -273,7 +273,7 @@ class GuidingNeighbours(Stage):
     """The guiding neighbours: corpus items whose tokens guide a system's samples beside its estimate, (n, S).
 
     Sample s gets the s-th best of the items that the stimulus's samples found, by agreement with the mean of the
-    system's own image estimate. The choice among samples is so one among neighbours.
+    system's own image estimate. Choosing among samples thus also chooses among neighbours.
 
     Attributes:
         estimate: the system's image tokens. found: the neighbours to choose from.

@@ -88,7 +88,7 @@ class Run:
 
     @cached_property
     def all_images(self) -> Images:
-        """With the clusters that the profile holds out of training."""
+        """All images, including clusters that the profile holds out of training."""
         return Images(self.betas, self.profile.split.images)
 
     def clusters(self, count: int) -> StimulusClusters:
@@ -138,7 +138,7 @@ class Run:
 
     @property
     def copies(self) -> NearDuplicates | None:
-        """What no system is given of the corpus, where the profile says so."""
+        """Near-duplicates in the corpus that no system is given, where the profile excludes them."""
         return self.duplicates if self.profile.retrieval.exclude_duplicates else None
 
     @cached_property
@@ -165,7 +165,7 @@ class Run:
 
     @property
     def start_has_seen(self) -> bool:
-        """Whether the start of the priors has seen images that this split keeps out of training; it is left out then.
+        """Whether the start of the priors has seen images that this split keeps out of training; it is then not used.
 
         With more images than it has seen, some of the validation images are among those: nothing is fitted on them. It
         has seen no image of other subjects, or of other worlds.

@@ -28,7 +28,7 @@ POOL = 300
 
 @dataclass(frozen=True)
 class ImageScores(Stage):
-    """Per-image scores of a system's images: `values.json`, {metric: one value an image}.
+    """Per-image scores of a system's images: `values.json`, {metric: one value per image}.
 
     Attributes:
         made: the stage of the images.
@@ -69,7 +69,7 @@ class ImageScores(Stage):
 
 @lru_cache(maxsize=1)
 def evaluator_of(store: Store, images: Images, mark: str, metrics: str, encoder: EncoderWeights) -> Evaluator:
-    """The stimuli's features, which all systems are compared with, once in a process. `mark` is of the stimuli."""
+    """The stimuli's features, which all systems are compared with, once per process. `mark` is of the stimuli."""
     from brainram_lib.evaluation import catalogue
     from brainram_lib.evaluation.metrics import Evaluator
 
@@ -102,7 +102,7 @@ class EstimateScores(Stage):
         shuffled: a seed, to hand every estimate to the wrong brain; None: to its own.
     """
 
-    VERSION: ClassVar[int] = 2  # captions are found too
+    VERSION: ClassVar[int] = 2  # caption retrieval added
 
     image: Stage
     text: Stage | None

@@ -33,8 +33,8 @@ def fit_readouts(folder: Path, corpus: Corpus, encoder: ClipTokens, words: bool,
     """What a search reads out of text tokens: the pooled embedding and, with `words`, which words they hold.
 
     Fitted on single captions of the corpus, the first `count`. The targets average an image's captions, and
-    the readouts serve them too: they are linear up to the length of what they give, so that of averaged tokens they
-    read the average.
+    the readouts suit them too: they are linear up to the length of their output, so that averaged tokens give the
+    average readout.
     """
     captions = [corpus.caption(item) for item in range(min(count, len(corpus)))]
     tokens = encoder.text_tokens([[caption] for caption in captions])
@@ -59,7 +59,7 @@ class WordReadout:
         return cls(vocabulary, TokenReadout.fit(tokens, torch.from_numpy(vocabulary.presence(captions)).float()))
 
     def __call__(self, tokens: Float32[np.ndarray, "n tokens width"]) -> Float32[np.ndarray, "n words"]:
-        """What to ask for: the vector of the presence that these tokens hold."""
+        """The query: the vector of word presence that these tokens hold."""
         return self.vocabulary.vectors(self.readout(tokens).numpy())
 
     def of_captions(self, corpus: Corpus) -> Float32[np.ndarray, "items words"]:
@@ -121,7 +121,7 @@ class Search:
     ) -> None:
         """K neighbours of every sample for one modality, as `<split>_ids.npy` and `<split>_similarity.npy`.
 
-        `whitening`: of image tokens, for the choice among candidates; None where there is none to make.
+        `whitening`: of image tokens, for the choice among candidates; None where no such choice is made.
         `excluded`: items that may not be found, one array for all stimuli or one for each.
         """
         write_neighbours(folder, split, self.find(modality, estimates, whitening, excluded))

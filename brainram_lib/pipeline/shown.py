@@ -1,4 +1,4 @@
-"""Betas of stimuli beside the test split, with their kinds and true tokens: what a decoder is handed elsewhere."""
+"""Betas of stimuli outside the test split, with their kinds and true tokens: inputs of a decoder in `elsewhere`."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class SyntheticSession(Shown):
 
 @dataclass(frozen=True)
 class UsualImages(Shown):
-    """The test images that have three presentations, from the first `count` of them."""
+    """The test images that have three presentations, with the mean betas of the first `count` of these."""
 
     trials: Repetitions
     count: int

@@ -42,7 +42,7 @@ class Source(Protocol):
         name: of the folder that its results lie in.
         simulated: whether its tables must say that they are of the embedded world.
         on_cortex: whether its voxels can be drawn on a cortical surface.
-        reported: whether the papers' rows may stand beside its own.
+        reported: whether the papers' rows may be shown beside its own.
     """
 
     name: ClassVar[str]
@@ -51,7 +51,7 @@ class Source(Protocol):
     reported: ClassVar[bool]
 
     def layout(self, runs: Path, subject: int) -> NsdLayout:
-        """Where its files are, in NSD's layout; a world that is made is made first.
+        """Where its files are, in NSD's layout; a generated world is written first.
 
         Raises:
             ValueError: they are in no such layout.
@@ -67,7 +67,7 @@ class Source(Protocol):
         """The categories that each stimulus shows, where they are known."""
 
     def prepare(self, runs: Path, subject: int, data: DataSettings, folder: Path, average: bool = True) -> None:
-        """Write a subject's betas, normalised and split, one row an image or (`average=False`) one a trial."""
+        """Write a subject's betas, normalised and split, one row per image or (`average=False`) per trial."""
 
     def stimuli(self, runs: Path, subject: int, nsd_ids: Sequence[int]) -> UInt8[np.ndarray, "n height width 3"]:
         """The pictures of some stimuli."""
@@ -82,7 +82,7 @@ class Source(Protocol):
 
 
 class InNsdLayout:
-    """What sources share whose files lie in NSD's layout."""
+    """What sources with files in NSD's layout share."""
 
     on_cortex: ClassVar[bool] = True
     reported: ClassVar[bool] = True
@@ -115,7 +115,7 @@ def files_read(layout: NsdLayout, what: str, subject: int, data: DataSettings) -
     """The files that decide what is read.
 
     Raises:
-        ValueError: another name than 'betas', 'stimuli', 'captions' or 'synthetic'.
+        ValueError: `what` is not 'betas', 'stimuli', 'captions' or 'synthetic'.
         LayoutError: NSD-synthetic was not prepared in this version of betas.
     """
     if what == STIMULI:
@@ -201,14 +201,14 @@ class EmbeddedWorld(InNsdLayout):
         return _written(root, self.settings, subject)
 
     def synthetic(self, runs: Path, subject: int) -> NsdLayout:
-        """See `Source`: a world that is made gets its session on first use, and one that is given has it or not."""
+        """See `Source`: a generated world gets its session on first use, and a given one has it or not."""
         layout = self.layout(runs, subject)
         if self.root is None:
             _synthetic_written(layout.root, subject)
         return layout
 
     def mark(self, what: str, subject: int, data: DataSettings) -> str:
-        """The settings of a world that is made; the content of one that is given."""
+        """The settings of a generated world; the content of a given one."""
         if self.root is None:
             return fingerprint([self.settings, RECIPE] if what == SYNTHETIC else self.settings)
         return NsdFiles(self.root).mark(what, subject, data)
@@ -226,7 +226,7 @@ def _written(root: Path, settings: WorldSettings, subject: int) -> NsdLayout:
         with held(root.with_name(f".{root.name}.lock"), "the embedded world"):
             return make_world(root, settings, [subject])
     except NotWritableError:
-        # somebody else's results can be read
+        # another user's results can be read, if not written
         if (root / SETTINGS_FILE).exists():
             return NsdLayout(root)
         raise

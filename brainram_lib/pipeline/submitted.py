@@ -66,17 +66,17 @@ class Made:
 
 @lru_cache(maxsize=1)
 def read_once(made: Made, preset: str) -> Submission:
-    """The folder that every network looks at; it is read again where its files have changed, which are in the key."""
+    """The folder, read once for all networks; read again if its files, whose marks are in the key, have changed."""
     return made.read(preset_of(preset))
 
 
 @dataclass(frozen=True)
 class Features(Stage):
-    """What one network says of images, `<layer>.npy`, in the order of their nsdIds.
+    """One network's features of images, `<layer>.npy`, in the order of their nsdIds.
 
     Attributes:
         images: the stimuli's. mark: of their file.
-        made: the folder whose images are looked at; None: the test stimuli themselves.
+        made: the folder of the images; None: the test stimuli themselves.
         backbone: the network. layers: which of its layers.
         preset: keyed by what it does to images.
         encoder: of the network 'clip'.
@@ -94,7 +94,7 @@ class Features(Stage):
 
     @property
     def keyed_fields(self) -> dict[str, object]:
-        """What changes these features: CLIP's settings those of CLIP alone, a blend those of what is blended."""
+        """Only what changes these features: CLIP's settings for CLIP alone, a blend only for what is blended."""
         blend = None if self.made is None or self.made.blurry is None else preset_of(self.preset).blend
         changed = {"blend": blend, "clip": self.clip, "encoder": self.encoder.key}
         if self.backbone != "clip":
@@ -108,10 +108,10 @@ class Features(Stage):
         return f"features-{self.backbone}"
 
     def make(self, folder: Path, store: Store) -> None:
-        """Look at all of them."""
+        """Compute the features of all of them."""
         pictures = self.images.stimuli(store, "test") if self.made is None else self._made()
         features = dict(self._network()(pictures))
-        # the next network needs the room
+        # the next network needs the memory
         for layer in list(features):
             write_array(folder / f"{layer}.npy", features.pop(layer))
         hand_back_memory()
@@ -171,10 +171,10 @@ class SubmittedScores(Stage):
         return super().inputs | sides | {f"real_{name}": stage for name, stage in real.items()}
 
     def check(self, store: Store) -> tuple[Submission, Int[np.ndarray, " n"]]:
-        """The folder's images, and which test images they are of; before any network looks at them.
+        """The folder's images, and the test image that each is of; checked before any network runs.
 
         Raises:
-            SubmissionError: images of no test image, or fewer than two to score.
+            SubmissionError: an image that is of no test image, or fewer than two to score.
         """
         submission, known = read_once(self.made, self.preset), self.images.nsd_ids(store, "test")
         strangers = np.setdiff1d([*submission.ids, *submission.left_out], known)
@@ -192,7 +192,7 @@ class SubmittedScores(Stage):
         """Compare the images whose stimuli are test images of the subject."""
         preset, (submission, rows) = preset_of(self.preset), self.check(store)
         notes = _notes(submission, self.images.nsd_ids(store, "test"), preset, self.made.blurry is not None)
-        # what follows needs the room of CLIP, and features that of the images
+        # the pixel metrics need the memory of CLIP, and the features need that of the images
         self.encoder.release()
         values = self._of_pixels(store, submission, rows)
         del submission

@@ -1,4 +1,4 @@
-"""Tokens where stages hand them on: samples of any system, and a corpus's tokens in a prior's whitened units."""
+"""Tokens as stages pass them on: samples of any system, and a corpus's tokens in a prior's whitened units."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def samples_of(store: Store, stage: Stage) -> Float[Tensor, "n samples tokens wi
 class CorpusTokens:
     """Rows of the corpus -> their tokens in a prior's whitened units.
 
-    Tokens are held as they come, in half precision if they come so, and whitened when they are asked for.
+    Tokens are kept as given, in half precision if they are, and whitened on request.
     """
 
     def __init__(

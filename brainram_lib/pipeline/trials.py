@@ -68,7 +68,7 @@ class TrialScores(Stage):
         trials: of the test images.
     """
 
-    VERSION: ClassVar[int] = 2  # captions are found too
+    VERSION: ClassVar[int] = 2  # caption retrieval added
 
     image: RidgeFit | Estimates
     text: RidgeFit | Estimates

@@ -79,7 +79,7 @@ class GeneratorWeights:
         return _generator(self.folder)
 
 
-# What the shipped start was trained with beside corpus items: this subject's first images, less validation images.
+# What the shipped start was trained on besides corpus items: this subject's first images, minus validation images.
 START_SUBJECT, START_IMAGES, START_VALIDATION = 1, 3_200, 300
 
 

@@ -1,7 +1,7 @@
 """The mini generator's autoencoder: diffusers' AutoencoderKL at a small size, trained on scenes.
 
 64 x 64 x 3 pictures <-> 16 x 16 x 6 latents. Remade by `python -m brainram_lib world train-autoencoder`, then
-`train-decoder`: only the decoder is trained on, so that latents, and a generator that generates them, stay as they are.
+`train-decoder`: only the decoder is trained further, so that latents and their generator stay as they are.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ HELD_OUT = 300
 # Rows: luma, blue and red difference (ITU-R BT.601). Hues were what a plain pixel loss lost first.
 YCBCR = ((0.299, 0.587, 0.114), (-0.169, -0.331, 0.5), (0.5, -0.419, -0.081))
 CHROMA_WEIGHT, KL_WEIGHT = 2.0, 1e-6
-# Where the decoder is trained on: how much more a pixel of an object counts (objects are what people look for, but fill
-# a fifth of a picture), and the deviation of the noise on latents of unit variance (generated ones are never exact).
+# Where the decoder is trained further: how much more a pixel of an object counts (objects are what people look for, but
+# fill a fifth of an image), and the deviation of noise on latents of unit variance (generated ones are never exact).
 OBJECT_WEIGHT, LATENT_NOISE = 3.0, 0.05
 
 
@@ -86,7 +86,7 @@ def train(work: Path, *, scenes: int, budget: Budget, batch: int = 32, seed: int
     model = build()
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.99), weight_decay=1e-3)
     for step, bar in run(budget, model, optimizer, work / "autoencoder.safetensors", "mini autoencoder"):
-        # a step's draws depend on its number alone: a training that goes on sees new ones, not its first again
+        # a step's draws depend on its number alone: a resumed training sees new ones, not its first again
         rng = np.random.default_rng((seed, step))
         pixels = to_signed(images[rng.integers(0, scenes - HELD_OUT, batch)])
         with torch.autocast("cpu", torch.bfloat16):
@@ -101,7 +101,7 @@ def train(work: Path, *, scenes: int, budget: Budget, batch: int = 32, seed: int
 
 
 def train_decoder(work: Path, *, scenes: int, budget: Budget, batch: int = 32, seed: int = 0) -> AutoencoderKL:
-    """Train the decoder in `assets` on, alone: the squared error counts objects more, and latents come a little noisy.
+    """Train only the decoder in `assets` further: the error counts objects more, and latents get a little noise.
 
     Raises:
         OSError: no autoencoder is in `assets`.
@@ -142,7 +142,7 @@ def _descend(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
 
 
 def _shipped(model: AutoencoderKL, images: UInt8[np.ndarray, "n height width 3"]) -> AutoencoderKL:
-    """Write a trained autoencoder to `assets` and say how well it keeps held-out pictures."""
+    """Write a trained autoencoder to `assets` and say how well it reconstructs held-out images."""
     model.eval().half().save_pretrained(ASSETS)
     model.float()
     print(f"mini autoencoder: {psnr(model, images[-HELD_OUT:]):.2f} dB on {HELD_OUT} held-out scenes")

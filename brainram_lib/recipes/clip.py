@@ -125,7 +125,7 @@ def _train_phase(work: Path, model: CLIP, material: Material, phase: Phase, budg
     optimizer = torch.optim.AdamW(_decayed_and_plain(model))
     name = f"mini CLIP, patches of {phase.patch}"
     for step, bar in run(part, model, optimizer, work / f"clip_{phase.patch}.safetensors", name):
-        # a step's draws depend on its number alone: a training that goes on sees new ones, not its first again
+        # a step's draws depend on its number alone: a resumed training sees new ones, not its first again
         rng = np.random.default_rng((seed, step))
         rows = rng.integers(0, len(material.images) - HELD_OUT, BATCH)
         shown = material.ids[rows, rng.integers(0, material.ids.shape[1], BATCH)]

@@ -15,7 +15,7 @@ from brainram_lib.recipes.recall import Recall, taken
 HELD_OUT = 300
 # Share of the samples whose tokens are replaced by the null tokens, for classifier-free guidance.
 NULLED = 0.08
-# The first phase shows clean tokens only at first, and as many as its faults say from a third of it on.
+# The first phase begins with clean tokens only; from a third of it on, as many are clean as its faults say.
 CLEAN_FALL = 2.0
 
 
@@ -46,11 +46,11 @@ class Phase:
     recognised: float = 0.0
 
 
-# First learn to generate. Then learn words, where the image tokens do not tell what they say: corrupted more often and
-# more strongly, these know where something stands rather than what. Then learn shapes: what a thing looks like of which
-# only the name is known takes the most examples, and a step without image tokens costs two fifths less; scenes with one
-# object show it large, and no word of theirs can be meant for another. At the end, objects that can be recognised: to a
-# squared error a dog is nearly a brown patch.
+# First learn to generate. Then learn words, where image tokens do not give them away: corrupted more often and more
+# strongly, these say where something is rather than what. Then learn shapes: what a thing looks like when only its name
+# is known takes the most examples, and a step without image tokens costs two fifths less; scenes with one object show
+# it large, and every word of theirs is about it. At the end, objects that can be recognised: to a squared error a dog
+# is nearly a brown patch.
 FIRST = Phase("first", 0.23, 1.0, 0.12, 0.3, Faults(), Faults(), object_weight=1.0, clean_first=True)
 WORDS = Phase(
     "words",
@@ -82,7 +82,7 @@ PHASES = FIRST, WORDS, SHAPES, OBJECTS
 class Material:
     """What the denoiser trains on: scaled latents, how far objects fill them, and both kinds of tokens of the scenes.
 
-    Then, for image and text tokens, what stands for no guidance and how tokens vary; the tokens of similar scenes; and
+    Then, for image and text tokens, the tokens of no guidance and how tokens vary; the tokens of similar scenes; and
     which scenes show one object. The last HELD_OUT scenes are never drawn.
     """
 
@@ -145,7 +145,7 @@ def drawn_rows(material: Material, phase: Phase, text_share: float, random: torc
 def drawn_batch(material: Material, phase: Phase, progress: float, text_share: float, random: torch.Generator) -> Batch:
     """Samples of one step: tokens corrupted as the phase says, a few of them null for classifier-free guidance.
 
-    `random` is of the material's device.
+    `random` is on the material's device.
     """
     drawn = drawn_rows(material, phase, text_share, random)
     latents, covers, image, text = (

@@ -1,7 +1,7 @@
 """Brain-like tokens for training the mini generator: clean tokens with a simulated estimate's faults.
 
-What is estimated from a brain is an expectation: it shrinks to the mean, the more the less a direction of the tokens
-can be known, and keeps an error of its own. A generator that never saw such tokens makes blobs of them. The faults
+What is estimated from a brain is an expectation: it shrinks to the mean, more in directions of token space that are
+harder to know, and keeps an error of its own. A generator that never saw such tokens turns them into blobs. The faults
 are simulated on the models' own scenes: no brain, no stimulus is used.
 """
 
@@ -24,7 +24,7 @@ class Faults:
         reliability: g of the direction of largest variance.
         falloff: how g falls with the variance, g_i = reliability * (variance_i / largest)^falloff. Fine differences,
             which tell objects apart, are known least.
-        error: size of the error over that of an expectation; a draw from a posterior has a larger one.
+        error: size of the error relative to that of an expectation; a draw from a posterior has a larger one.
     """
 
     clean: float = 0.35
@@ -64,7 +64,7 @@ def corrupted(
     own; the rest, g (1 - g) v, is error. Here that is a random mixture of all scenes of the batch (w_j Gaussian), which
     has the tokens' own covariance. A share `faults.clean` of the batch stays as it is.
 
-    `random` is of the tokens' device.
+    `random` is on the tokens' device.
     """
     batch = len(tokens)
 

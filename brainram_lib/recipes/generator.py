@@ -61,7 +61,7 @@ Encode = Callable[[object], Tensor]
 def encoded(
     path: Path, items: Sequence | CaptionsOfSet | np.ndarray, encode: Encode, describe: str
 ) -> Float[np.ndarray, "n ..."]:
-    """`encode` applied to all items in chunks, kept in `path` as float16; computed once for as many items."""
+    """`encode` applied to all items in chunks, kept in `path` as float16; computed once for a given number of items."""
     if path.exists() and len(made := np.load(path, mmap_mode="r")) == len(items):
         return made
     parts = [
@@ -92,7 +92,7 @@ def latents_of(vae: AutoencoderKL, images: UInt8[np.ndarray, "n height width 3"]
 def noise_times(batch: int, random: torch.Generator, count: int = 1000) -> Int64[Tensor, " batch"]:
     """Diffusion times of one training step, t = count (1 - u^2) with u uniform: more of the noisy ones.
 
-    There the tokens decide; little noise is removed without them, and sampling spends few steps on it.
+    There the tokens decide; a little noise can be removed without them, and sampling spends few steps on it.
     """
     uniform = torch.rand(batch, generator=random, device=random.device)
     return (count * (1 - uniform.square())).long().clamp(max=count - 1)
@@ -130,8 +130,8 @@ def phase_loss(
     """What a step minimises, and the squared error in it alone.
 
     The squared error is that of v = sqrt(a_t) eps - sqrt(1 - a_t) x_0; a position weighs 1 + (object_weight - 1) cover,
-    cover the share of it that objects fill. To it comes `recognised` times the distance of what the recogniser sees in
-    the implied x_0 from what it sees in the true one.
+    cover the share of it that objects fill. Added to it is `recognised` times the distance between what the recogniser
+    sees in the implied x_0 and in the true one.
     """
     error = (batch.weight[:, None] * (predicted - diffused.velocity).square()).mean() / batch.weight.mean()
     if not phase.recognised:
@@ -147,7 +147,7 @@ def phase_loss(
 def train_phase(
     checkpoint: Path, unet: nn.Module, material: Material, phase: Phase, budget: Budget, recogniser: Recogniser
 ) -> None:
-    """Train the denoiser through one phase, from `checkpoint` on where it was interrupted."""
+    """Train the denoiser through one phase, resuming from `checkpoint` if it was interrupted."""
     schedule, device = DDPMScheduler(**SCHEDULER), next(unet.parameters()).device
     # a GPU would wait for a CPU's draws; the route alone is read by Python, so it is drawn on the CPU
     on_gpu = device.type == "cuda"
@@ -157,7 +157,7 @@ def train_phase(
     optimizer = torch.optim.AdamW(unet.parameters(), betas=(0.9, 0.99), weight_decay=1e-2, fused=True)
     part, average = budget.part(phase.share, phase.rate), None
     for step, bar in run(part, unet, optimizer, checkpoint, f"mini generator, {phase.name}"):
-        # a step's draws depend on its number alone: a training that goes on sees new ones, not its first again
+        # a step's draws depend on its number alone: a resumed training sees new ones, not its first again
         random.manual_seed(1_000_000 * number + step)
         if on_gpu:
             routes.manual_seed(1_000_000 * number + step)
@@ -201,7 +201,7 @@ def train(
     Raises:
         Paused: `budget.until` has come; the same call goes on.
     """
-    # world/ stands below the rooms that use its models; the recipe alone reaches up for the classes it trains
+    # world/ is a layer below the packages that use its models; only the recipe imports from above the classes it trains
     from brainram_lib.encoders import ClipTokens
     from brainram_lib.generation.dual_unet import DualGuidedUNet
     from brainram_lib.generation.versatile_diffusion import VersatileDiffusion

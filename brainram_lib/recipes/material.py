@@ -79,7 +79,7 @@ def captions_of_set(scene_set: str, count: int) -> list[list[str]]:
 
 @dataclass(frozen=True)
 class CaptionsOfSet:
-    """`captions_of_set`, written when they are asked for: a training that goes on has their tokens already."""
+    """`captions_of_set`, written only when needed: a resumed training has their tokens already."""
 
     scene_set: str
     count: int

@@ -26,7 +26,7 @@ MOVED = (0.2, 0.7)
 
 @dataclass(frozen=True)
 class Recall:
-    """Scenes that resemble tokens, by whitened global image token and last text token, which has read the caption."""
+    """Scenes that resemble tokens, by whitened global image token and last text token, which sees the whole caption."""
 
     image_tokens: Float[np.ndarray | Tensor, "n image_tokens width"]
     text_tokens: Float[np.ndarray | Tensor, "n text_tokens width"]

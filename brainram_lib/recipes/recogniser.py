@@ -2,7 +2,7 @@
 
 A squared error of latents counts a dog that is a brown patch as nearly right. Features that tell dogs from cats count
 what is missing (perceptual losses: Johnson et al. 2016; in diffusion: Lin and Yang 2023). It sees latents only, and is
-neither the mini CLIP that guides nor the network and the probe that evaluator reconstructions.
+neither the mini CLIP that guides nor the network and the probe that evaluate reconstructions.
 """
 
 from __future__ import annotations

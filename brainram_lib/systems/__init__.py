@@ -1,4 +1,4 @@
-"""The systems that tables compare: one file each. Importing this package knows them all."""
+"""The systems that tables compare: one file each. Importing this package registers them all."""
 
 from importlib import import_module
 from pkgutil import iter_modules

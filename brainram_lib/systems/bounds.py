@@ -1,6 +1,6 @@
-"""What stands beside every decoder: images that exist, shown as they are; betas of others; the true tokens.
+"""What every decoder is compared with: existing images, shown as they are; betas of other stimuli; the true tokens.
 
-The ceiling is drawn once: a choice by true tokens would be one by the truth.
+The ceiling draws one image: choosing by the true tokens would be choosing by the truth.
 """
 
 from __future__ import annotations

@@ -6,17 +6,17 @@ Reports 2023, arXiv 2303.05334), Methods and released code. Four systems:
 - `brain-diffuser`: the released code's alphas, 5e4 for latents, 6e4 for image and 1e5 for text tokens.
 - `brain-diffuser-chosen-alphas`: for each token the alpha with the best r2 on this project's validation images. The
   published ones suit 8,859 images and some 15,000 voxels.
-- `brain-diffuser-test-statistics`: as the released code, which gives the estimates of the test images the training
-  targets' mean and standard deviation after taking away their own. Those are statistics of the test set: an estimate
-  then depends on which other images are tested. It is here so that its worth is seen, and does not compete in Table 1.
-- `brain-diffuser-best`: alphas by validation and as many images as BrainRAM generates, of which the one is shown that
-  its own image estimate agrees with best. The published system generates one; what a choice is worth is seen here.
+- `brain-diffuser-test-statistics`: as the released code, which rescales the estimates of the test images from their own
+  mean and standard deviation to the training targets'. That uses statistics of the test set: an estimate then
+  depends on which other images are tested. It is here to measure what this is worth, and does not compete in Table 1.
+- `brain-diffuser-best`: alphas by validation and as many images as BrainRAM generates, of which the one that agrees
+  best with its own image estimate is shown. The published system generates one; this measures the choice.
 
-Voxels are z-scored with training statistics (released code, `scripts/*_regression.py`). One image a stimulus,
+Voxels are z-scored with training statistics (released code, `scripts/*_regression.py`). One image per stimulus,
 strength .75, .4 text and .6 image (Methods, second stage).
 
 Deviations of this project:
-- The generator's autoencoder stands for the first 31 layers of a VDVAE (91,168 numbers): its latent is less abstract.
+- The generator's autoencoder replaces the first 31 layers of a VDVAE (91,168 numbers): its latent is less abstract.
 - Betas are this project's (z-scored in each session, averaged), then z-scored; validation images are not fitted on.
 - Steps, scheduler and guidance scale are the profile's, the same for all systems (published: 50 steps of DDIM, scale
   7.5). On `mini` .75 of 5 steps are 4.

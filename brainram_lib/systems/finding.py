@@ -17,7 +17,7 @@ from brainram_lib.systems.system import SHOWN, Finds, System, Tokens
 def finding(system: System) -> System:
     """The same system, whose image of each stimulus is one of the corpus that its estimate found.
 
-    Its tokens are compared with the test images' as ever. A system that shows images that exist stays as it is.
+    Its tokens are compared with the test images' as usual. A system that shows existing images stays as it is.
 
     Raises:
         ValueError: it estimates no image tokens.
@@ -41,7 +41,7 @@ def found(run: Run, system: System) -> Found:
 
 
 def outputs(run: Run, modality: str) -> Estimates:
-    """p as often as 5.2 draws it; where p is the mean of all draws, that one."""
+    """p, drawn as often as in 5.2; where p is the mean of all draws, that mean."""
     sampling = run.profile.sampling
     if sampling.kind == MEAN:
         return run.estimates(modality)
@@ -80,7 +80,7 @@ def _finds(run: Run, system: System) -> Finds:
 
 
 def _compared(run: Run, system: System) -> Tokens:
-    """What Table 1 scores too, where it does."""
+    """The tokens that Table 1 scores too, if it has any; else the image tokens to compare."""
     if system.tokens is not None:
         return system.tokens(run)
     finds = _finds(run, system)

@@ -5,12 +5,12 @@ network (MIDL 2023, arXiv 2212.02409). A mesh network maps the cortical surface 
 condition a generator. AdamW with rate 1e-3 and 100 epochs are published; `peers/settings.py` says what is not at hand.
 
 Deviations of this project:
-- CLIP's image embedding stands for SwAV's instance features, and the profile's generator, guided by image tokens alone
-  that are a linear map of the embedding (as in `mind-reader`), for IC-GAN. The second network, which gives the
+- CLIP's image embedding replaces SwAV's instance features, and the profile's generator replaces IC-GAN, guided by image
+  tokens alone, which are a linear map of the embedding (as in `mind-reader`). The second network, which gives the
   generator's noise vector, has nothing to give here and is left out: noise is drawn.
 - The mesh is fsaverage5's active vertices and not a 32k mesh: each has the prepared voxel that NSD's transforms put
   there. Voxels that no vertex has are not seen.
-- Of several draws the one is shown that agrees best with the brain's own estimate.
+- Of several draws, the one that agrees best with the brain's own estimate is shown.
 - Levels, channels and loss are this project's: the paper's text was not at hand, and the released code has no licence.
 """
 

@@ -1,4 +1,4 @@
-"""The same decoders with the neighbour guidance that BrainRAM-plus has: a lead is claimed over a system's like."""
+"""The same decoders with BrainRAM-plus's neighbour guidance: a lead is claimed over comparable systems alone."""
 
 from __future__ import annotations
 

@@ -1,18 +1,18 @@
 """Mind Reader (Lin et al.): two convolutional networks give the global embeddings of image and captions.
 
 Lin, Sprague & Singh, Mind Reader: reconstructing complex images from brain activities (NeurIPS 2022, arXiv 2210.01769).
-One network a modality maps betas to CLIP's embedding with squared, cosine and contrastive losses; the embeddings
+One network per modality maps betas to CLIP's embedding with squared, cosine and contrastive losses; the embeddings
 condition a generator. Adam with rate 2e-4 and 40 epochs are published; `peers/settings.py` says what is not at hand.
 
 Deviations of this project:
-- The profile's generator stands for a StyleGAN2 (after LAFITE) that the authors fine-tuned on COCO. It wants tokens, so
-  those are a linear map of the embedding, fitted on the first 4,000 items of the corpus, as strongly regularised as the
-  estimates of validation images want it: what an embedding does not say about its tokens, no brain gets right here.
+- The profile's generator replaces a StyleGAN2 (after LAFITE) that the authors fine-tuned on COCO. It needs tokens, so
+  these are a linear map of the embedding, fitted on the first 4,000 items of the corpus, with the regularisation that
+  suits the estimates of validation images: what an embedding does not say about its tokens cannot be decoded here.
 - CLIP is the profile's (published: ViT-B/32, 512 numbers), and the caption embedding is the mean over an image's
   captions.
 - Depth, kernel and the weights of the losses are this project's: the paper's text was not at hand and the released code
   has no licence. On `mini` fewer epochs.
-- One image a stimulus, guided by both with the profile's mix, from noise.
+- One image per stimulus, guided by both with the profile's mix, from noise.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
 """MindEye: a residual MLP to all image tokens, a diffusion prior, and a low-level pipeline for the start image.
 
-Scotti et al., Reconstructing the Mind's Eye (NeurIPS 2023, arXiv 2305.18274). Sizes and training stand in
+Scotti et al., Reconstructing the Mind's Eye (NeurIPS 2023, arXiv 2305.18274). Sizes and training are in
 `peers/settings.py`, each beside its source. Two systems: `mindeye` shows, of 16 images, the one whose CLIP tokens are
-most like the projector's; `mindeye-one` shows one, as systems that do not choose.
+most like the projector's; `mindeye-one` shows one, like systems that do not choose.
 
 - Image tokens alone guide; start image from the low-level pipeline, strength .85 (released code). One sample of the
   prior, through all 100 times; the 16 images differ in the generator's noise (released code).
-- Trained on single trials, each image once an epoch; estimates from averages (released code).
-- Image and brain retrieval compare the projector's tokens with the test images' (released code). The corpus is asked by
-  samples of the prior, which lie in CLIP's space, and the projector's tokens choose among what they find.
+- Trained on single trials, each image once per epoch; estimates from averages (released code).
+- Image and brain retrieval compare the projector's tokens with the test images' (released code). The corpus is queried
+  by samples of the prior, which lie in CLIP's space, and the projector's tokens choose among what they find.
 
 Deviations of this project:
 - The low-level pipeline has plain convolutions and no contrastive head on ConvNeXt features.

@@ -1,7 +1,7 @@
-"""Ridge: one linear map a token, alpha by r2 on validation images, into the same generator.
+"""Ridge: one linear map per token, alpha by r2 on validation images, into the same generator.
 
-It is drawn as often as the others and its image chosen by its own estimate: a choice of four would flatter those who
-have samples.
+As many images are drawn as for the others, and its own estimate chooses: otherwise a choice of four would flatter
+systems that have samples.
 """
 
 from __future__ import annotations

@@ -61,13 +61,13 @@ def values_of(
             result = store.result(stage)
             scores = {name: np.array(per_image) for name, per_image in result.json("values").items()}
             values[system.name] = values.get(system.name, {}) | scores
-            # chance of naming a category depends on what a system shows: the leader's, as the first
+            # chance of naming a category depends on what a system shows: that of the first, the leader, is kept
             chances = result.json("chance") | chances
     return values, chances
 
 
 def records_of(run: Run, values: Values, chances: dict[str, float]) -> list[Record]:
-    """One record a system and metric, and one of chance a metric."""
+    """One record per system and metric, and one of chance per metric."""
     of = {"subject": run.subject, "seed": run.seed}
     rows = [row for system, scores in values.items() for row in records.records_of(system, scores, **of)]
     counts = {metric: len(one) for scores in values.values() for metric, one in scores.items()}
@@ -84,7 +84,7 @@ def submitted_table(run: Run, store: Store, folder: Path, preset: str, blurry: P
     preset_of(preset)
     stage = run.submitted_scores(folder, preset, blurry)
     if store.find(stage) is None:
-        # what is wrong with a folder is said before networks look at it
+        # what is wrong with a folder is reported before any network runs
         stage.check(store)
     result = store.result(stage)
     values = {folder.name: {name: np.array(one) for name, one in result.json("values").items()}}
@@ -114,7 +114,7 @@ def retrieval_notes(run: Run, store: Store, chosen: Iterable[System]) -> tuple[s
 
 
 def pool_notes(run: Run, store: Store, chosen: Iterable[System]) -> tuple[str, ...]:
-    """Among how many test images these systems' tokens find one, and what chance gives."""
+    """Among how many test images these systems' tokens must find the right one, and what chance gives."""
     stages = [stage for system in chosen for stage in stages_of(run, system) if isinstance(stage, EstimateScores)]
     count = len(run.images.nsd_ids(store, "test"))
     return tuple(dict.fromkeys(_pool_said(min(stage.pool, count), count) for stage in stages))
@@ -148,7 +148,7 @@ def score_tables(
 ) -> tuple[ScoreTable, ScoreTable, ScoreTable]:
     """Table 1, the lead image by image, and the token estimates; `reported` adds the papers' rows to the first.
 
-    `notes` stand under each, such as what `retrieval_notes` says.
+    `notes` are printed below each, such as what `retrieval_notes` says.
     """
     of = f"subject {run.subject}" + (f", seed {run.seed}" if run.seed else "")
     if reported and not run.source.reported:

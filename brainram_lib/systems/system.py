@@ -14,11 +14,11 @@ Tokens = Mapping[str, Stage]
 
 @dataclass(frozen=True)
 class Finds:
-    """With which image tokens a system finds images (Table 2): stages whose `test.npy` is (n, [samples,] T, D).
+    """The image tokens with which a system finds images (Table 2): stages whose `test.npy` is (n, [samples,] T, D).
 
     Attributes:
-        asking: token 0 of each sample asks the corpus.
-        choosing: the mean of its samples chooses one of the images found; None: of `asking`.
+        asking: token 0 of each sample queries the corpus.
+        choosing: the mean of its samples chooses one of the images found; None: that of `asking`.
         compared: with the test images, where the system has no `tokens`; None: `asking`.
     """
 
@@ -40,8 +40,8 @@ class System:
         tokens: the stages of its token estimates by modality, whose `test.npy` is (n, [samples,] T, D); None without.
         images: the stage of its images, whose `chosen.npy` has one for each stimulus; None without.
         shuffled: whether its tokens are handed to the wrong brains before they are scored.
-        listed: whether it stands in every table; the others where a row or a command names them.
-        method: of which of the two methods it is; None for those that are of neither.
+        listed: whether it is in every table; if not, only where a row or a command names it.
+        method: which of the two methods it belongs to; None for neither.
         finds: with what it finds images; None: with its image tokens.
     """
 
@@ -65,7 +65,7 @@ def register(system: System) -> System:
     """Make a system known to tables, plots, the command line and notebooks. Registering it again replaces it.
 
     Raises:
-        ValueError: a kind that is none, or neither tokens nor images.
+        ValueError: an unknown kind, or neither tokens nor images.
     """
     if system.kind not in (DECODER, SHOWN, BOUND):
         raise ValueError(f"'kind' of '{system.name}' must be {DECODER}, {SHOWN} or {BOUND}. '{system.kind}' was given.")
@@ -76,7 +76,7 @@ def register(system: System) -> System:
 
 
 def forget(names: Iterable[str]) -> None:
-    """Take systems out again: a file of the user's own that changed registers its own anew."""
+    """Unregister systems: a file of the user's own that changed registers its own anew."""
     for name in names:
         _REGISTRY.pop(name, None)
 

@@ -9,10 +9,9 @@ single trials, and tested on averages (section 3.1).
   (`diffusion_sd1/diffusion_decoding.py`).
 
 Deviations of this project:
-- The first of the five samples is shown. The paper shows the one that is most like the stimulus, which no decoder can
-  know.
+- The first of the five samples is shown. The paper shows the one most like the stimulus, which no decoder can know.
 - Alpha is chosen on this project's validation images, for each token, and not by cross-validation for each feature.
-- Versatile Diffusion with its text route alone stands for Stable Diffusion 1.4, so captions are tokens of its CLIP, and
+- Versatile Diffusion with its text route alone replaces Stable Diffusion 1.4, so captions are tokens of its CLIP, and
   the latent has the generator's size and not 4 x 40 x 40. Steps, scheduler and guidance scale are the profile's, the
   same for all systems (published: 50 steps of DDIM, scale 5). On `mini` .8 of 5 steps are 4.
 """

@@ -63,7 +63,7 @@ class StartImages(Stage):
         return f"start-{self.latents.name}"
 
     def make(self, folder: Path, store: Store) -> None:
-        """One image a stimulus, a chunk at a time."""
+        """One image per stimulus, a chunk at a time."""
         import torch
 
         model, latents = self.weights.load(), store.result(self.latents).array("test")

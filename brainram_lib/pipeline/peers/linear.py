@@ -50,16 +50,16 @@ class SingleTrials(Stage):
 class RegionRidge(Stage):
     """Ridge from the voxels of some regions to a target of the training images; its estimates of the test images.
 
-    Voxels are z-scored with the mean and standard deviation of the rows that are fitted on. Each token has an alpha of
-    its own, the one with the best r2 on the validation images, whose betas are averages as the test images' are. A
-    target without tokens (a latent) has one.
+    Voxels are z-scored with the mean and standard deviation of the rows fitted on. Each token has an alpha of its
+    own, the one with the best r2 on the validation images, whose betas are averages like the test images'. A target
+    without tokens (a latent) has one.
 
     Attributes:
         targets: the stage whose `train.npy` it is fitted on, (n, T, D) or a latent (n, C, h, w).
         images: whose betas.
         validation: training images that choose alpha and are not fitted on.
-        what: is predicted, for the stage's name.
-        regions: whose voxels count, together; none: all.
+        what: is being predicted, for the stage's name.
+        regions: whose voxels are used, together; if empty, all voxels.
         trials: single trials to fit on; None: averages over repetitions.
         alphas: to choose from; a single one is fixed; None: the candidates of `core.ridge`.
     """
@@ -97,7 +97,7 @@ class RegionRidge(Stage):
     def _fitting(
         self, store: Store, fit: Int[np.ndarray, " fit"]
     ) -> tuple[Float[np.ndarray, "rows voxels"], Int[np.ndarray, " rows"]]:
-        """Betas to fit on, and of which training image each row is."""
+        """Betas to fit on, and the training image of each row."""
         if self.trials is None:
             return self.images.betas(store)["train"][fit], fit
         betas, shown = self.trials.of(store, self.images.nsd_ids(store, "train")[fit])

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from brainram_lib.peers.mind_reader import MindReader
     from brainram_lib.retrieval.corpus import Corpus
 
-# Of z-scored embeddings: from what true embeddings want to what poor estimates do.
+# For z-scored embeddings: from what suits true embeddings to what suits poor estimates.
 MAP_ALPHAS = tuple(float(alpha) for alpha in np.logspace(-1, 6, 15))
 CHUNK = 64
 
@@ -64,7 +64,7 @@ class MindReaderTraining(Stage):
     Attributes:
         embeddings: to reach.
         settings: sizes and training.
-        validation: training images that are watched and not trained on.
+        validation: training images that are monitored, not trained on.
         seed: of weights and batches.
     """
 
@@ -84,7 +84,7 @@ class MindReaderTraining(Stage):
         return f"mind-reader-{self.modality}"
 
     def make(self, folder: Path, store: Store) -> None:
-        """Train on the fitting images, watch the validation images."""
+        """Train on the fitting images, monitor the validation images."""
         from brainram_lib.peers.mind_reader import train_mind_reader
 
         images = self.embeddings.targets.images
@@ -107,15 +107,15 @@ class MindReaderTraining(Stage):
 class TokenMap(Stage):
     """A linear map from a global embedding to all tokens of its image or caption, fitted on corpus pairs.
 
-    Embeddings are z-scored with the corpus's statistics. An estimated embedding is not a true one: each token's alpha
-    is chosen where it is used, on the estimates of the validation images.
+    Embeddings are z-scored with the corpus's statistics. Because estimated embeddings differ from true ones, each
+    token's alpha is chosen on estimates, those of the validation images.
 
     Attributes:
         training: whose estimates are mapped: a stage with `embeddings`, `validation` and `load`.
         corpus: whose first `items` are read. encoder: of embeddings and tokens.
         modality: 'image' or 'text'.
         items: how many; those whose image cannot be read are left out.
-        copies: items that are like a stimulus, where they are left out too.
+        copies: near-duplicates of stimuli, where they are left out too.
     """
 
     training: Stage

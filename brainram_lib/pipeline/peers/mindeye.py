@@ -65,7 +65,7 @@ class MindEyeTraining(Stage):
         targets: the image tokens.
         trials: single trials to train on; None: averages.
         settings: sizes and training.
-        validation: training images that are watched and not trained on.
+        validation: training images that are monitored, not trained on.
         seed: of weights, batches and noise.
     """
 
@@ -81,7 +81,7 @@ class MindEyeTraining(Stage):
         return "mindeye"
 
     def make(self, folder: Path, store: Store) -> None:
-        """Train on the fitting images, watch the validation images."""
+        """Train on the fitting images, monitor the validation images."""
         from brainram_lib.peers.mindeye_training import train_mindeye
 
         pairs = pairs_of(store, self.targets.images, self.targets, self.trials, self.validation)
@@ -187,7 +187,7 @@ class LowLevelTraining(Stage):
         return "mindeye-low-level"
 
     def make(self, folder: Path, store: Store) -> None:
-        """Train on the fitting images, watch the validation images."""
+        """Train on the fitting images, monitor the validation images."""
         from brainram_lib.peers.low_level import train_low_level
 
         pairs = pairs_of(store, self.latents.images, self.latents, self.trials, self.validation)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PeerImages(Stage):
-    """`draws` images of each test stimulus, and the first or the one that an estimate of the brain agrees with best.
+    """`draws` images of each test stimulus, and the first or the one that agrees best with an estimate from the brain.
 
     Sample s of the estimates guides the images s, s + S, ... Nothing here sees the stimulus.
 
@@ -105,7 +105,7 @@ class PeerImages(Stage):
         rows: Int[np.ndarray, " rows"],
         bar: tqdm,
     ) -> UInt8[np.ndarray, "pictures height width 3"]:
-        """All draws of some stimuli; each draw's noise is its own, whatever is made with it."""
+        """All draws of some stimuli; each draw has its own noise, whatever else is in the batch."""
         turns = np.arange(self.draws)
         guiding = [
             finite(one[rows][:, turns % one.shape[1]].numpy(), self.label, int(rows[0])).reshape(-1, *one.shape[2:])
@@ -126,5 +126,5 @@ class PeerImages(Stage):
 
 
 def noise_seeds(seed: int, rows: Int[np.ndarray, " rows"], draws: int) -> list[int]:
-    """One number for each image: of the run's seed, the stimulus and the draw, never of the chunk."""
+    """One number for each image, from the run's seed, the stimulus and the draw, never from the chunk."""
     return [(seed * 1_000 + draw) * 100_000 + int(row) for row in rows for draw in range(draws)]

@@ -29,8 +29,8 @@ SIDES = {"lh": "left", "rh": "right"}
 class VertexVoxels(Stage):
     """The prepared voxel at every vertex of fsaverage5, (2, vertices), left hemisphere first; -1 where there is none.
 
-    NSD's transform files say where a vertex lies in the volume; of its three depths the commonest voxel stands for it.
-    They are part of the data set and of no key.
+    NSD's transform files say where a vertex lies in the volume; the voxel most common over its three depths is taken.
+    The files are part of the data set and of no key.
 
     Attributes:
         subject: whose voxels.
@@ -70,7 +70,7 @@ class MeshTraining(Stage):
         embeddings: to reach.
         surface: of the same subject.
         settings: sizes and training.
-        validation: training images that are watched and not trained on.
+        validation: training images that are monitored, not trained on.
         seed: of weights and batches.
     """
 
@@ -86,7 +86,7 @@ class MeshTraining(Stage):
         return "gu"
 
     def make(self, folder: Path, store: Store) -> None:
-        """Train on the fitting images, watch the validation images."""
+        """Train on the fitting images, monitor the validation images."""
         from brainram_lib.peers.mesh import train_mesh
 
         pairs = pairs_of(store, self.embeddings.targets.images, self.embeddings, None, self.validation)

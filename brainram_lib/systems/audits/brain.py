@@ -49,13 +49,13 @@ def brain(subject: Subject) -> Audit:
 
 
 def shown(subject: Subject) -> list[System]:
-    """The systems with images; where nothing may be generated, those that show images that exist."""
+    """The systems with images; where nothing may be generated, those that show existing images."""
     known = [one for one in systems(subject.run.profile.method) if one.images is not None]
     return known if subject.images else [one for one in known if one.kind == SHOWN]
 
 
 def metric_name(region: str) -> str:
-    """As records carry it."""
+    """The region's metric, as records name it."""
     return f"brain_{region}"
 
 
@@ -77,7 +77,7 @@ def _add_own(audit: Audit, model: EncodingModel, columns: tuple[Metric, ...]) ->
 
 
 def noise_ceilings(subject: Subject, model: EncodingModel) -> dict[str, float]:
-    """By region, the r over test images that no model of its voxels can pass; without ncsnr there is none."""
+    """By region, the r over test images that no model of its voxels can exceed; without ncsnr there is none."""
     prepared = subject.run.betas.prepared(subject.store)
     highest = np.sqrt(noise_ceiling(prepared.ncsnr, prepared.n_averaged("test")))
     found = {name: highest[mask & np.isfinite(highest)] for name, mask in model.regions(subject.store).items()}

@@ -45,7 +45,7 @@ def ceiling(subject: Subject) -> Audit:
 
 
 def shares(subject: Subject, values: Values, columns: tuple[Metric, ...]) -> list[Record]:
-    """One record a competing system and metric; nothing where floor or ceiling lacks the metric or they are alike."""
+    """One record per competing system and metric; none where floor or ceiling lacks it or they are too close."""
     bounds = {one.name for one in systems() if one.kind == BOUND}
     found = []
     for name, scores in values.items():

@@ -24,9 +24,9 @@ class Subject:
 
     Attributes:
         run: whose stages. store: where their results are.
-        images: whether images are generated where they are missing; without, tokens and existing images are audited.
+        images: whether missing images are generated; if not, only tokens and existing images are audited.
         folds: how many of the five parts of the clusters are held out in turn.
-        systems: those that are trained again without them.
+        systems: those that are retrained without the held-out clusters.
     """
 
     run: Run
@@ -37,7 +37,7 @@ class Subject:
 
     @property
     def of(self) -> dict[str, int]:
-        """As records carry it."""
+        """Subject and seed, as records hold them."""
         return {"subject": self.run.subject, "seed": self.run.seed}
 
     @property
@@ -114,7 +114,7 @@ def _values(subject: Subject, stages: Mapping[str, Stage]) -> tuple[Values, dict
 
 
 def scored(subject: Subject, values: Values, chances: Mapping[str, float]) -> list[Record]:
-    """One record a row and metric, and one of chance a metric."""
+    """One record per row and metric, and one of chance per metric."""
     rows = [one for name, scores in values.items() for one in records.records_of(name, scores, **subject.of)]
     counts = {metric: len(one) for scores in values.values() for metric, one in scores.items()}
     return rows + [records.known(CHANCE, name, value, n=counts[name], **subject.of) for name, value in chances.items()]

@@ -38,7 +38,7 @@ def duplicates(subject: Subject) -> Audit:
 
 
 def retrieved_own(items: np.ndarray, stimuli: np.ndarray, found: list[np.ndarray]) -> np.ndarray:
-    """For each stimulus whether any of its neighbours (n, S, K) is its own near-duplicate; pairs as the stage has."""
+    """For each stimulus whether any of its neighbours (n, S, K) is its own near-duplicate; pairs as in the stage."""
     own = np.zeros(len(found[0]))
     for ids in found:
         flat = ids.reshape(len(ids), -1)

@@ -51,7 +51,7 @@ class Fold:
 
     @classmethod
     def of(cls, subject: Subject, k: int, fold: int, make: Callable[[Run], Tokens]) -> Fold:
-        """Trained, scored, and kept for those metrics that have a value for every test image."""
+        """Train and score; metrics without a value for every test image are dropped."""
         profile = changed(subject.run.profile, split__clusters=k, split__held_out=fold)
         run = replace(subject.run, profile=profile)
         values, _ = token_values(replace(subject, run=run), {"one": make(run)})
@@ -75,7 +75,7 @@ def outside(folds: Sequence[Fold]) -> dict[str, Float[np.ndarray, " outside"]]:
 
 
 def _fair(subject: Subject) -> Subject:
-    """With priors that begin from nothing, usual split too, where the start has seen this subject's images."""
+    """With priors trained from scratch, for the usual split too, where their start has seen this subject's images."""
     run = subject.run
     if not replace(run, profile=changed(run.profile, split__clusters=2)).start_has_seen:
         return subject

@@ -1,7 +1,7 @@
 """What retrieval contributed: the same decoder with neighbours that say less, or more, than those it found.
 
 The fusion is the one that was trained on the neighbours as found, and so are the estimates; only what is handed to it
-at test time differs. The table follows what a captioning model with retrieval is asked (RitaRamo/smallcap, issue 7).
+at test time differs. The table follows tests of a retrieval-augmented captioning model (RitaRamo/smallcap, issue 7).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TITLES = {
     ORACLE: "Best by the true tokens (upper bound)",
 }
 COLUMNS = catalogue.ESTIMATES + catalogue.IDENTIFICATION
-# Fewer items than this are no corpus.
+# Fewer items than this make no corpus.
 LEAST = 64
 Found = Mapping[str, Retrieved]
 
@@ -150,7 +150,7 @@ def _add_leads(audit: Audit) -> None:
 
 
 def own_picture(run: Run, system: System) -> Stage | None:
-    """The image of the neighbour that guided a decoder's image, or else of its first one; None where none is asked."""
+    """The image of the neighbour that guided a decoder's image, else of the first one; None without retrieval."""
     if system.kind != DECODER or system.images is None:
         return None
     made = system.images(run)

@@ -83,7 +83,7 @@ def _values(audit: Audit, system: System, shown: Shown, usual: Shown) -> Kinds:
 def kind_values(subject: Subject, system: System, shown: Shown, seen: Shown | None = None) -> Kinds:
     """Per-image scores of a system's estimates of what was shown, by kind and metric.
 
-    Ordinary images are asked what a kind is asked: to be found among as many.
+    Ordinary images get the same task as a kind: to be found among as many.
 
     Args:
         seen: the same stimuli with other betas, if their tokens are there.
@@ -99,18 +99,18 @@ def kind_values(subject: Subject, system: System, shown: Shown, seen: Shown | No
 
 
 def kind_sizes(subject: Subject) -> list[int]:
-    """How many pictures each kind has that has more than one."""
+    """The number of images of each kind with more than one."""
     kinds = subject.run.new_stimuli().kinds(subject.store)
     return [len(rows) for rows in rows_of(kinds).values() if len(rows) > 1]
 
 
 def usual_pool(sizes: list[int]) -> int:
-    """Among how many ordinary images are found: the middle one of the kinds' sizes."""
+    """Among how many ordinary images must be found: the median of the kinds' sizes."""
     return sorted(sizes)[len(sizes) // 2]
 
 
 def _add_novelty(audit: Audit, shown: Mapping[str, Shown]) -> None:
-    """How far each kind is from the training images, by true tokens; nothing of a brain is in this."""
+    """How far each kind is from the training images, by true tokens; no brain data enter."""
     run, store = audit.subject.run, audit.subject.store
     train = np.asarray(store.result(run.targets("image")).array("train"), np.float32)
     rows: list[Record] = []
@@ -147,7 +147,7 @@ def _counted(rows: Mapping[str, np.ndarray]) -> str:
 
 
 def _add_system(audit: Audit, system: System, found: Kinds) -> None:
-    """One row a kind: its scores, and what is left of the score on ordinary test images."""
+    """One row per kind: its scores, and what is left of the score on ordinary test images."""
     subject, titles = audit.subject, {f"{system.name}, {kind}": kind for kind in found}
     middle = usual_pool(kind_sizes(subject))
     rows: list[Record] = []
