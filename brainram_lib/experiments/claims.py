@@ -6,8 +6,8 @@ A claim is a pair of rows and a metric with the direction of the paper's differe
   sign-flip test at .05 after Holm's correction) and has the paper's direction, or the other;
 - 'undecided': it does not remain. That is no evidence that two rows are equal.
 
-The family of Holm's correction is all comparisons of the claims' table, on all metrics that both have: fewer than the
-differences that `experiment show` prints. The paper prints no interval: its own differences are taken as they stand.
+The family of Holm's correction is all comparisons of the claims' table, on the metrics that both tables have and on
+which the paper prints different numbers: fewer than the differences that `experiment show` prints. The paper prints no interval: its own differences are taken as they stand.
 """
 
 from __future__ import annotations

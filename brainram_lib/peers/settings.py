@@ -59,7 +59,7 @@ class LowLevelSettings(Settings):
 class MindReaderSettings(Settings):
     """Mind Reader's mapping from betas to one global embedding (Lin et al. 2022).
 
-    The weights of its losses were not at hand; here they are alike.
+    The weights of its losses were not at hand; those below are this project's.
     """
 
     channels: int = number(16, low=1)  # of the first convolution
@@ -80,7 +80,7 @@ class MindReaderSettings(Settings):
 
 @dataclass(frozen=True)
 class MeshSettings(Settings):
-    """The mesh network of Gu et al. (2022) from the cortical surface to one global embedding."""
+    """The mesh network of Gu et al. (2023) from the cortical surface to one global embedding."""
 
     channels: int = number(8, low=1)  # of the first level, doubled at each; not at hand
     levels: int = number(2, low=1, high=3)  # how often the mesh is made coarser; not at hand

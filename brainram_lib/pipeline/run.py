@@ -167,8 +167,8 @@ class Run:
     def start_has_seen(self) -> bool:
         """Whether the start of the priors has seen images that this split keeps out of training; it is then not used.
 
-        With more images than it has seen, some of the validation images are among those: nothing is fitted on them. It
-        has seen no image of other subjects, or of other worlds.
+        With more images than it has seen, some of the validation images are among those: they choose ridge's alphas and
+        the mix's share, and no weight is trained on them. It has seen no image of other subjects, or of other worlds.
         """
         shipped = isinstance(self.source, EmbeddedWorld) and self.source.settings.name == WorldSettings().name
         if not shipped or self.subject != START_SUBJECT:

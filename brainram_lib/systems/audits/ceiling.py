@@ -45,7 +45,9 @@ def ceiling(subject: Subject) -> Audit:
 
 
 def shares(subject: Subject, values: Values, columns: tuple[Metric, ...]) -> list[Record]:
-    """One record per competing system and metric; none where floor or ceiling lacks it or they are too close."""
+    """One record per competing system and metric; none where floor or ceiling lacks it, is of other images,
+    or where the two are too close.
+    """
     bounds = {one.name for one in systems() if one.kind == BOUND}
     found = []
     for name, scores in values.items():
