@@ -7,7 +7,8 @@ A claim is a pair of rows and a metric with the direction of the paper's differe
 - 'undecided': it does not remain. That is no evidence that two rows are equal.
 
 The family of Holm's correction is all comparisons of the claims' table, on the metrics that both tables have and on
-which the paper prints different numbers: fewer than the differences that `experiment show` prints. The paper prints no interval: its own differences are taken as they stand.
+which the paper prints different numbers: fewer than the differences that `experiment show` prints. The paper prints no
+interval: its own differences are taken as they stand.
 """
 
 from __future__ import annotations

@@ -45,8 +45,9 @@ def ceiling(subject: Subject) -> Audit:
 
 
 def shares(subject: Subject, values: Values, columns: tuple[Metric, ...]) -> list[Record]:
-    """One record per competing system and metric; none where floor or ceiling lacks it, is of other images,
-    or where the two are too close.
+    """One record per competing system and metric; none where a bound lacks it or is of other images, or both are close.
+
+    Close: within two standard errors (`share_of_ceiling`).
     """
     bounds = {one.name for one in systems() if one.kind == BOUND}
     found = []
