@@ -155,7 +155,7 @@ def test_the_page_has_the_numbers_of_the_check():
     }
     assert {stage: float(size) for stage, size in page.items()} == DEVICE_GB
     said = f"{DEVICE_GB[KERNEL]:.0f} GB instead of {DEVICE_GB[PLAIN]:.0f} GB for training the image prior"
-    assert said in PAGE and f"{HOST_GB} GB carry that" in PAGE and f"up to {RESULTS_GB} GB for a subject" in PAGE
+    assert said in PAGE and f"{HOST_GB} GB are enough for" in PAGE and f"up to {RESULTS_GB} GB per subject" in PAGE
 
 
 def test_the_benchmark_counts_the_numbers_of_the_check(monkeypatch):
