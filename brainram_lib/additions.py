@@ -1,7 +1,7 @@
-"""What `brainram-plus` adds to the paper's method: each addition a name, a reason, and the settings that it changes.
+"""What `brainram-plus` adds to the paper's method: each addition has a name, a reason, and settings that it changes.
 
-`profiles.with_method` switches them on and off; an experiment's row leaves one out to show what it is worth. How much,
-on the embedded world, stands in docs/results.md.
+`profiles.with_method` switches them on and off; an experiment's row leaves one out to show what it is worth.
+docs/results.md says how much, on the embedded world.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class Addition:
 
     Attributes:
         reason: why, in a sentence.
-        everywhere: path of a setting -> its value with the addition; as printed it has the profile's.
-        sized: the same for settings that go with the size of the data, by the profile's source. Those of 'nsd' have not
-            been measured: they are those of the embedded world, scaled.
+        everywhere: path of a setting -> its value with the addition; without it, the profile's value holds.
+        sized: the same for settings that depend on the size of the data, by the profile's source. The values for 'nsd'
+            have not been tested: they are those of the embedded world, scaled.
     """
 
     reason: str
@@ -31,7 +31,7 @@ class Addition:
     sized: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
     def settings(self, source: str) -> dict[str, object]:
-        """What it changes in a profile of this source."""
+        """The settings that it changes in a profile with this source."""
         return {**self.everywhere, **self.sized.get(source, {})}
 
 

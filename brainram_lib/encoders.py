@@ -2,7 +2,7 @@
 
 Image: last hidden state -> final layer norm -> projection, every token divided by the norm of token 0, which thereby
 becomes the normalised global image embedding. Text: final layer norm -> projection, divided by the norm of the
-end-of-text token, averaged over an image's captions (BrainRAM 4.2). Shapes follow from the CLIP that is handed in.
+end-of-text token, averaged over an image's captions (BrainRAM 4.2). Shapes follow from the CLIP that is passed in.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from brainram_lib.core.published import PUBLISHED
 from brainram_lib.nsd.errors import shortened
 from brainram_lib.world import mini_clip
 
-# rows and columns, because in these signatures `width` is the tokens'
+# rows and columns, because in these signatures `width` is that of the tokens
 Images = UInt8[np.ndarray, "n rows columns 3"] | Sequence[UInt8[np.ndarray, "_ _ 3"]]
 Tokenise = Callable[[list[str]], Int64[Tensor, "texts context"]]
 # Versatile Diffusion's 'no image' is a picture of 0.5 that its preprocessing divides by 255.
 BLANK_PIXEL = 0.5 / 255
-# A picture longer than this many squares is cropped before it is resized.
+# A picture with a larger aspect ratio than this is cropped before it is resized.
 LONGEST = 16
 
 
@@ -45,7 +45,7 @@ def load_encoder(name: str, pretrained: str | Path | None = "openai", images_alo
     Args:
         name: 'mini' or open_clip's name, e.g. 'ViT-L-14-quickgelu'.
         pretrained: open_clip's tag or a file of weights; ignored for 'mini'.
-        images_alone: without the text tower; ignored for 'mini'.
+        images_alone: load without the text tower; ignored for 'mini'.
     """
     if name == "mini":
         return ClipTokens.mini()
@@ -56,10 +56,10 @@ class ClipTokens:
     """A frozen open_clip CLIP as a source of tokens and pooled embeddings. Everything comes back on the CPU, float32.
 
     Args:
-        model: the network, on the device where it shall run.
+        model: the network, on the device where it will run.
         tokenise: captions -> ids (texts, context), padded with the end of text as Hugging Face does: open_clip's own
-            padding with 0 gives the same pooled embedding but other tokens at the padded places.
-        mean, std: the pixels' normalisation, RGB in [0, 1].
+            padding with 0 gives the same pooled embedding but different tokens at the padded positions.
+        mean, std: normalisation of RGB pixels in [0, 1].
         batch_size: pictures or captions at a time.
     """
 
@@ -85,8 +85,8 @@ class ClipTokens:
             pretrained: 'openai' (the pinned revision in the hub's cache where `published` has one), another of
                 open_clip's tags (fetched once), a file of weights, or None for random weights.
             device: where it runs.
-            images_alone: without the text tower, of ViT-L/14 .5 GB; with weights in safetensors no second copy of
-                the others passes through memory either.
+            images_alone: load without the text tower, which saves 0.5 GB for ViT-L/14; with safetensors weights, no
+                second copy of the other weights passes through memory either.
 
         Raises:
             FileNotFoundError: the pinned weights are not in the hub's cache; the message says how to fetch them.
@@ -104,7 +104,7 @@ class ClipTokens:
         read = images_tower if images_alone else partial(open_clip.create_model, weights_only=True)
         model = read(name, pretrained=weights, device=device)
         tokenise = HuggingFaceTokeniser(model.context_length)
-        # a picture takes seconds on a CPU, so progress shows after a few of them
+        # a picture takes seconds on a CPU, so progress is shown after a few of them
         batch_size = 4 if device == "cpu" else 64
         return cls(model, tokenise, open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD, batch_size)
 
@@ -140,7 +140,7 @@ class ClipTokens:
             images: uint8 RGB, one array or a list of pictures of any sizes.
 
         Raises:
-            ValueError: not uint8 RGB, or no picture.
+            ValueError: the images are not uint8 RGB, or there are none.
         """
         return self._over(images, self._image_batch, "image tokens")
 
@@ -149,7 +149,7 @@ class ClipTokens:
         return self._over(images, lambda batch: self._image_batch(batch)[:, 0].contiguous(), "image embeddings")
 
     def pooled_pixels(self, pixels: Float[Tensor, "n 3 size size"]) -> Float[Tensor, "n width"]:
-        """The same of one batch of pixels in [0, 1] that are already of the network's size."""
+        """`pooled_images` for one batch of pixels in [0, 1] that already have the network's size."""
         return self._encode_pixels(pixels)[:, 0].float().cpu()
 
     def text_tokens(self, captions: Sequence[Sequence[str]]) -> Float[Tensor, "n tokens width"]:
@@ -226,13 +226,13 @@ class ClipTokens:
 
     @torch.no_grad()
     def _text_batch(self, captions: list[str]) -> tuple[Tensor, Tensor]:
-        """Projected tokens and, of them, the one at the end of text; neither normalised."""
+        """Projected tokens, and the one among them at the end of text; neither is normalised."""
         if self.model.positional_embedding.device != self.device:
             raise ValueError("this encoder was loaded for images alone. Load it with images_alone=False for captions.")
         model, ids = self.model, self.tokenise(captions).to(self.device)
         hidden = model.token_embedding(ids) + model.positional_embedding
         tokens = model.ln_final(model.transformer(hidden, attn_mask=model.attn_mask)) @ model.text_projection
-        # the end of text is the largest id; argmax gives its first place, the others are padding
+        # the end of text is the largest id; argmax gives its first position, the later ones are padding
         return tokens, tokens[torch.arange(len(ids)), ids.argmax(-1)]
 
     def _over(self, items: Images | Sequence, encode: Callable, what: str, weight: float = 1.0) -> Tensor:
@@ -250,10 +250,10 @@ class ClipTokens:
 
 
 def images_tower(name: str, pretrained: str | None, device: str) -> CLIP:
-    """A CLIP of open_clip whose text tower is a shape without numbers (the meta device).
+    """A CLIP from open_clip whose text tower has shapes but no storage (the meta device).
 
-    From a safetensors file the image tower's weights alone are read, and become the network's own; all else goes
-    through open_clip, whole.
+    From a safetensors file, only the image tower's weights are read, and used directly as the network's; anything else
+    is loaded completely, by open_clip.
     """
     if pretrained is None or not pretrained.endswith(".safetensors"):
         model = open_clip.create_model(name, pretrained=pretrained, device=device, weights_only=True)
@@ -271,8 +271,8 @@ def images_tower(name: str, pretrained: str | None, device: str) -> CLIP:
 class HuggingFaceTokeniser:
     """CLIP's tokenizer as Versatile Diffusion uses it, built from the byte-pair table that open_clip ships.
 
-    Hugging Face's cleaning (NFC, white space, lower case) and padding (the end of text, repeated). open_clip's own also
-    repairs mis-encoded text and unescapes HTML, and pads with 0.
+    It cleans (NFC, white space, lower case) and pads (the end of text, repeated) as Hugging Face does. open_clip's own
+    also repairs mis-encoded text and unescapes HTML, and pads with 0.
     """
 
     def __init__(self, context_length: int) -> None:
@@ -294,7 +294,7 @@ def _renamed(piece: str) -> str:
 
 
 def fit_square(image: UInt8[np.ndarray, "_ _ 3"], size: int) -> UInt8[np.ndarray, "size size 3"]:
-    """The shorter side resized to `size` (bicubic, antialiased), then the centre square, left and up when uneven."""
+    """The shorter side resized to `size` (bicubic, antialiased), then the centre square, rounded left and up."""
     height, width = image.shape[:2]
     if min(height, width) != size:
         long = int(size * max(height, width) / min(height, width))
@@ -307,7 +307,7 @@ def fit_square(image: UInt8[np.ndarray, "_ _ 3"], size: int) -> UInt8[np.ndarray
 
 
 def _centre_of_strip(image: UInt8[np.ndarray, "_ _ 3"], size: int, long: int) -> UInt8[np.ndarray, "size size 3"]:
-    """The same square without making the whole strip, which for 1 x 1,000,000 pixels would fill the memory."""
+    """The same square without resizing the whole strip, which for 1 x 1,000,000 pixels would fill the memory."""
     height, width = image.shape[:2]
     scale, start = max(height, width) / long, (long - size) // 2
     ends = start * scale, (start + size) * scale
@@ -329,7 +329,7 @@ def _check_images(images: Iterable) -> None:
 
 
 def _check_captions(captions: object) -> None:
-    """Every image must have a list of at least one caption, each of them whole text; an empty text is one.
+    """Check that every image has a list of at least one caption, each valid text; an empty string is allowed.
 
     Raises:
         ValueError: says at which image.
@@ -346,7 +346,7 @@ def _check_captions(captions: object) -> None:
 
 
 def _check_texts(texts: object, what: str = "caption") -> None:
-    """Texts must be texts, without half a character: an emoji of which a cut or a wrong encoding left one part.
+    """Check that texts are strings without half characters, such as an emoji that was cut or wrongly decoded.
 
     Raises:
         ValueError: says which of them.

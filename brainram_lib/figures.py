@@ -34,7 +34,7 @@ from brainram_lib.workbench import Workbench
 
 FOLDER = Path(__file__).resolve().parent.parent / "figures"
 SHOWN = 24
-# Figure 5: stimuli, and images that each system retrieves for one.
+# Figure 5: number of stimuli, and of images that each system retrieves for each.
 ASKED, RETRIEVED = 8, 4
 # Figures 2 and 4: rows of Table 1.
 AS_PRINTED = "brainram-chosen"
@@ -50,7 +50,7 @@ COMPARED = {
     "brainram-plus": "BrainRAM-plus,\nguided too",
 }
 COMPARED_IMAGES = 12
-# Lines of `recipe`: what its rows are called -> in the legend.
+# Lines of `recipe`: name of its rows -> name in the legend.
 STAGES = {
     "ridge": "ridge",
     "printed": "BrainRAM as printed, hyperparameters by validation",
@@ -60,11 +60,11 @@ RECIPE_METRICS = ("image_mse", "image_retrieval", "text_mse", "caption_retrieval
 
 
 class NotThere(Exception):
-    """What a figure shows takes long to make and is not there; the message says which command makes it."""
+    """What a figure shows takes long to make and does not exist yet; the message says which command makes it."""
 
 
 def scenes(workbench: Workbench) -> Figure:
-    """The first test stimuli with a caption each."""
+    """The first test stimuli, each with a caption."""
     captions = [group[0] for group in workbench.captions("test")[:SHOWN]]
     return gallery({"stimulus": workbench.stimuli("test")[:SHOWN]}, wrap=6, captions=captions, title="Test stimuli")
 
@@ -78,7 +78,7 @@ def cortex(workbench: Workbench) -> Figure:
 
 
 def ceilings(workbench: Workbench) -> Figure:
-    """What the generator can do at best: autoencoder, both true tokens, true text tokens alone."""
+    """The best that the generator can do: from the autoencoder, both true tokens, and true text tokens alone."""
     stimuli = workbench.stimuli("test")[:SHOWN]
     tokens = workbench.tokens_of_system("ceiling")
     images, texts = (np.asarray(tokens[modality][:SHOWN, 0], np.float32) for modality in ("image", "text"))
@@ -124,7 +124,7 @@ def table_one(workbench: Workbench) -> Figure:
 
 
 def training(workbench: Workbench) -> Figure:
-    """Losses of Stage II. `denoising` shows the priors: one short epoch is no curve, and its loss is in other units."""
+    """Losses of Stage II. `denoising` shows the priors: one short epoch is no curve, and its loss has other units."""
     histories = {f"{m} RAM": workbench.fusion_history(m) for m in ("image", "text")}
     keys, title = ("mse", "val_mse", "val_mse_p"), "Squared error, whitened tokens"
     return loss_curves(histories, keys, title=title, ylabel="squared error")
@@ -138,7 +138,7 @@ def attribution(workbench: Workbench) -> Figure:
 
 
 def ram_weights(workbench: Workbench) -> Figure:
-    """Whom the RAM listens to."""
+    """Which sources the RAM weights."""
     weights = {m: workbench.fusion_weights(m) for m in ("image", "text")}
     return weight_plot(weights, "Mean weights of the RAM, test images")
 
@@ -150,7 +150,7 @@ def denoising(workbench: Workbench) -> Figure:
 
 
 def new_stimuli(workbench: Workbench) -> Figure:
-    """The first stimuli of every other kind, unselected, above what decoders of ordinary scenes make of them."""
+    """The first stimuli of every other kind, unselected, above their reconstructions by decoders of ordinary scenes."""
     names = {"ridge": "ridge", "without RAM": "brainram-plus-no-ram", "BrainRAM-plus": "brainram-plus"}
     rows, kinds = workbench.new_stimuli(names, each=2)
     title = f"New kinds of stimuli, subject {workbench.subject}: the first two of each, unselected"
@@ -161,7 +161,7 @@ def retrieved(workbench: Workbench) -> Figure:
     """Figure 5: the first test stimuli, unselected, and the images that MindEye and BrainRAM-plus find for each.
 
     Raises:
-        NotThere: MindEye has not been asked.
+        NotThere: MindEye's images have not been retrieved yet.
     """
     if workbench.store.find(found(workbench.run, system_of("mindeye"))) is None:
         raise NotThere(
@@ -205,7 +205,7 @@ def compared(workbench: Workbench) -> Figure:
 def recipe(workbench: Workbench) -> Figure:
     """Stage I against the number of training images, from the records of the experiment `recipe`.
 
-    Of one subject, so that all points are of the same brain: the one whose lines are the longest.
+    For one subject, so that all points are from the same brain: the one with the longest lines.
 
     Raises:
         NotThere: it has not been run.
@@ -242,7 +242,7 @@ FIGURES: dict[str, Callable[[Workbench], Figure]] = {
 
 
 def draw_all(workbench: Workbench, folder: Path = FOLDER) -> list[Path]:
-    """Draw every figure of `FIGURES` into `folder` as PNG; of one that is left out, say why."""
+    """Draw every figure of `FIGURES` into `folder` as PNG; report why any is left out."""
     paths = []
     for name, draw in tqdm(FIGURES.items(), desc="figures", unit="figure"):
         path = folder / f"{name}.png"

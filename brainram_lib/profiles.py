@@ -1,10 +1,10 @@
 """The two profiles as data: every size and hyper-parameter, with its source in the paper or the reason it differs.
 
-`paper` holds the paper's numbers; where the paper is silent the comment says what was taken instead. `mini` is the
-embedded world. No code asks which profile it runs: it reads these numbers, and the source that the profile names.
+`paper` holds the paper's numbers; where the paper is silent, the comment says what was used instead. `mini` is the
+embedded world. No code checks which profile it runs: it reads these numbers, and the source that the profile names.
 
-Two methods are told apart: 'brainram' is the paper's as printed, 'brainram-plus' has this workbench's additions
-(`additions`). A profile is of one of them, and `with_method` gives the same profile of the other.
+There are two methods: 'brainram' is the paper's as printed, 'brainram-plus' has this workbench's additions
+(`additions`). A profile has one of them, and `with_method` gives the same profile with the other.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from brainram_lib.stage2.settings import Stage2Settings
 
 @dataclass(frozen=True)
 class SplitSettings(Settings):
-    """Which images train and validate.
+    """Which images are for training and validation.
 
     Attributes:
-        validation: training images that nothing is fitted on, spread over the nsdIds.
-        images: training and test images used, the first by nsdId; None: all of them.
+        validation: how many training images nothing is fitted on, spread over the nsdIds.
+        images: how many training and test images are used, the first by nsdId; None: all of them.
         clusters: k-means clusters of the stimuli of which a fifth is held out of training; None: none is.
         held_out: which fifth.
     """
@@ -51,11 +51,11 @@ class SplitSettings(Settings):
 
 @dataclass(frozen=True)
 class CorpusSettings(Settings):
-    """The corpus that a source makes where the user gives none.
+    """The corpus that a source makes if the user gives none.
 
     Attributes:
         pairs: how many image-text pairs; 0 where a source makes none.
-        foreign_share: of the captions, how many are in another language.
+        foreign_share: the share of captions in another language.
         planted_test, planted_train: of how many test and training stimuli it holds a near-duplicate: those of the
             lowest nsdIds, of subject 1 for training. What the audit must find.
     """
@@ -74,9 +74,9 @@ class Profile(Settings):
         source: where stimuli and betas come from, a name of `pipeline.run.SOURCES`.
         encoder: the CLIP. metrics: a set of `evaluation.catalogue`.
         method: 'brainram', as printed, or 'brainram-plus'.
-        folder: data of the user's own (`study`), in the place of the source; in a file, relative to it.
-        systems: Python files outside the package that register systems; in a file, relative to it.
-        own: paths that the user has set; `with_method` leaves them alone.
+        folder: a user's own data (`study`), in place of the source; relative to the file if given in one.
+        systems: Python files outside the package that register systems; relative to the file if given in one.
+        own: paths of settings that the user has changed; `with_method` leaves them alone.
         peers: the compared systems' networks.
     """
 
@@ -107,8 +107,8 @@ PAPER = Profile(
     subjects=(1, 2, 5, 7),  # 4.1
     data=DataSettings(sessions=37),  # 8,859 / 982 images, 4.2
     stage1=Stage1Settings(
-        # not given; hidden width and first dropout are MindEye's, of which the released code is a fork
-        # dropout of the first layer as MindEye's and the authors' code
+        # not given; hidden width and first dropout are those of MindEye, from which the released code was forked
+        # dropout of the first layer as in MindEye's and the authors' code
         projector=ProjectorSettings(
             hidden=4096, width=768, blocks=4, dropout=0.15, voxel_dropout=0.0, first_dropout=0.5
         ),
@@ -159,12 +159,12 @@ _MINI_AS_PRINTED = Profile(
 
 
 def with_method(profile: Profile, method: str, without: Sequence[str] = ()) -> Profile:
-    """The same profile as printed ('brainram'), or with all additions but some ('brainram-plus').
+    """The same profile as printed ('brainram'), or with all additions except those in `without` ('brainram-plus').
 
     What the user has set (`Profile.own`) stays.
 
     Raises:
-        ValueError: another method, or an addition that there is not.
+        ValueError: an unknown method or addition.
     """
     if method not in METHODS:
         raise ValueError(f"'method' must be one of {', '.join(METHODS)}. '{method}' was provided.")
@@ -192,8 +192,8 @@ def profile_of(name: str) -> Profile:
     """The profile called `name`, or the one in the JSON or TOML file `name`: {"base": "paper", "stage1__epochs": 2}.
 
     Raises:
-        ValueError: there is none of that name, or the file names no base, or a setting that profiles do not have, or a
-            value that a setting cannot have.
+        ValueError: there is no profile of that name; or the file names no base, has an unknown setting, or a value that
+            a setting cannot have.
         FileNotFoundError: there is no such file.
     """
     if Path(name).suffix in (".json", ".toml"):
@@ -236,8 +236,8 @@ def _located(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 def changed(profile: Profile, **changes: object) -> Profile:
     """A profile with some numbers changed, named by paths with '__': `stage1__epochs=2`. Lists become tuples.
 
-    A change of `method` brings that method's settings (`with_method`), under the others. All changes are made together,
-    so that settings that need each other are checked once.
+    Changing `method` applies that method's settings first (`with_method`), then the other changes. All changes are made
+    together, so that settings that need each other are checked once.
 
     Raises:
         ValueError: a path that the profile does not have, or a value that the setting cannot have.

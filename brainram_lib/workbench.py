@@ -1,9 +1,9 @@
-"""The workbench: what notebooks use. Arrays, tables and networks of one run, loaded, or made with what they need.
+"""The workbench that notebooks use: arrays, tables and networks of one run, loaded or made with all they need.
 
     wb = Workbench("mini", subject=1)
     wb.records()         # everything, from betas to Table 1
 
-Which stages there are says `pipeline.run`; which systems, the files of `systems/`.
+The stages are defined in `pipeline.run`, the systems in the files of `systems/`.
 """
 
 from __future__ import annotations
@@ -45,23 +45,23 @@ if TYPE_CHECKING:
 
 
 class Workbench(RunArrays):
-    """One subject's run and its saved results. Where no system is named, it is the profile's method.
+    """One subject's run and its saved results. If no system is named, the profile's method is meant.
 
     Args:
         profile: 'mini', 'paper', a JSON or TOML file of changes to one of them, or a `Profile`.
         subject: NSD's number of the subject.
-        seed: of everything that is random in training and sampling.
+        seed: for everything that is random in training and sampling.
         runs: folder of saved results; `runs` at the top of the checkout by default.
         nsd_root: the folder that holds `nsddata`; the embedded world makes its own.
         corpus_root: a corpus in clip-retrieval's format; the embedded world makes its own.
-        world: the embedded world's sizes, where they are not the default.
+        world: the embedded world's sizes, if not the default ones.
 
     Attributes:
-        own_systems: those of the profile's files outside the package.
+        own_systems: the systems that the profile's own files outside the package register.
 
     Raises:
-        ValueError: an unknown profile or subject, a bad seed, real files and no `nsd_root`, data or systems of the
-            user's own that cannot be used.
+        ValueError: an unknown profile or subject, a bad seed, a profile of real data without `nsd_root`, or a user's
+            own data or systems that cannot be used.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Workbench(RunArrays):
         super().__init__(run, Store(_place("runs", runs) or default_runs()))
 
     def tokens_of_system(self, system: str) -> dict[str, Tokens]:
-        """What a system estimates, per modality; S is 1 for systems without samples.
+        """A system's estimated tokens, per modality; S is 1 for systems without samples.
 
         Raises:
             ValueError: an unknown system, or one without tokens.
@@ -94,12 +94,12 @@ class Workbench(RunArrays):
         return {m: tokens if tokens.ndim == 4 else tokens[:, None] for m, tokens in found.items()}
 
     def guiding_neighbours(self, system: str | None = None) -> Int[np.ndarray, "n samples"] | None:
-        """The guiding neighbours, (n, S): the items of the corpus that guided each draw; None where none did."""
+        """The guiding neighbours, (n, S): the corpus item that guided each draw; None if none did."""
         guide = getattr(self._system(system).images(self.run), "guide", None)
         return None if guide is None else np.array(self.store.result(guide).array("items"))
 
     def guiding_images(self, system: str | None = None) -> UInt8[np.ndarray, "n height width 3"] | None:
-        """The image of the guiding neighbour of each image that a system shows, as it is; None where none guides."""
+        """The unaltered image of the guiding neighbour of each image that a system shows; None if none guides."""
         made = self._system(system).images(self.run)
         if getattr(made, "guide", None) is None:
             return None
@@ -142,16 +142,16 @@ class Workbench(RunArrays):
         return self.corpus.images(items.ravel()).reshape(*items.shape, *[self.corpus.image_size] * 2, 3)
 
     def closeness(self, system: str, count: int) -> Float[np.ndarray, "n count"]:
-        """CLIP's cosine of the first items' images with their stimulus: of the truth, for reports."""
+        """CLIP's cosine between the first items' images and the true stimulus, for reports."""
         of = found(self.run, self._system(system))
         return closeness(self.store, of, self.retrieved(system, count), self.run.targets("image"))
 
     def samples(self, system: str | None = None) -> UInt8[np.ndarray, "n draws height width 3"]:
-        """All images of each test stimulus that a system generated, of which one is chosen."""
+        """All images that a system generated for each test stimulus; one of them is chosen."""
         return np.array(self.store.result(self._system(system).images(self.run)).array("samples"))
 
     def estimate_records(self, names: Sequence[str]) -> list[Record]:
-        """Squared error, cosine and retrieval of some systems' tokens; nothing is generated for them."""
+        """Squared error, cosine and retrieval of some systems' tokens; no images are generated for them."""
         chosen = [system_of(name) for name in names]
         return records_of(self.run, *values_of(self.run, self.store, chosen, estimates_alone=True))
 
@@ -161,7 +161,7 @@ class Workbench(RunArrays):
         return records_of(self.run, *values_of(self.run, self.store, chosen))
 
     def leads(self) -> list[Record]:
-        """How much BrainRAM scores above ridge and above itself without RAM, image by image."""
+        """BrainRAM's lead over ridge, and over itself without the RAM, image by image."""
         return leads_of(self.run, values_of(self.run, self.store, systems(self.profile.method))[0])
 
     def score_tables(self, reported: bool = False) -> tuple[ScoreTable, ScoreTable, ScoreTable]:
@@ -176,13 +176,13 @@ class Workbench(RunArrays):
         folds: int = 1,
         held_out: Sequence[str] = ("ridge",),
     ) -> list[Audit]:
-        """What a reviewer asks, by name (`systems.audits.AUDITS`), or all of it.
+        """Audits that a reviewer would ask for, by name (`systems.audits.AUDITS`), or all of them.
 
-        `images=False`: nothing is generated; tokens and images that exist are audited. `folds`: how many parts of the
-        stimuli's clusters are held out in turn, each a training of its own of the systems `held_out`.
+        `images=False`: nothing is generated; existing tokens and images are audited. `folds`: how many parts of the
+        stimuli's clusters are held out in turn; the systems `held_out` are retrained for each.
 
         Raises:
-            ValueError: an audit that there is not, or a held-out system that estimates no tokens.
+            ValueError: an unknown audit, or a held-out system that estimates no tokens.
         """
         chosen = list(AUDITS) if names is None else list(names)
         if unknown := [name for name in chosen if name not in AUDITS]:
@@ -197,17 +197,17 @@ class Workbench(RunArrays):
     def new_stimuli(
         self, systems: Mapping[str, str], each: int = 2
     ) -> tuple[dict[str, UInt8[np.ndarray, "n height width 3"]], list[str]]:
-        """Stimuli of other kinds than those trained on, the first `each` of every kind, and systems' images of them.
+        """Stimuli of kinds that were not trained on, the first `each` of every kind, and systems' images of them.
 
         `systems`: label -> name. The labelled rows of a gallery, 'stimulus' first, and the kind of each column.
         """
         return gallery_of(Subject(self.run, self.store), systems, each)
 
     def submitted(self, folder: str | Path, preset: str = "brainram", blurry: str | Path | None = None) -> ScoreTable:
-        """Scores of a folder of reconstructions that others made; see `evaluation.submitted` for what it may hold.
+        """Scores of a folder of reconstructions made elsewhere; see `evaluation.submitted` for what it may hold.
 
-        `preset`: as which published evaluation (`evaluation.presets`). `blurry`: a folder of the blurry images that
-        the preset 'mindeye2' blends in.
+        `preset`: which published evaluation to follow (`evaluation.presets`). `blurry`: a folder of the blurry images
+        that the preset 'mindeye2' blends in.
         """
         places = [
             None if place is None else place.absolute()
@@ -217,7 +217,7 @@ class Workbench(RunArrays):
 
 
 def _place(name: str, value: str | Path | int | None) -> Path | None:
-    """A folder as notebooks and command lines give it: papermill makes a number of a folder called 2024."""
+    """A folder as notebooks and command lines give it: papermill turns a folder called 2024 into a number."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (str, Path, int)) or not str(value).strip():

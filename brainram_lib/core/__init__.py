@@ -1,1 +1,1 @@
-"""What everything stands on: saved results and their keys, whole files, the one training loop, ridge, whitening."""
+"""What other packages build on: saved results and their keys, atomic writes, the training loop, ridge, whitening."""

@@ -1,4 +1,4 @@
-"""Arrays that take long to make: what an interrupted call has written of one stays, and the next goes on from there."""
+"""Arrays that take long to compute: an interrupted call keeps the rows it has written; the next call resumes there."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from brainram_lib.core.files import Kind, append_blocks, disk_full_named, write_
 
 
 def keep_blocks(path: Path, count: int, blocks_from: Callable[[int], Iterable[np.ndarray]]) -> None:
-    """Write one array as .npy from blocks of its rows, from the first row that is missing.
+    """Write one array as .npy from blocks of its rows, starting at the first missing row.
 
-    For the folder of one stage, which one process writes and which nothing else enters: what is there already was made
-    in the same way. The array takes its name when it is whole.
+    For the folder of one stage, to which only one process writes, so rows that are already there were made in the same
+    way. The array gets its final name once it is complete.
 
     Args:
-        path: of the array.
+        path: the array's file.
         count: how many rows it has.
-        blocks_from: first row -> the blocks from there on, cut at the same rows whatever the first one is.
+        blocks_from: first row -> the blocks from that row on; block boundaries do not depend on the first row.
 
     Raises:
-        ValueError: the blocks have another number of rows, or differ in type or shape.
-        StoreError: the disk is full; what is written stays.
+        ValueError: the blocks do not add up to `count` rows, or differ in type or shape.
+        StoreError: the disk is full; rows already written stay.
     """
     if path.exists():
         return
@@ -48,7 +48,7 @@ def keep_blocks(path: Path, count: int, blocks_from: Callable[[int], Iterable[np
 
 
 def _found(stream: BinaryIO, note: Path, count: int) -> tuple[int, Kind | None]:
-    """How many rows an interrupted call left and of what kind; the stream is cut behind them."""
+    """How many rows an interrupted call left and of what kind; the stream is truncated after them."""
     try:
         rows = int(json.loads(note.read_text())["rows"])
         np.lib.format.read_magic(stream)

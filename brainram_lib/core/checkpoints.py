@@ -32,7 +32,7 @@ class Progress:
 
 
 def save_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-    """Write everything a training needs to go on."""
+    """Write everything needed to resume a training."""
     state = optimizer.state_dict()
     tensors = {f"model/{name}": value.contiguous() for name, value in model.state_dict().items()}
     for index, values in state["state"].items():
@@ -43,9 +43,9 @@ def save_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
 
 
 def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
-    """Put a checkpoint's state into `model` and `optimizer`, wherever they are and wherever it was written.
+    """Load a checkpoint's state into `model` and `optimizer`, whichever device they are on or it was written on.
 
-    An absent file is a training that has not begun.
+    A missing file means a training that has not begun.
     """
     if not path.exists():
         return Progress()
@@ -63,8 +63,8 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     model.load_state_dict(weights)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for index, values in moments.items():
-        # stored in plain order; an optimizer wants its moments in the parameter's own (channels last, perhaps) and
-        # on its device; its count of steps stays on the CPU
+        # stored contiguously; an optimizer needs its moments in the parameter's own memory format (perhaps channels
+        # last) and on its device; its step count stays on the CPU
         values |= {
             name: torch.empty_like(parameters[index]).copy_(value) for name, value in values.items() if value.ndim
         }
@@ -74,6 +74,6 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
 
 @contextmanager
 def epoch_randomness(seed: int, epoch: int) -> Iterator[torch.Generator]:
-    """All randomness of one epoch, dropout included, from (seed, epoch); the global state is put back afterwards."""
+    """All randomness of one epoch, dropout included, from (seed, epoch); the global state is restored afterwards."""
     with seeded(seed * 100_003 + epoch):
         yield torch.Generator().manual_seed(seed * 100_003 + epoch)

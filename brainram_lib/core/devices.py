@@ -1,4 +1,4 @@
-"""Where networks compute: on a GPU where there is one. What is random is drawn on the CPU, as everywhere."""
+"""Where networks run: on a GPU if there is one. Random numbers are drawn on the CPU, as everywhere."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def in_bfloat16(device: torch.device) -> torch.autocast:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Torch's global randomness from `seed` inside the block, on every device; its state is put back afterwards."""
+    """Torch's global randomness from `seed` inside the block, on every device; its state is restored afterwards."""
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield

@@ -1,4 +1,4 @@
-"""Files written whole or not at all: a temporary name beside the place, then one rename. Open formats, no pickle."""
+"""Files written whole or not at all: a temporary name in the same folder, then one rename. Open formats, no pickle."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from brainram_lib.core.marks import plain
 
 # In the names of files that are being written.
 PARTIAL = ".partial"
-# Of an array's rows: their type, and their shape behind the row.
+# Of an array's rows: their dtype, and the shape of one row.
 Kind = tuple[np.dtype, tuple[int, ...]]
 
 
@@ -56,19 +56,19 @@ def write_array(path: Path, array: np.ndarray) -> None:
 
 
 def read_array(path: Path, refuse: type[Exception], missing: str) -> np.ndarray:
-    """An array of the user's own, .npy, memory-mapped.
+    """A user's own .npy array, memory-mapped.
 
     Args:
-        refuse: the error that is raised. missing: its words where there is no file.
+        refuse: the exception class to raise. missing: its message if there is no file.
 
     Raises:
-        refuse: the file is missing, damaged, or no single array of numbers.
+        refuse: the file is missing, damaged, or not a single array of numbers.
     """
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as problem:
         raise refuse(f"there is no '{path}'{missing}") from problem
-    except Exception as problem:  # numpy and zipfile raise many kinds at damaged bytes
+    except Exception as problem:  # numpy and zipfile raise many kinds of errors on damaged bytes
         raise refuse(
             f"'{path}' cannot be read as an array ({str(problem)[:200]}). Save it with numpy.save, as numbers."
         ) from problem
@@ -82,12 +82,12 @@ def write_blocks(path: Path, count: int, blocks: Iterable[np.ndarray]) -> None:
     """Write one array as .npy, whole, from blocks of its rows; only one block is held at a time.
 
     Args:
-        path: of the array.
-        count: how many rows the blocks have together.
-        blocks: all of one type and of one shape behind the rows.
+        path: the array's file.
+        count: how many rows the blocks have in all.
+        blocks: all of one dtype, their rows of one shape.
 
     Raises:
-        ValueError: the blocks have another number of rows, or differ in type or shape.
+        ValueError: the blocks do not add up to `count` rows, or differ in type or shape.
     """
     with write_whole(path) as partial, partial.open("wb") as stream:
         append_blocks(stream, path, count, blocks)
@@ -102,18 +102,18 @@ def append_blocks(
     kind: Kind | None = None,
     after: Callable[[int], None] | None = None,
 ) -> None:
-    """Write blocks of rows behind those that a stream holds, with the header before the first.
+    """Append blocks of rows to those that a stream holds; the header goes before the first.
 
     Args:
-        stream: of bytes, at its end.
-        path: of the array, for messages.
-        count: how many rows there are in the end.
-        blocks: all of one type and of one shape behind the rows.
-        written, kind: rows that the stream holds, with their type and shape.
-        after: is told after every block how many rows there are.
+        stream: a byte stream, positioned at its end.
+        path: the array's file, for messages.
+        count: how many rows the finished array has.
+        blocks: all of one dtype, their rows of one shape.
+        written, kind: how many rows the stream holds already, and their dtype and shape.
+        after: called after every block with the number of rows written so far.
 
     Raises:
-        ValueError: the rows are not `count` in the end, or blocks differ in type or shape.
+        ValueError: there are not `count` rows in the end, or blocks differ in type or shape.
     """
     for block in blocks:
         if kind is None:
@@ -140,7 +140,7 @@ def disk_full_named(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as problem:
-        # safetensors and HDF5 raise errors of their own, with the system's words in them
+        # safetensors and HDF5 raise errors of their own, which quote the system's message
         if getattr(problem, "errno", None) == errno.ENOSPC or os.strerror(errno.ENOSPC) in str(problem):
             raise StoreError(
                 f"no room on the disk for {what}. Free some space and run the same command again; earlier results are "

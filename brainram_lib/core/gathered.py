@@ -1,4 +1,4 @@
-"""Rows of all processes in each of them, with gradients (`core.parallel`)."""
+"""Rows of all processes, gathered in each of them with gradients (`core.parallel`)."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch.autograd.function import once_differentiable
 
 
 def gathered(rows: Float[Tensor, "rows ..."]) -> Float[Tensor, "all_rows ..."]:
-    """The rows of all processes one after the other, as many from each."""
+    """The rows of all processes, concatenated; each process has the same number."""
     return _Gathered.apply(rows)
 
 
 class _Gathered(torch.autograd.Function):
-    """Every process computes a loss of all rows: a row's gradient is the sum of what they say of it."""
+    """Every process computes a loss over all rows, so a row's gradient is the sum of the gradients from all of them."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:

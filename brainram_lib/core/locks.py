@@ -23,18 +23,18 @@ from pathlib import Path
 BEAT = 5.0
 STALE = 120.0
 POLL = 0.2
-# Seconds until one is told whom one waits for: most waits are shorter.
+# Seconds before the user is told who holds the lock: most waits are shorter.
 PATIENCE = 2.0
-# Of a process's number, on every system.
+# The largest process number on any system.
 LARGEST = 2**31 - 1
 
 
 class LockLost(RuntimeError):
-    """Another process took this one's lock, because this machine stood still too long. Nothing was replaced."""
+    """Another process took this one's lock, because this machine stalled for too long. Nothing was replaced."""
 
 
 class NotWritableError(PermissionError):
-    """Something would have to be made in a folder that cannot be written."""
+    """Something would have to be created in a folder that is not writable."""
 
     def __init__(self, folder: Path, what: str) -> None:
         super().__init__(
@@ -59,12 +59,12 @@ class Holder:
 
     @property
     def here(self) -> bool:
-        """Whether it is a process of this machine."""
+        """Whether the holder is a process of this machine."""
         return self.host == _host()
 
     @property
     def gone(self) -> bool:
-        """Whether it is known to have ended: only of this machine's processes."""
+        """Whether it is known to have ended; only knowable for processes of this machine."""
         if not self.here:
             return False
         started = _started(self.process)
@@ -72,7 +72,7 @@ class Holder:
 
     @property
     def alive(self) -> bool:
-        """Whether it is known to live, be it slow or stopped: only of this machine's processes."""
+        """Whether it is known to be alive, even if slow or stopped; only knowable for processes of this machine."""
         return self.here and bool(self.started) and _started(self.process) == self.started
 
     def __str__(self) -> str:
@@ -81,7 +81,7 @@ class Holder:
 
 @contextmanager
 def held(path: Path, what: str) -> Iterator[Lock]:
-    """Hold the lock file `path` inside the block, after waiting for whoever has it; `what` is named to who waits."""
+    """Hold the lock file `path` inside the block, after waiting for its holder; `what` is shown to whoever waits."""
     lock = Lock(path, what)
     lock.acquire()
     try:
@@ -94,7 +94,7 @@ class Lock:
     """A lock file; see the module. Use `held`.
 
     Args:
-        path: of the lock; its folder is made.
+        path: the lock file; its folder is created.
         what: what it guards, in words.
     """
 
@@ -131,7 +131,7 @@ class Lock:
         threading.Thread(target=self._beat, daemon=True).start()
 
     def release(self) -> None:
-        """Give it back; another's lock is left alone."""
+        """Release it; another holder's lock is left alone."""
         self._ended.set()
         if self.owned:
             self.path.unlink(missing_ok=True)
@@ -142,7 +142,7 @@ class Lock:
         return read_holder(self.path) == self.own
 
     def require(self) -> None:
-        """Before something is put in its place.
+        """Check, before a result is moved into place, that the lock is still owned.
 
         Raises:
             LockLost: another process has taken the lock.
@@ -172,7 +172,7 @@ class Lock:
         return True
 
     def _break(self, dead: Holder | None) -> None:
-        """Take a dead holder's lock away; a live one that came between is put back."""
+        """Remove a dead holder's lock; if a live holder took it meanwhile, theirs is put back."""
         aside = self.path.with_name(f"{self.path.name}.dead.{self.own.token}")
         with suppress(FileNotFoundError):
             self.path.rename(aside)
@@ -189,7 +189,7 @@ class Lock:
 
 
 class _Watch:
-    """How long a file has not been touched, by this machine's clock: clocks of two machines differ."""
+    """How long a file has been untouched, by this machine's clock: clocks of two machines differ."""
 
     def __init__(self) -> None:
         self._seen: tuple[float, float] | None = None
@@ -206,7 +206,7 @@ class _Watch:
 
 
 def read_holder(path: Path) -> Holder | None:
-    """Whom a lock file names; None where there is none, or something else than a holder in it."""
+    """The holder that a lock file names; None if there is no file, or if it names no holder."""
     try:
         said = json.loads(path.read_text())
     except (OSError, ValueError):
@@ -218,9 +218,9 @@ def read_holder(path: Path) -> Holder | None:
 
 
 def _host() -> str:
-    """This machine since it was started, and its processes' numbering: a number means something only here.
+    """This machine since its last boot, and its PID namespace: only there does a process number mean anything.
 
-    Containers of one machine number their processes each for itself.
+    Each container of a machine numbers its own processes.
     """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
@@ -234,7 +234,7 @@ def _host() -> str:
 
 
 def _started(process: int) -> str | None:
-    """When a process started, in the kernel's ticks since boot; '' where that is not told, None where there is none."""
+    """When a process started, in the kernel's ticks since boot; '' if unknown, None if there is none."""
     try:
         # the second field is the command in brackets, which may hold anything
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()

@@ -1,4 +1,4 @@
-"""The one training loop: Stage I, Stage II and every decoder that is trained.
+"""The one training loop, for Stage I, Stage II and every other decoder that is trained.
 
 An interrupted training resumes to bit-identical weights on a CPU: each epoch draws its randomness from (seed, epoch),
 and a checkpoint holds weights, optimizer and history. Several processes train as one (`core.parallel`).
@@ -23,18 +23,18 @@ from brainram_lib.core import parallel
 from brainram_lib.core.checkpoints import Progress, Row, epoch_randomness, load_checkpoint, save_checkpoint
 
 CHECKPOINT = "checkpoint.safetensors"
-# A checkpoint of the `paper` profile has 4 GB: one is written when at least this many seconds would be lost.
+# A checkpoint of the `paper` profile takes 4 GB: one is written when at least this many seconds would be lost.
 CHECKPOINT_SECONDS = 60.0
 CONSTANT, ONE_CYCLE = "constant", "one-cycle"
 
 
 @runtime_checkable
 class Task(Protocol):
-    """What a training is of. The loop knows neither networks nor data."""
+    """What is trained, and on what. The loop itself knows neither networks nor data."""
 
     @property
     def model(self) -> nn.Module:
-        """What is trained, where it computes."""
+        """The module that is trained, on the device where it runs."""
 
     def batches(self, random: torch.Generator) -> Sequence[Any]:
         """The batches of one epoch, in a new order."""
@@ -43,9 +43,9 @@ class Task(Protocol):
         """The loss of one batch, and its parts for the history."""
 
     def validate(self, epoch: int, last: bool) -> Row:
-        """Measured after an epoch on validation images, under names that start with 'val'.
+        """Measurements after an epoch on validation images, under names that start with 'val'.
 
-        `epoch` counts from 0 also where the training was interrupted; `last`: of the training.
+        `epoch` counts from 0, also in a resumed training; `last`: whether it is the training's last.
         """
 
     def said(self, row: Row) -> str:
@@ -92,7 +92,7 @@ def one_cycle(step: int, steps: int, peak: float) -> float:
 
 
 def train(task: Task, plan: Plan, folder: Path, seed: int, label: str) -> list[Row]:
-    """Train `task.model` in place; `folder` keeps a checkpoint, from which an interrupted training goes on.
+    """Train `task.model` in place; `folder` keeps a checkpoint, from which an interrupted training resumes.
 
     The checkpoint stays: the caller removes it (`finished`) once the weights are written.
 

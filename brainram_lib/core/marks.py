@@ -1,4 +1,4 @@
-"""Marks: twelve hexadecimal digits that change when settings or files do. A place is never part of a mark.
+"""Marks: twelve hexadecimal digits that change when settings or files do. Locations are never part of a mark.
 
 Files are marked by their whole content. A large file's mark is remembered with its size and times, so that it is read
 once; one beyond SAMPLED is marked by its size, its time of change and blocks spread over it, because 40 GB of a single
@@ -42,7 +42,7 @@ def plain(value: Any) -> Any:
 
 
 def keyed(value: Any) -> Any:
-    """`plain`, without what changes no number: fields with `keyed=False`, and those that have their `neutral` value."""
+    """`plain`, without fields that change no result: those with `keyed=False`, and those at their `neutral` value."""
     if is_dataclass(value) and not isinstance(value, type):
         found = {one.name: keyed(getattr(value, one.name)) for one in fields(value) if one.metadata.get("keyed", True)}
         neutral = {one.name: one.metadata.get("neutral") for one in fields(value)}
@@ -61,7 +61,7 @@ def fingerprint(value: Any) -> str:
 
 
 def content_mark(files: Iterable[Path], root: Path) -> str:
-    """One mark of many files: their names relative to `root`, and what they hold. A file that is not there counts too.
+    """One mark for many files: their names relative to `root`, and their contents. A missing file counts too.
 
     The mark does not depend on where `root` lies, how its path is spelled, or in which order the files come.
     """
@@ -72,7 +72,7 @@ def content_mark(files: Iterable[Path], root: Path) -> str:
 
 
 def relative_name(path: Path, root: Path) -> str:
-    """A file as marks call it, as its path is spelled relative to `root`; links are not followed."""
+    """A file's name in marks: its path relative to `root`, as spelled; links are not followed."""
     return Path(os.path.relpath(path, root)).as_posix()
 
 
@@ -95,7 +95,7 @@ def file_mark(path: Path) -> str | None:
 
 @cache
 def _small(path: Path, name: str) -> str:
-    """The mark of a small file, read once in a process; `name` holds its size and times."""
+    """The mark of a small file, read once per process; `name` holds its size and times."""
     return _whole(path)
 
 
@@ -119,7 +119,7 @@ def _memory_file() -> Path:
 
 @cache
 def _memory() -> dict[str, str]:
-    """What was read before, on this machine; a file that cannot be read is an empty memory."""
+    """Marks of files that were read earlier on this machine; empty if they cannot be loaded."""
     try:
         return dict(json.loads(_memory_file().read_text()))
     except (OSError, ValueError, TypeError):
@@ -127,7 +127,7 @@ def _memory() -> dict[str, str]:
 
 
 def _remember(known: Mapping[str, str]) -> None:
-    """Keep the memory; where that cannot be done, files are read again the next time."""
+    """Save the marks; if that fails, files are read again the next time."""
     path = _memory_file()
     partial = path.with_suffix(f".{os.getpid()}.partial")
     try:

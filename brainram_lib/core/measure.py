@@ -1,6 +1,6 @@
-"""What a piece of work takes: the most memory, this process's and torch's on a GPU, and time, over interruptions.
+"""What a piece of work takes: peak memory, of this process and of torch on a GPU, and time, across interruptions.
 
-And memory that it needs no longer, handed back.
+Also hands back memory that is no longer needed.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ _PROCESSES = Path("/proc")
 
 @dataclass(eq=False)
 class Peak:
-    """The most memory seen while a measurement ran, GiB; `gpu` is None without a GPU in use."""
+    """Peak memory while a measurement ran, GiB; `gpu` is None without a GPU in use."""
 
     memory: float = 0.0
     gpu: float | None = None
 
     def raise_to(self, memory: float, gpu: float | None) -> None:
-        """Take in what was seen meanwhile."""
+        """Raise the peaks to what was seen meanwhile, if it is more."""
         self.memory = max(self.memory, memory)
         self.gpu = gpu if self.gpu is None else max(self.gpu, gpu or 0.0)
 
 
-# The kernel keeps one high-water mark a process; a measurement within another resets it, and tells the outer ones.
+# The kernel keeps one high-water mark per process; a nested measurement resets it after telling the outer ones.
 _running: list[Peak] = []
 
 
 @contextmanager
 def peak_memory() -> Iterator[Peak]:
-    """Measure the most memory that the process holds inside the block; blocks may lie within each other.
+    """Measure the process's peak memory inside the block; blocks may be nested.
 
-    Where the system cannot reset the mark (it is Linux that can), the number is the process's highest so far.
+    Where the system cannot reset the mark (only Linux can), the number is the process's highest so far.
     """
     peak = Peak()
     _tell()
@@ -59,7 +59,7 @@ def peak_memory() -> Iterator[Peak]:
 
 
 def hand_back_memory() -> None:
-    """What is freed goes back to the system; glibc keeps large blocks for the process."""
+    """Return freed memory to the system; glibc otherwise keeps large blocks for the process."""
     gc.collect()
     # another C library keeps none, or has no such call
     with suppress(OSError, AttributeError):
@@ -67,7 +67,7 @@ def hand_back_memory() -> None:
 
 
 def let_go(items: object) -> None:
-    """What was read of an array that lies on the disk leaves this process's memory; asked for, it is read again."""
+    """Drop what was read of a memory-mapped array from this process's memory; it is read again when needed."""
     mapped = getattr(items, "_mmap", None)
     if mapped is not None and not items.flags.writeable:
         # other systems than Linux and macOS have no such call
@@ -76,9 +76,9 @@ def let_go(items: object) -> None:
 
 
 class Spent:
-    """Time that a piece of work took, with what earlier attempts took that were interrupted.
+    """Time that a piece of work took, including earlier attempts that were interrupted.
 
-    A process that is killed outright writes nothing: then the time is that of the rest.
+    A process that is killed outright writes nothing, so its time is missing from the sum.
     """
 
     FILE = ".spent.json"
@@ -100,7 +100,7 @@ class Spent:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Remember the time in the folder if the block is left early. The file is not there meanwhile."""
+        """Save the time in the folder if the block is left early. The file is absent while the block runs."""
         self._file.unlink(missing_ok=True)
         try:
             yield
@@ -118,7 +118,7 @@ def _tell() -> None:
 
 
 def high_water(process: int | str = "self") -> float:
-    """The most memory that a process has held since its mark was reset, GiB; 0 for one that has ended."""
+    """A process's peak memory since its mark was reset, GiB; 0 for one that has ended."""
     try:
         return int(re.search(r"VmHWM:\s*(\d+) kB", (_PROCESSES / str(process) / "status").read_text())[1]) * 1024 / GIB
     except (OSError, TypeError):

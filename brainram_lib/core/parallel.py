@@ -1,9 +1,9 @@
 """Several processes as one: each computes its share of every batch, and all see the whole of it.
 
 `accelerate launch` or `torchrun` starts them, and accelerate joins them (gloo on CPUs, NCCL on GPUs). Losses are
-computed of whole batches in every process, so contrastive terms compare with the same examples as in one process, and
-gradients are averaged: losses and weights are those of one process to rounding, but for dropout, whose masks are drawn
-in each process.
+computed over whole batches in every process, so contrastive terms compare with the same examples as in one process, and
+gradients are averaged: losses and weights are those of one process up to rounding, except for dropout, whose masks each
+process draws for itself.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ def _joined() -> PartialState:
     from accelerate import PartialState
 
     state = PartialState(cpu=not torch.cuda.is_available())
-    # a group that is still open when Python ends takes the process down with SIGABRT now and then
+    # a process group that is still open when Python exits occasionally aborts the process with SIGABRT
     atexit.register(state.destroy_process_group)
     return state
 
 
 def wait() -> None:
-    """Until all processes have come here."""
+    """Wait until all processes have reached this call."""
     if count() > 1:
         _joined().wait_for_everyone()
 
 
 def agreed(value: Any) -> Any:
-    """What the first process says, in all of them: a decision on which all must act alike."""
+    """The first process's value, in every process: for decisions on which all must act alike."""
     if count() == 1:
         return value
     from accelerate.utils import broadcast_object_list
@@ -57,10 +57,10 @@ def agreed(value: Any) -> Any:
 
 
 def sharded(function: Callable[..., Tensor], *rows: Tensor | None) -> Tensor:
-    """`function` of a batch, a row for each row; every process computes its share and gets all, with gradients.
+    """`function` applied to a batch row by row; each process computes its share and gets all results, with gradients.
 
     Args:
-        function: of tensors with the batch in front (or None), row by row.
+        function: takes tensors with the batch axis first (or None), and works row by row.
         rows: its inputs.
     """
     processes = count()
@@ -81,7 +81,7 @@ def sharded(function: Callable[..., Tensor], *rows: Tensor | None) -> Tensor:
 
 
 def average_gradients(model: nn.Module) -> None:
-    """Before a step. Each process's gradient is of its own rows, as many times as there are processes."""
+    """Call before a step. Each process's gradient is that of its own rows, times the number of processes."""
     if count() == 1:
         return
     import torch

@@ -1,7 +1,7 @@
 """Published weights of the profile `paper`: which repository, which revision, and how to fetch them.
 
 Repositories move; a revision does not. The loaders read the revisions named here from the hub's cache. The hub could
-not be asked when they were written down: each was found in a public source, named beside it, that loads these weights.
+not be reached when they were noted: each comes from a public source, named beside it, that loads these weights.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ class Published:
     """Weights on the Hugging Face hub.
 
     Attributes:
-        name: as profiles call it.
+        name: the name that profiles use.
         repo: the hub's repository.
         revision: the commit, 40 hexadecimal digits.
-        files: what is needed of it, as the hub's patterns.
+        files: the files needed from it, as the hub's patterns.
         gigabytes: their size, counted from the architecture's weights at 4 bytes each unless `source` says otherwise.
         licence: as the authors of the weights state it.
         purpose: what reads it.
@@ -55,7 +55,7 @@ class Published:
         return self.home(cache) / "snapshots" / self.revision
 
     def missing(self, cache: Path | None = None) -> list[str]:
-        """The patterns of which no file is in the pinned snapshot."""
+        """The patterns that match no file in the pinned snapshot."""
         folder = self.snapshot(cache)
         return [pattern for pattern in self.files if not any(path.is_file() for path in folder.glob(pattern))]
 
@@ -68,7 +68,7 @@ class Published:
         """The folder of the pinned revision.
 
         Raises:
-            FileNotFoundError: something of it is missing; the message holds the command that fetches it.
+            FileNotFoundError: part of it is missing; the message holds the command that fetches it.
         """
         if missing := self.missing(cache):
             others = ", ".join(self.other_revisions(cache))

@@ -13,7 +13,7 @@ Index = slice | Tensor
 
 
 class Rows:
-    """Some rows of an array, which may be memory-mapped; indexed like a tensor, they are read when they are asked for.
+    """Some rows of an array, which may be memory-mapped; indexed like a tensor, they are read on access.
 
     rows[i], rows[a:b] and rows[i, j] are float32 tensors in memory, or whatever `mapped` makes of what is stored.
 
@@ -34,7 +34,7 @@ class Rows:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """As a tensor of all the rows would have."""
+        """The shape that a tensor of all the rows would have."""
         return (len(self._chosen), *self._array.shape[1:])
 
     def __len__(self) -> int:

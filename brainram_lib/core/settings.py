@@ -1,4 +1,4 @@
-"""Settings that are right when they are made, whoever makes them: notebook, command line, a file, Python."""
+"""Settings that are checked when they are made, whether by a notebook, the command line, a file or Python."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def number(
 
     Args:
         default: its value where none is given.
-        low, high: the smallest and the largest value; of a list, of each of its items.
+        low, high: the smallest and the largest value; for a list, of each item.
         above: it must be larger than this.
         one_of: the values it may have.
         keyed: False where it cannot change a result, e.g. how many pictures are made at a time.
-        neutral: the value at which the results are those of before the setting existed, if there is one: with it the
-            setting does not enter their names, so a setting that is added later loses nobody's results.
+        neutral: the value, if any, that gives the same results as before the setting existed. At this value the setting
+            does not enter keys, so adding a setting later invalidates no saved results.
     """
     bounds = {"low": low, "high": high, "above": above, "one_of": one_of, "keyed": keyed, "neutral": neutral}
     return field(default=default, metadata=bounds)

@@ -1,8 +1,8 @@
 """Saved results: every stage is a value, and its key says what it was made from.
 
 A stage's key is a hash of its class, its VERSION and its fields; a field that is a stage enters by its own key. Nothing
-has to be loaded to know a key, and a place is never part of one. A result lies in
-`<root>/<scope>/<stage>/<key>/`: open formats, written whole, with `result.json` beside them.
+has to be loaded to know a key, and locations are never part of one. A result lies in `<root>/<scope>/<stage>/<key>/`:
+open formats, written whole, with `result.json` beside them.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ _VERSIONS = ("torch", "numpy", "open_clip_torch", "diffusers", "faiss-cpu")
 class Stage:
     """One step of the method as a value. Subclasses are frozen dataclasses.
 
-    Fields that are stages are its inputs; fields with a `key` of their own (sources of data, weights) enter by that;
-    all others are settings, less those whose metadata say `keyed=False`. `VERSION` goes up whenever `make` would give
-    other numbers from the same fields.
+    Fields that are stages are its inputs; fields with a `key` of their own (sources of data, weights) enter by that
+    key; all others are settings, except those whose metadata say `keyed=False`. `VERSION` goes up whenever `make` would
+    give other numbers from the same fields.
     """
 
     VERSION: ClassVar[int] = 1
@@ -52,14 +52,14 @@ class Stage:
 
     @property
     def name(self) -> str:
-        """As folders and progress bars call it: 'prior-image'."""
+        """Its name in folders and progress bars, such as 'prior-image'."""
         words = "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in type(self).__name__)
         modality = getattr(self, "modality", None)
         return words.removeprefix("-") + (f"-{modality}" if modality else "")
 
     @property
     def scope(self) -> str:
-        """The folder that it shares with what was made from the same data: that of its first input."""
+        """The folder that it shares with other results from the same data: that of its first input."""
         return next((stage.scope for stage in self.inputs.values()), SHARED)
 
     @property
@@ -70,7 +70,7 @@ class Stage:
 
     @property
     def keyed_fields(self) -> dict[str, Any]:
-        """All that its key depends on and that is no stage."""
+        """Everything that its key depends on, apart from stages."""
         found = {}
         for one in fields(self):
             value = getattr(self, one.name)
@@ -82,7 +82,7 @@ class Stage:
     def described(self) -> dict[str, Any]:
         """What its key is a hash of."""
         inputs = {name: stage.key for name, stage in self.inputs.items()}
-        # a subclass may inherit the name, and makes something else
+        # a subclass may inherit the name but make something else
         names = {"stage": self.name, "class": type(self).__name__, "version": self.VERSION}
         return {**names, "settings": self.keyed_fields, "inputs": inputs}
 
@@ -115,7 +115,7 @@ class Result:
         """The value in `name`.json.
 
         Raises:
-            StoreError: the file is missing or is no JSON.
+            StoreError: the file is missing or not JSON.
         """
         path = self.folder / f"{name}.json"
         try:
@@ -157,7 +157,7 @@ class Store:
             raise StoreError(f"'{record}' is damaged ({problem}). Delete the folder '{folder}'.") from problem
 
     def begun(self, stage: Stage) -> bool:
-        """Whether an interrupted run left something that the stage goes on from."""
+        """Whether an interrupted run left something to resume from."""
         partial = self._partial(stage)
         return partial.is_dir() and any(not path.name.startswith(".") for path in partial.iterdir())
 
@@ -165,12 +165,12 @@ class Store:
         """The result of a stage: loaded, or made together with what it needs.
 
         `stage.make` writes into a partial folder that survives an interruption, so that a training can leave
-        checkpoints there and go on; it becomes the result by one rename. Of several processes that want the same
-        result one makes it, and the others wait for it.
+        checkpoints there and resume; it becomes the result by one rename. If several processes want the same result,
+        one makes it and the others wait.
 
         Raises:
             StoreError: the disk is full, or the result is damaged.
-            LockLost: another process took over, because this one stood still too long.
+            LockLost: another process took over, because this one stalled for too long.
         """
         if stage.key not in self._opened:
             # what is there must be seen alike by processes that work together
@@ -213,7 +213,7 @@ class Store:
             with disk_full_named(f"the results of '{stage.name}'"):
                 with spent.kept(), peak_memory() as peak, self._working(stage):
                     stage.make(partial, self)
-                # what was measured is known behind its block
+                # measurements are complete only after their block
                 write_json(partial / RECORD, {**stage.described, **spent.now(), **_circumstances(peak)})
             lock.require()
             # a folder without a record is what a failed deletion left
@@ -224,7 +224,7 @@ class Store:
 
     @contextmanager
     def _working(self, stage: Stage) -> Iterator[None]:
-        """While a stage is made by this process alone, the others are not asked about anything."""
+        """While this process alone makes a stage, the other processes are not consulted."""
         before, self._alone = self._alone, self._alone or not stage.together
         try:
             yield
@@ -254,7 +254,7 @@ def _circumstances(peak: Peak) -> dict[str, Any]:
 
 @cache
 def library() -> dict[str, str | None]:
-    """This library's version, and its commit where it runs from a checkout ('+' after it: with changes)."""
+    """This library's version, and its commit where it runs from a checkout ('+' after it: uncommitted changes)."""
     top = Path(__file__).resolve().parents[2]
     try:
         number = version("brainram_lib")

@@ -1,4 +1,4 @@
-"""Tables of the user's with commas, read so that every cell stands under its own column."""
+"""A user's CSV tables, read so that every cell stays in its own column."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class TableError(ValueError):
 
 
 def read_csv(path: Path, skip_spaces: bool = False) -> pd.DataFrame:
-    """A table with a header, all cells text as they stand; blank lines do not count.
+    """A table with a header, all cells as unchanged text; blank lines do not count.
 
     Args:
-        skip_spaces: whether spaces behind a comma are left out.
+        skip_spaces: whether spaces after a comma are dropped.
 
     Raises:
         TableError: a row has more or fewer cells than the header.

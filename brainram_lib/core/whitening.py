@@ -1,7 +1,7 @@
 """Whitened tokens: every direction of token space counts alike.
 
 CLIP's tokens vary mostly with the place and the light of a scene. What tells one object from another lies in directions
-of a tenth of that spread and less, to which squared errors, cosines and gradients give little weight.
+with a tenth of that spread or less, to which squared errors, cosines and gradients give little weight.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class TokenWhitening(nn.Module):
 
     @torch.no_grad()
     def fit(self, tokens: Float[Tensor, "n tokens width"] | Rows, floor: float = 0.01) -> TokenWhitening:
-        """Measure mean and covariance on examples, which are gone through in chunks.
+        """Measure mean and covariance on examples, chunk by chunk.
 
         Raises:
             ValueError: fewer than two examples, another shape, numbers that are not finite, or no variance.
@@ -66,7 +66,7 @@ class TokenWhitening(nn.Module):
 
     @torch.no_grad()
     def scale(self, tokens: Float[Tensor, "n tokens width"] | Rows) -> TokenWhitening:
-        """Divide by one number instead, the root mean square of all features; nothing is taken away."""
+        """Divide by one number instead, the root mean square of all features; no mean is subtracted."""
         square = sum(part.square().sum() for part in self._parts(tokens, "scale of tokens"))
         root = (square / (len(tokens) * self.mean.numel())).sqrt()
         if not torch.isfinite(root) or root == 0:
@@ -76,7 +76,7 @@ class TokenWhitening(nn.Module):
         return self
 
     def _parts(self, tokens: Float[Tensor, "n tokens width"] | Rows, label: str) -> Iterator[Tensor]:
-        """Chunks in double precision, where the whitening is."""
+        """Chunks in double precision, on the whitening's device."""
         for start in tqdm(range(0, len(tokens), CHUNK), desc=label, unit="chunk", delay=2):
             yield tokens[start : start + CHUNK].to(self.mean.device).double()
 
@@ -96,5 +96,5 @@ def _products(tokens: Float[Tensor, "n tokens width"]) -> Float[Tensor, "width w
 
 
 def whitened_by(whitening: TokenWhitening) -> Callable[[Tensor], Tensor]:
-    """Tokens in CLIP's units, of any precision and from any device -> whitened ones, where the whitening is."""
+    """Tokens in CLIP's units, of any precision and from any device -> whitened ones, on the whitening's device."""
     return lambda tokens: whitening(tokens.to(whitening.mean.device).float())

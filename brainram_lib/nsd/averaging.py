@@ -1,4 +1,4 @@
-"""From single trials to rows: sessions are read one at a time, normalised and added to the images that they show.
+"""From single trials to rows: each session is read, normalised, and added to the rows of the images that it shows.
 
 Nothing is repaired: a voxel that cannot be normalised is left out, counted, and listed with its reason.
 """
@@ -28,7 +28,8 @@ SessionReaders = Mapping[int, Callable[[], Float32[np.ndarray, "trials voxels"]]
 class _Health:
     """Which voxels cannot be used, found session by session.
 
-    Of two training trials or more a voxel must vary: with `by_session` within each session, otherwise over all.
+    A voxel must vary over its training trials if there are two or more: within each session with `by_session`,
+    otherwise over all sessions.
     """
 
     def __init__(self, voxels: int, by_session: bool) -> None:
@@ -64,8 +65,8 @@ def read_rows(
     """Read each session once, add its trials to the rows they belong to, and note unusable voxels.
 
     Args:
-        trials: of these sessions, each session's in the order in which its reader gives them.
-        sessions: number of a session -> what reads its betas.
+        trials: those of these sessions, in the order in which each session's reader gives them.
+        sessions: session number -> function that reads its betas.
         voxels: how many the betas have.
         normalisation: one of `normalise.NORMALISATIONS`.
         average: one row per image, or one per trial.
@@ -88,7 +89,7 @@ def read_rows(
 
 
 def usable(reasons: Reasons, roi: str) -> Bool[np.ndarray, " voxels"]:
-    """A few dead voxels are listed and left out; if most are dead, the mask cannot belong to these betas.
+    """Voxels with no reason against them; if most have one, the mask cannot belong to these betas.
 
     Raises:
         NsdError: fewer than half of the voxels have usable betas.
@@ -104,7 +105,7 @@ def usable(reasons: Reasons, roi: str) -> Bool[np.ndarray, " voxels"]:
 
 
 def exclusions(index: Int[np.ndarray, " voxels"], reasons: Reasons) -> dict[str, Any]:
-    """What prepared.json says of the voxels that are left out: their places, and how many by reason."""
+    """What prepared.json says about excluded voxels: their flat indices, and how many for each reason."""
     listed = {reason: index[bad].tolist() for reason, bad in reasons.items() if bad.any()}
     return {"excluded": listed, "n_excluded": {reason: len(places) for reason, places in listed.items()}}
 

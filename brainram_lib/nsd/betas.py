@@ -82,8 +82,7 @@ def read_files(files: tuple[Path, ...], mask: Bool[np.ndarray, " ..."]) -> Float
 
 
 def volume_of(path: Path) -> tuple[int, ...]:
-    """(X, Y, Z), or (vertices, 1, 1) on a surface, of a file of betas; it must hold NSD's type, and only its header is
-    read.
+    """(X, Y, Z), or (vertices, 1, 1) on a surface, from the header of a file of betas, which must have NSD's data type.
 
     Raises:
         DamagedFileError, LockedFileError, UnreadableFileError, ShapeError: as the reader of its kind.
@@ -98,7 +97,7 @@ def volume_of(path: Path) -> tuple[int, ...]:
 
 
 def require_volume(files: tuple[Path, ...], mask: tuple[int, ...]) -> None:
-    """The files' headers must be NSD's, and their volume the mask's.
+    """Check that the files' headers are NSD's and that their volume is the mask's.
 
     Raises:
         ShapeError: mask and betas are of different subjects or spaces; otherwise as `volume_of`.
@@ -128,7 +127,7 @@ def read_hdf5(path: Path, mask: Bool[np.ndarray, "x y z"]) -> Float32[np.ndarray
 
 
 def read_hdf5_reference(path: Path, mask: Bool[np.ndarray, "x y z"]) -> Float32[np.ndarray, "trials voxels"]:
-    """`read_hdf5` the usual way: the whole session in memory, then the mask, then float32."""
+    """`read_hdf5` done the usual way: the whole session in memory, then the mask, then float32."""
     with h5py.File(path) as file:
         whole = file["betas"][:]
     return whole.transpose(0, 3, 2, 1)[:, mask].astype(np.float32) / SCALE
@@ -137,8 +136,8 @@ def read_hdf5_reference(path: Path, mask: Bool[np.ndarray, "x y z"]) -> Float32[
 def read_nifti(path: Path, mask: Bool[np.ndarray, "x y z"]) -> Float32[np.ndarray, "trials voxels"]:
     """Percent signal change of the masked voxels of a session in .nii.gz.
 
-    The stream is decompressed one trial's volume at a time and only the mask's integers are kept, so memory is the
-    result's and one volume. The checksum at the end of the stream is verified.
+    The stream is decompressed one trial's volume at a time and only the mask's integers are kept, so memory holds the
+    result and one volume. The checksum at the end of the stream is verified.
 
     Raises:
         DamagedFileError: the file is cut short, is not gzip, or does not hold plain int16.

@@ -44,7 +44,7 @@ def read_stim_info(layout: NsdLayout) -> pd.DataFrame:
 
 
 class Captions:
-    """The captions of NSD's images; files are opened at the first question and then kept."""
+    """The captions of NSD's images; files are read on first use and then kept."""
 
     def __init__(self, layout: NsdLayout) -> None:
         self.layout = layout
@@ -87,7 +87,7 @@ class Captions:
 
 
 def count_captioned(layout: NsdLayout, split: str) -> int:
-    """How many images COCO's file of a split has captions of; the file is parsed and checked.
+    """How many images have captions in COCO's file of a split; the file is parsed and checked.
 
     Raises:
         MissingFileError, DamagedFileError, UnreadableFileError: as `Captions.of`.
@@ -116,7 +116,7 @@ def _checked(path: Path, place: int, annotation: Any) -> tuple[int, str]:
     """image_id and caption of one annotation.
 
     Raises:
-        DamagedFileError: one of them is absent or of another kind, or the caption holds half a character.
+        DamagedFileError: one of them is absent or of the wrong type, or the caption holds half a character.
     """
     if not isinstance(annotation, dict):
         raise _not_captions(path, f"annotation {place} must be an object, it is {_described(annotation)}")

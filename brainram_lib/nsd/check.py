@@ -1,4 +1,4 @@
-"""`python -m brainram_lib nsd check`: what of NSD is there, what is missing, which notebook needs it, what to fetch.
+"""`python -m brainram_lib nsd check`: which NSD files are there or missing, which notebook needs them, what to fetch.
 
 File names to fetch are given relative to the root, as they are in NSD's own storage.
 """
@@ -48,7 +48,7 @@ ALL = CORTEX + TRAINING
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that the notebooks need, and how it was found.
+    """One thing that the notebooks need, and the state it is in.
 
     Attributes:
         thing: what it is, in words.
@@ -66,7 +66,7 @@ class Finding:
 
     @property
     def stops(self) -> bool:
-        """Whether some notebook cannot run."""
+        """Whether this keeps some notebook from running."""
         return self.status in (DAMAGED, UNREADABLE) or (self.status == MISSING and bool(self.notebooks))
 
 
@@ -78,9 +78,9 @@ def check(
     space: str = DEFAULT_SPACE,
     source: str = "auto",
 ) -> list[Finding]:
-    """Look at every file that the notebooks need for one subject; of betas and stimuli only the headers are read.
+    """Look at every file that the notebooks need for one subject; for betas and stimuli, only the headers are read.
 
-    `sessions` is cut to what the subject did (32 or 30 for some) and to what the design file has.
+    `sessions` is limited to what the subject did (32 or 30 for some) and to what the design file has.
 
     Raises:
         NsdError: `sessions` is below 1, or NSD has no such subject.
@@ -235,7 +235,7 @@ def _betas_note(layout: NsdLayout, subject: int, files: tuple[Path, ...]) -> str
 
 
 def _behaviour(layout: NsdLayout, subject: int) -> Finding:
-    """It is only compared with the design, so that a missing one stops nothing; one that cannot be read does."""
+    """The behaviour table is only compared with the design: a missing one stops nothing, an unreadable one does."""
 
     def note() -> str:
         return f"{len(read_responses(layout, subject))} trials"

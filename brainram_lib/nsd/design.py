@@ -159,7 +159,7 @@ class Design:
 
 
 def whole_numbers(path: Path, name: str, values: object, axes: int) -> Int[np.ndarray, " ..."]:
-    """A field of a design file, which must hold whole numbers on so many axes.
+    """A field of a design file, which must hold whole numbers and have `axes` axes.
 
     Raises:
         DamagedFileError: it does not.
@@ -175,7 +175,7 @@ def whole_numbers(path: Path, name: str, values: object, axes: int) -> Int[np.nd
 
 
 def occurrence(values: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-    """How many times each value came before."""
+    """How many times each value occurred earlier in the array."""
     order = np.argsort(values, kind="stable")
     ordered = values[order]
     starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])

@@ -1,7 +1,7 @@
-"""What can be wrong with NSD's files, by name. Every message says what was expected, what came and what to do.
+"""What can be wrong with NSD's files, by name. Every message says what was expected, what was found and what to do.
 
-`reading` stands around every place where a file is opened, so that locked, forbidden, missing and damaged files are
-told apart: only a damaged one is to be fetched again.
+`reading` wraps every place where a file is opened, so that locked, forbidden, missing and damaged files are told apart:
+only a damaged one has to be fetched again.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class UnreadableFileError(NsdError, OSError):
 
 
 class LockedFileError(UnreadableFileError):
-    """Another process holds a file, or a writer that died left its mark in it."""
+    """Another process holds a file, or a writer that crashed left it marked as open."""
 
 
 class ShapeError(NsdError):
@@ -80,9 +80,9 @@ _DEVICE = {
     *(errno.ECONNRESET, errno.ECONNREFUSED, errno.ENETDOWN, errno.ENETUNREACH, errno.ENODEV, errno.EREMOTEIO),
 }
 _FULL = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
-# What HDF5 says of a file that this or another process has open for writing, or that a writer left so when it died.
+# What HDF5 says of a file that is open for writing in this or another process, or was left so by a crashed writer.
 _HELD = ("unable to lock file", "already open for", "consistency flags")
-# First bytes that tell what stands in a file's place.
+# First bytes that tell what is there in place of the expected file.
 _CONTENTS = (
     (b"\x1f\x8b", "it is compressed with gzip and must be unpacked"),
     (b"PK\x03\x04", "it is a zip archive"),
@@ -97,7 +97,7 @@ _CONTENTS = (
 
 
 def shortened(text: object, length: int = MESSAGE_LENGTH) -> str:
-    """The text with its middle left out where it is longer than `length`; half characters are written as their code."""
+    """The text with its middle left out where it is longer than `length`; half characters become their codes."""
     whole = str(text)
     if len(whole) > length:
         whole = f"{whole[: length * 2 // 3 - 3]} ... {whole[-(length // 3 - 2) :]}"
@@ -106,7 +106,7 @@ def shortened(text: object, length: int = MESSAGE_LENGTH) -> str:
 
 
 def is_there(path: Path) -> bool:
-    """Whether something has this name; one that may not be looked at counts, so that opening it names the cause."""
+    """Whether the path exists; one that may not be inspected counts, so that opening it names the cause."""
     try:
         path.stat()
     except OSError as problem:
@@ -120,9 +120,9 @@ def is_there(path: Path) -> bool:
 def reading(
     path: Path, missing: str = "", damaged: str = "cannot be read to its end", remedy: str = "Fetch it again."
 ) -> Iterator[None]:
-    """Around the reading of one file: whatever goes wrong is raised as the error that fits the cause.
+    """Wrap the reading of one file: whatever goes wrong is raised as the error that fits the cause.
 
-    Only the reading itself belongs inside: what a parser raises at damaged bytes has no end (KeyError, struct.error,
+    Only the reading itself belongs inside: parsers raise all kinds of errors on damaged bytes (KeyError, struct.error,
     zlib.error, ...), so every exception that is not a named error of this package counts as the file's damage unless
     the system, or HDF5, gives another cause.
 
@@ -139,7 +139,7 @@ def reading(
         DamagedFileError: it could be opened, and what it holds is not what its name says.
     """
     try:
-        with path.open("rb"):  # its error says more than those of HDF5 or nibabel
+        with path.open("rb"):  # this error says more than those of HDF5 or nibabel
             pass
         yield
     except NsdError:
@@ -193,7 +193,7 @@ def _how_held(code: int | None, said: str) -> str:
 
 
 def _errno(problem: Exception) -> int | None:
-    """The system's number of an error; HDF5 gives some only in its text."""
+    """The errno of an error; HDF5 gives some only in the message text."""
     code = getattr(problem, "errno", None)
     if code is None and (found := re.search(r"errno = (\d+)", str(problem))):
         code = int(found[1])
@@ -201,9 +201,9 @@ def _errno(problem: Exception) -> int | None:
 
 
 def contents(path: Path) -> str:
-    """What a file's first bytes say that it is instead of what its name says; empty if they say nothing.
+    """What a file really is, judging by its first bytes, if not what its name says; empty if they do not tell.
 
-    A caller asks about a file that it could not read.
+    Called for a file that could not be read.
     """
     try:
         with path.open("rb") as stream:

@@ -1,4 +1,4 @@
-"""The Natural Scenes Dataset's file names: one method a path, relative to one root.
+"""The Natural Scenes Dataset's file names: one method per path, relative to one root.
 
 Nothing here opens a file. The reader of the real data set and the writer of the embedded world use the same names, so
 whatever runs on one runs on the other. Source: the layout of NSD's data manual (Allen et al., 2022).
@@ -54,7 +54,7 @@ class NsdLayout:
     """Every path of NSD below `root`; none of them need exist.
 
     Raises:
-        LayoutError: `root` is no name of a folder.
+        LayoutError: `root` cannot be the name of a folder.
 
     All methods raise LayoutError for a subject, hemisphere, version or space that NSD does not have.
     """

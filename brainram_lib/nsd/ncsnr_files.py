@@ -13,7 +13,7 @@ from brainram_lib.nsd.volumes import read_image
 
 
 def ncsnr_paths(layout: NsdLayout, subject: int, version: str, space: str) -> tuple[Path, ...]:
-    """The file of a volume, or one a hemisphere."""
+    """The file of a volume, or one per hemisphere."""
     hemispheres = HEMISPHERES if space == "fsaverage" else (None,)
     return tuple(layout.ncsnr(subject, version, space, hemi=hemi) for hemi in hemispheres)
 
@@ -25,7 +25,7 @@ def read_ncsnr(
 
     Raises:
         MissingFileError, LockedFileError, UnreadableFileError, DamagedFileError: as `errors.reading`.
-        ShapeError: the file is another subject's, or turned.
+        ShapeError: the file is another subject's, or its axes are turned.
         NcsnrError: its values cannot be ratios of standard deviations: none finite, one negative, or all zero.
     """
     paths = ncsnr_paths(layout, subject, version, space)

@@ -1,7 +1,7 @@
 """How much of a voxel's response is signal: ncsnr, noise ceilings and repetition reliability (Allen et al., 2022).
 
-NSD's model of a voxel: response = signal + noise, variances adding to 1 after a z-score per session. The noise variance
-is the mean, over images shown three times, of the variance over the three.
+NSD's model of a voxel: response = signal + noise, with variances that add to 1 after a z-score per session. The noise
+variance is the mean, over images shown three times, of the variance over the three.
 """
 
 from __future__ import annotations

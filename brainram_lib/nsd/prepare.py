@@ -1,6 +1,6 @@
 """From NSD's files to a prepared subject: the masked betas of each session, normalised, averaged over repetitions.
 
-Sessions are read one at a time; memory is the result's size and one session's. Nothing is repaired: a voxel that cannot
+Sessions are read one at a time; memory holds the result and one session. Nothing is repaired: a voxel that cannot
 be normalised is left out, counted, and listed with its reason in prepared.json.
 """
 
@@ -28,7 +28,7 @@ from brainram_lib.nsd.prepared import PreparedSubject, write_prepared
 
 @dataclass(frozen=True)
 class _Voxels:
-    """Which voxels of which space."""
+    """Which voxels, and in which space."""
 
     mask: Bool[np.ndarray, " *volume"]
     affine: list[list[float]] | None
@@ -55,13 +55,13 @@ def prepare_subject(
 
     Args:
         sessions: the first `sessions` sessions (37 for the split of most papers, 40 for all), or their numbers.
-        roi: any name that `rois.read_mask` takes; on fsaverage, that `rois.read_surface_mask` takes.
+        roi: any name that `rois.read_mask` takes, or on fsaverage `rois.read_surface_mask`.
         normalisation: one of `normalise.NORMALISATIONS`, described there.
         average: one row per image (the mean of its presentations in these sessions), or one row per trial.
         source: 'hdf5', 'nifti', or 'auto' (HDF5 where it is there).
 
     Raises:
-        MissingSessionError: betas of a session are not on disk; the message numbers all of them.
+        MissingSessionError: betas of a session are not on disk; the message lists all of them.
         MixedRootsError: design, behaviour table and betas disagree about the trials.
         ShapeError: mask, betas or ncsnr are of different subjects or spaces.
         NcsnrError: the ncsnr file holds no ratios. A missing one is a warning.
@@ -73,7 +73,7 @@ def prepare_subject(
     check_against_design(layout, subject, trials)
     files = _files(layout, subject, design.sessions(sessions), version, space, source)
     voxels = _voxels(layout, subject, roi, space)
-    # what takes no time comes first, so that a fault of the last session is not named after all others were read
+    # quick checks come first, so that a fault in the last session is not found only after all others were read
     for paths in files.values():
         betas.require_volume(paths, voxels.mask.shape)
     snr = _ncsnr(layout, subject, version, space, voxels.mask)
@@ -127,7 +127,7 @@ def _voxels(layout: NsdLayout, subject: int, roi: str, space: str) -> _Voxels:
 def _readers(
     files: dict[int, tuple[Path, ...]], trials: Trials, voxels: _Voxels
 ) -> dict[int, Callable[[], Float32[np.ndarray, "trials voxels"]]]:
-    """What reads each session, and sees that it has as many trials as the design says."""
+    """A reader for each session, which checks that it has as many trials as the design says."""
 
     def read(session: int, paths: tuple[Path, ...]) -> Float32[np.ndarray, "trials voxels"]:
         values, expected = betas.read_files(paths, voxels.mask), int((trials.session == session).sum())

@@ -2,8 +2,8 @@
 
 Rows are in ascending order of nsdId, columns in C order of the (X, Y, Z) volume (on a surface: left vertices, then
 right). Files: betas_{train,test}.npy float32 (rows, voxels); nsd_ids_{train,test}.npy, the 0-based image of each row;
-n_averaged_{train,test}.npy, how many presentations each row is the mean of; voxel_index.npy, flat places in the volume;
-ncsnr.npy (NaN where the source has none); rois.npy bool (regions, voxels), names in prepared.json.
+n_averaged_{train,test}.npy, how many presentations each row is the mean of; voxel_index.npy, flat indices into the
+volume; ncsnr.npy (NaN where the source has none); rois.npy bool (regions, voxels), names in prepared.json.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class PreparedSubject:
         return self._array(f"betas_{_split(split)}")
 
     def ids(self, split: str) -> Int[np.ndarray, " rows"]:
-        """The 0-based nsdId of each row, ascending; an id stands once per trial if repetitions were kept."""
+        """The 0-based nsdId of each row, ascending; an id occurs once per trial if repetitions were kept."""
         return np.asarray(self._array(f"nsd_ids_{_split(split)}"))
 
     @property
@@ -89,7 +89,7 @@ class PreparedSubject:
 
     @property
     def voxel_index(self) -> Int[np.ndarray, " voxels"]:
-        """Each voxel's flat place in the volume (C order): `volume.reshape(-1)[voxel_index] = values`."""
+        """Each voxel's flat index in the volume (C order): `volume.reshape(-1)[voxel_index] = values`."""
         return np.asarray(self._array("voxel_index"))
 
     @property
@@ -110,12 +110,12 @@ class PreparedSubject:
 
     @property
     def excluded(self) -> dict[str, Int[np.ndarray, " excluded"]]:
-        """Reason -> flat places of the voxels that were left out for it."""
+        """Reason -> flat indices of the voxels excluded for it."""
         return {reason: np.array(places, np.int64) for reason, places in self.record["excluded"].items()}
 
     @property
     def roi_names(self) -> list[str]:
-        """The regions that `roi` knows."""
+        """The region names that `roi` accepts."""
         return list(self.record["rois"])
 
     def roi(self, name: str) -> Bool[np.ndarray, " voxels"]:
@@ -154,7 +154,7 @@ class PreparedSubject:
 
 @dataclass
 class Rows:
-    """The rows of one split while sessions are added: sums over presentations, then means.
+    """The rows of one split while sessions are being added: sums over presentations, later means.
 
     Attributes:
         ids: the nsdId of each row, ascending.
@@ -178,7 +178,7 @@ class Rows:
             self.count[row] += 1
 
     def average(self) -> None:
-        """Sums become means, in place."""
+        """Turn sums into means, in place."""
         for block in blocks(len(self.ids)):
             self.total[block] /= self.count[block, None]
 

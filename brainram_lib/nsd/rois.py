@@ -1,7 +1,7 @@
 """Regions of interest by name.
 
-A region file holds integers: -1 not this hemisphere's cortex, 0 unlabelled, 1 and above a label. A mask is therefore
-**value > 0**, never != 0. Voxels are ordered as `np.flatnonzero(mask)`: C order of the (X, Y, Z) volume.
+A region file holds integers: -1 is outside this hemisphere's cortex, 0 unlabelled, 1 and above a label. A mask is
+therefore **value > 0**, never != 0. Voxels are ordered as `np.flatnonzero(mask)`: C order of the (X, Y, Z) volume.
 
 Names: a region file ('nsdgeneral', 'streams'), one of its labels ('V1v', 'FFA-1'), a group of labels ('V1' is V1v or
 V1d), any of these in one hemisphere ('lh.V1'), and intersections ('nsdgeneral & lh.V1').

@@ -1,4 +1,4 @@
-"""Which betas a profile prepares. No network is imported: settings alone name a saved result."""
+"""Which betas a profile prepares. Imports no network, since settings alone determine a saved result's key."""
 
 from __future__ import annotations
 

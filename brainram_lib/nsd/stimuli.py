@@ -58,7 +58,7 @@ def bricks(path: Path) -> Iterator[h5py.Dataset]:
 
 
 def _runs(ids: Int[np.ndarray, " n"]) -> list[tuple[int, int]]:
-    """Half-open ranges of positions whose ids follow each other, so that adjacent rows are one read."""
+    """Half-open ranges of positions with consecutive ids, so that adjacent rows take one read."""
     if not len(ids):
         return []
     edges = np.flatnonzero(np.diff(ids) != 1) + 1

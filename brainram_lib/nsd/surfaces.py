@@ -1,7 +1,7 @@
-"""From the functional volume to the cortical surface, by NSD's own transform files.
+"""From the functional volume to the cortical surface, with NSD's own transform files.
 
 Recipe (nsdcode): put a vector of voxels into the volume, sample it at three depths of the grey matter, average the
-depths, carry the native vertices to fsaverage. fsaverage5, which nilearn ships, is fsaverage's first 10,242 vertices of
+depths, map the native vertices to fsaverage. fsaverage5, which nilearn ships, is fsaverage's first 10,242 vertices of
 each hemisphere.
 """
 
@@ -52,7 +52,7 @@ def layer_coordinates(layout: NsdLayout, subject: int, hemi: str, layer: str) ->
 
 
 def native_to_fsaverage(layout: NsdLayout, subject: int, hemi: str) -> Int[np.ndarray, " vertices"]:
-    """For every fsaverage vertex the 0-based native vertex that stands for it.
+    """For every fsaverage vertex the 0-based native vertex that it takes its value from.
 
     Raises:
         MissingFileError, DamagedFileError: as `layer_coordinates`.
@@ -70,9 +70,9 @@ def sample_volume(
 ) -> Float[np.ndarray, " n"]:
     """A volume's values at voxel coordinates counted from 0; NaN outside it and where it is NaN.
 
-    'linear' weighs the up to eight voxels around a point and leaves NaN ones out, dividing by the weights that remain,
-    so that a region's rim is not pulled towards zero. A point whose remaining weights sum to less than a quarter is
-    NaN. 'nearest' takes the one voxel whose centre is nearest (for labels).
+    'linear' weights the (up to eight) voxels around a point, leaving out NaN ones and dividing by the weights that
+    remain, so that a region's rim is not pulled towards zero. A point whose remaining weights sum to less than a
+    quarter is NaN. 'nearest' takes the one voxel whose centre is nearest (for labels).
 
     Raises:
         ValueError: `method` is neither.

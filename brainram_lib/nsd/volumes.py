@@ -1,8 +1,8 @@
 """One reader for the small NIfTI and FreeSurfer files: regions, ncsnr, mean betas, surface transforms.
 
 NSD's functional volumes run from left to right, back to front, bottom to top (nibabel's RAS+, a positive diagonal
-affine). Betas in HDF5 carry no affine, so a volume that another program saved in another voxel order would be laid over
-them wrongly without any error: it is refused.
+affine). Betas in HDF5 carry no affine, so a volume that another program saved in another voxel order would be
+misaligned with them without any error: it is refused.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ ORIENTATION = ("R", "A", "S")
 def read_image(
     path: Path, missing: str = ""
 ) -> tuple[Shaped[np.ndarray, " *volume"], Float[np.ndarray, "4 4"], np.dtype]:
-    """A file's values, scaled as its header says, its affine, and the type in which it stores them.
+    """A file's values, scaled as its header says; its affine; and the data type in which it stores them.
 
-    A volume's axes of length 1 behind the third (X, Y, Z, 1) are dropped.
+    Trailing axes of length 1 after the third, as in (X, Y, Z, 1), are dropped.
 
     Args:
         path: .nii.gz or .mgz.
@@ -45,7 +45,7 @@ def read_image(
 
 
 def require_orientation(path: Path, header: nib.Nifti1Header) -> None:
-    """The voxels must be in NSD's order; a header that states none passes.
+    """Check that the voxels are in NSD's order; a header that states no order passes.
 
     Raises:
         ShapeError: they run another way.

@@ -2,8 +2,8 @@
 
 `webdataset_avg_split/{train/train_subj0X_*.tar, val/val_subj0X_*.tar, test/test_subj0X_*.tar}`; each sample is `jpg`,
 `nsdgeneral.npy` (3 x N betas, as MindEye normalised them), `trial.npy`, `coco73k.npy` (the
-0-based nsdId) and `num_uniques.npy`. MindEye's validation images are training images of NSD, and are given as such. An
-image shown fewer than three times has a presentation repeated; repeats are not averaged twice.
+0-based nsdId) and `num_uniques.npy`. MindEye's validation images are training images of NSD, and are returned as such.
+An image shown fewer than three times has a presentation repeated; repeats are not averaged twice.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def read_webdataset(folder: Path, subject: int, split: str) -> WebdatasetSplit:
     Raises:
         MissingFileError: there are none.
         DamagedFileError: a tar is cut short, or a sample lacks a part.
-        ShapeError: two samples have different numbers of voxels, or one image stands twice.
+        ShapeError: two samples have different numbers of voxels, or one image occurs twice.
     """
     ids: list[int] = []
     betas: list[np.ndarray] = []
@@ -102,7 +102,7 @@ def read_webdataset_images(folder: Path, subject: int, split: str) -> UInt8[np.n
     """The images of one split, in the order of `read_webdataset`.
 
     Raises:
-        ShapeError: an image that cannot be decoded, of another kind than 8-bit RGB or grey, or of another size.
+        ShapeError: an image cannot be decoded, is not 8-bit RGB or grey, or has a different size from the others.
     """
     found: dict[int, np.ndarray] = {}
     for path in tqdm(shards_of(folder, subject, split), desc=f"{split} images"):
@@ -173,7 +173,7 @@ def prepare_webdataset(folder: Path, subject: int, out: Path, *, normalisation: 
 
 
 def _samples(path: Path) -> Iterator[dict[str, bytes]]:
-    """The samples of a tar, in its order: parts of one sample follow each other and share the name before the dot."""
+    """The samples of a tar, in its order: parts of one sample are consecutive and share the name before the dot."""
     _require_end(path)
     name, sample = "", {}
     for key, part, data in _members(path):
@@ -187,8 +187,8 @@ def _samples(path: Path) -> Iterator[dict[str, bytes]]:
 
 
 def _members(path: Path) -> Iterator[tuple[str, str, bytes]]:
-    """Name before the dot, name behind it, and contents of every file of a tar."""
-    # by hand, because what is done with a member between two of them is no part of the reading
+    """Name before the dot, name after it, and contents of every file in a tar."""
+    # an explicit loop, because what the caller does between two members is not part of the reading
     with contextlib.ExitStack() as stack:
         with reading(path):
             archive = stack.enter_context(tarfile.open(path))

@@ -21,12 +21,12 @@ __all__ = ["Corpus", "CorpusError"]
 
 
 class Corpus:
-    """Pictures and captions with one image and one text embedding each; an item's id is its row over all shards.
+    """Pictures and captions with one image and one text embedding each; an item's id is its row across all shards.
 
-    Parameters: `folder` in clip-retrieval's format; `image_size`, the side in pixels to which pictures are brought;
+    Parameters: `folder` in clip-retrieval's format; `image_size`, the side in pixels to which pictures are resized;
     `images`, the folder of tars or picture files (default: `folder/images`).
 
-    Embeddings of one modality may be absent: the corpus serves what does not need them.
+    Embeddings of one modality may be absent: the corpus then serves whatever does not need them.
 
     Raises:
         FileNotFoundError: there is no corpus at `folder`.
@@ -58,19 +58,19 @@ class Corpus:
 
     @property
     def folder(self) -> Path:
-        """Where the corpus lies."""
+        """The folder of the corpus."""
         return self.layout.folder
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """Those whose embeddings are there."""
+        """The modalities whose embeddings are there."""
         return tuple(modality for modality in MODALITIES if self._files[modality])
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes with any row of embeddings, any cell of the tables, any picture; not with where the corpus lies.
+        """Changes with any row of embeddings, any table cell and any picture, but not with the location of the corpus.
 
-        Made of the files' contents when it is first asked for; see `core.marks` for what is remembered of large files.
+        Computed from the files' contents on first use; see `core.marks` for what is remembered about large files.
         """
         return fingerprint([self.rows_mark, self.pictures_mark])
 
@@ -81,7 +81,7 @@ class Corpus:
 
     @property
     def pictures_mark(self) -> str:
-        """Changes with any picture, also with one that arrives."""
+        """Changes with any picture, including one that is added."""
         return self._pictures.mark
 
     def embeddings_mark(self, modality: str) -> str:
@@ -91,7 +91,7 @@ class Corpus:
     def index_mark(self, modality: str) -> str | None:
         """Changes with the index of one modality that another tool left in the folder; None where there is none.
 
-        What a search finds depends on it beside the fingerprint, for such an index is used if it fits.
+        Search results depend on it as well as on the fingerprint, since such an index is used if it fits.
         """
         path = self.layout.index(modality)
         if not path.exists():
@@ -100,7 +100,7 @@ class Corpus:
         return marked(files, self.folder)
 
     def caption(self, item: int | np.integer) -> str:
-        """The caption of one item, as it was found: escape it wherever it is shown. Empty where it is null.
+        """The caption of one item, as found: escape it wherever it is shown. Empty if it is null.
 
         Raises:
             CorpusError: the table has no captions.
@@ -110,7 +110,7 @@ class Corpus:
         return self.metadata.text(row, "caption") or ""
 
     def url(self, item: int | np.integer) -> str:
-        """The address of one item."""
+        """The URL of one item."""
         return self.metadata.text(self._checked(item), "url") or ""
 
     def image_embeddings(self) -> Sequence[Float[np.ndarray, "_shard width"]]:
@@ -122,7 +122,7 @@ class Corpus:
         return self.embeddings("text")
 
     def embeddings(self, modality: str) -> Sequence[Float[np.ndarray, "_shard width"]]:
-        """Memory-mapped embeddings of one modality, one array per shard, opened when it is looked at.
+        """Memory-mapped embeddings of one modality, one array per shard, opened on access.
 
         Raises:
             CorpusError: there are none of this modality.
@@ -207,7 +207,7 @@ class Corpus:
         """
         found = self.layout.found_embeddings(modality)
         if not found or (found.keys() != tables.keys() and all(path.suffix == ".arrow" for path in tables.values())):
-            # arrow files join the tables of many shards
+            # an arrow file joins the tables of many shards
             return list(found.values())
         if missing := sorted(tables.keys() - found.keys()):
             raise CorpusError(
@@ -217,7 +217,7 @@ class Corpus:
         return [found[number] for number in tables]
 
     def _warn_of_unfinished(self, tables: dict[int, Path]) -> None:
-        """Say which embeddings have no table: their items are left out, and other tools may have counted them."""
+        """Warn about embeddings without a table: their items are left out here, though other tools may count them."""
         if all(path.suffix == ".arrow" for path in tables.values()):
             return
         found = self.layout.found_embeddings("text") | self.layout.found_embeddings("image")
@@ -232,7 +232,7 @@ class Corpus:
         """Rows of every file of embeddings.
 
         Raises:
-            CorpusError: another number than the tables have, or files of different widths.
+            CorpusError: a number that differs from the tables', or files of different widths.
         """
         files, tables = self._files[modality], self.metadata.paths
         shapes = [mapped(path).shape for path in files]
@@ -258,7 +258,7 @@ class Corpus:
 
 
 class MappedShards(Sequence[Float[np.ndarray, "_shard width"]]):
-    """Arrays in files, each mapped when it is looked at: a large corpus has more than a process may hold open."""
+    """Arrays in files, each mapped on access: a large corpus has more files than a process may hold open."""
 
     def __init__(self, files: Sequence[Path]) -> None:
         self.files = files
@@ -289,5 +289,5 @@ def mapped(path: Path) -> Float[np.ndarray, "rows width"]:
 
 
 def bytes_mark(data: bytes) -> int:
-    """64 bits that change with the bytes of a file."""
+    """A 64-bit mark that changes with the bytes of a file."""
     return int.from_bytes(hashlib.sha256(data).digest()[:8], "big")

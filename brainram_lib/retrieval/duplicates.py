@@ -1,11 +1,12 @@
 """Near-duplicate audit: NSD's stimuli come from COCO, so a web corpus can contain the stimulus itself.
 
-Every item is compared with every stimulus. The cosine of their global embeddings only chooses what is looked at: two
-red cars on a beach are near 1, and a copy that was cropped and relit can be at .78. What decides is the layout, the
-correlation of coloured miniatures, the stimulus's cropped a little where that fits better. On the embedded world 200
+Every item is compared with every stimulus. The cosine of their global embeddings only selects what is looked at: two
+red cars on a beach are near 1, and a copy that was cropped and relit can be at .78. What decides is the layout: the
+correlation of coloured miniatures, with the stimulus cropped a little where that fits better. On the embedded world 200
 planted copies correlate by .976 and more, 5.2 million other pairs by .962 and less: at .97 all are found and none is
 flagged wrongly. A 64-bit difference hash (is each pixel of a 9 x 8 grey miniature brighter than the one to its right?)
-is recorded beside, for it is what others report; one copy in ten differs by more than 12 bits, plain skies being noise.
+is recorded too, since it is what others report; one copy in ten differs by more than 12 bits, because plain skies are
+noise.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from brainram_lib.retrieval.images import ImageRefused
 from brainram_lib.retrieval.settings import COSINE_AT, LAYOUT_AT
 
 HASH_BITS = 64
-# A copy on the web is often cropped: shares of the side that are cut off a stimulus before it is compared.
+# A copy on the web is often cropped: shares of the side cut off at each edge before comparison.
 CROPS = (0.0, 1 / 64, 2 / 64)
 MINIATURE = 16
 ITEMS = 1024
@@ -37,7 +38,7 @@ class Pairs:
         item: rows of the corpus. stimulus: rows of the stimuli.
         cosine: of the global embeddings. layout: correlation of the miniatures.
         distance: Hamming distance of the difference hashes, 0 to 64.
-        looked_at: items whose cosine with any stimulus made them be looked at.
+        looked_at: how many items were looked at because of their cosine with a stimulus.
         unread: those of them that could not be read, and why.
     """
 
@@ -52,14 +53,14 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Looks:
-    """What is compared of stimuli."""
+    """The features by which stimuli are compared."""
 
     miniatures: Float32[np.ndarray, "crops n values"]
     hashes: UInt64[np.ndarray, " n"]
 
     @classmethod
     def of(cls, *stimuli: UInt8[np.ndarray, "_n height width 3"]) -> Looks:
-        """Of one or more sets of stimuli, one after the other."""
+        """Those of one or more sets of stimuli, concatenated."""
         shown = [np.concatenate([miniatures(some, crop) for some in stimuli]) for crop in CROPS]
         return cls(np.stack(shown), np.concatenate([difference_hash(some) for some in stimuli]))
 
@@ -75,8 +76,8 @@ def near_duplicates(
 
         layout(i, s) = max over crops c of corr(miniature(i), miniature(s cropped by c))
 
-    Items are gone through in blocks; only those that pass by cosine are opened. One that cannot be read is a duplicate
-    of nothing, and is counted.
+    Items are processed in blocks; only those that pass the cosine threshold are opened. One that cannot be read counts
+    as no duplicate, and is recorded.
 
     Args:
         corpus: whose image embeddings and pictures are compared.
@@ -84,7 +85,7 @@ def near_duplicates(
         stimuli_embeddings: their L2-normalised global embeddings, by the encoder that embedded the corpus.
 
     Raises:
-        ValueError: not one embedding for each stimulus, or embeddings of another width than the corpus's.
+        ValueError: there is not one embedding per stimulus, or their width differs from the corpus's.
     """
     known = _checked(corpus, stimuli, stimuli_embeddings)
     unread: dict[int, str] = {}
@@ -122,7 +123,7 @@ def _pairs(
     cosine_at: float,
     layout_at: float,
 ) -> tuple[np.ndarray, ...]:
-    """The pairs of some pictures, as the columns of `Pairs`: all are correlated, which one product does."""
+    """The pairs of some pictures, as the columns of `Pairs`: one product correlates all of them."""
     own = miniatures(np.stack(list(pictures.values())))
     layout = np.full(cosine.shape, -1, np.float32)
     for cropped in stimuli.miniatures:
@@ -134,7 +135,7 @@ def _pairs(
 
 
 def _joined(found: list[tuple[np.ndarray, ...]]) -> Iterator[np.ndarray]:
-    """Columns of all blocks; without one, empty."""
+    """The columns of all blocks, joined; empty if there are none."""
     for place, kind in enumerate((np.int64, np.int64, np.float32, np.float32, np.uint8)):
         yield np.concatenate([np.zeros(0, kind), *(columns[place].astype(kind) for columns in found)])
 
@@ -159,9 +160,9 @@ def near_duplicates_reference(
 
 
 def miniatures(images: UInt8[np.ndarray, "n height width 3"], crop: float = 0.0) -> Float32[np.ndarray, "n values"]:
-    """Coloured miniatures of 16 x 16 pixels, centred and of norm 1, so that two multiply to their correlation.
+    """Coloured miniatures of 16 x 16 pixels, centred and of norm 1, so that the product of two is their correlation.
 
-    `crop`: the share of the side that is cut off at each side first. A picture of one colour is zero.
+    `crop`: the share of the side that is cut off at each side first. A picture of a single colour becomes zero.
     """
     height, width = images.shape[1:3]
     top, left = round(crop * height), round(crop * width)

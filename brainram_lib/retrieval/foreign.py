@@ -1,9 +1,9 @@
-"""A faiss index that another tool left in a corpus's folder: used after it was checked, never written.
+"""A faiss index that another tool left in a corpus's folder: used once it has been checked, never written.
 
-Its items must be this corpus's, in this order, and its numbers cosines: inner product as metric, one vector for each
-item, the width of the embeddings, and a sample of rows that find themselves (of an exact index, all vectors are
-compared; of others, a single row that changed after they were made is not seen). Tools that read shards in the order of
-their names ('_10' before '_2') make indices of another order, so the sample takes rows of every shard.
+Its items must be this corpus's, in this order, and its similarities cosines: inner product as metric, one vector per
+item, the width of the embeddings, and a sample of rows that find themselves (for an exact index, all vectors are
+compared; in others, a single row that changed after the index was made goes unnoticed). Tools that read shards in the
+order of their names ('_10' before '_2') make indices in a different order, so the sample takes rows from every shard.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from brainram_lib.retrieval.corpus import Corpus
 from brainram_lib.retrieval.layout import short
 
 EXACT_KINDS = ("IndexFlat", "IndexFlatIP")
-# rows that are looked up, at least so many of a shard, of so many shards; neighbours among which a row must stand
+# rows looked up; at least this many per shard; from at most this many shards; rank by which a row must find itself
 SAMPLE, ROWS, SHARDS, NEAREST = 256, 8, 64, 10
 # share of the sample that must find itself: in an exact index, in one with links or cells, in a compressed one
 ALL, NEARLY, HALF = 1.0, 0.9, 0.5
-# embeddings this similar are one picture twice, and either may be found
+# embeddings this similar are the same picture twice, and either may be found
 SAME = 0.995
 # a similarity may differ from the cosine by this much, more where the vectors are compressed
 EXACT_BY, COMPRESSED_BY = 0.02, 0.25
 # rows of an exact index that are compared at a time
 COMPARED = 65_536
-# cells that are visited while checking
+# cells visited per query while checking
 VISITED = 32
 
 
@@ -66,7 +66,7 @@ def opened_foreign(corpus: Corpus, modality: str, factory: str) -> faiss.Index:
 
 
 def kind_of(index: faiss.Index) -> str:
-    """Which kind of index it is, behind transformations of the vectors and renamings of ids."""
+    """The kind of index inside any wrappers that transform the vectors or rename the ids."""
     inner = faiss.downcast_index(index)
     while isinstance(inner, (faiss.IndexPreTransform, faiss.IndexIDMap, faiss.IndexRefine)):
         inner = faiss.downcast_index(inner.base_index if isinstance(inner, faiss.IndexRefine) else inner.index)
@@ -123,7 +123,7 @@ def _check_order(index: faiss.Index, path: Path, corpus: Corpus, modality: str) 
 
 
 def _different(index: faiss.Index, corpus: Corpus, modality: str) -> int:
-    """How many vectors of an exact index are not the embeddings of their rows: all can be compared as fast as read."""
+    """How many vectors of an exact index differ from their rows' embeddings: comparing is as fast as reading."""
     start = different = 0
     for block in corpus.embeddings(modality):
         for at in range(0, len(block), COMPARED):
@@ -137,7 +137,7 @@ def _different(index: faiss.Index, corpus: Corpus, modality: str) -> int:
 def _hits(
     index: faiss.Index, corpus: Corpus, modality: str, items: Int64[np.ndarray, " n"]
 ) -> tuple[Bool[np.ndarray, " n"], bool]:
-    """Which items find themselves, or their equal, with their cosine; and whether the vectors are stored whole."""
+    """Which items find themselves, or an equal, at the right cosine; and whether the vectors are uncompressed."""
     rows = corpus.embedding_rows(modality, items)
     similarity, found = _searched(index, rows)
     valid = (found >= 0) & (found < len(corpus))
@@ -152,7 +152,7 @@ def _hits(
 def _searched(
     index: faiss.Index, rows: Float32[np.ndarray, "n width"]
 ) -> tuple[Float32[np.ndarray, "n k"], Int64[np.ndarray, "n k"]]:
-    """The nearest of every row, with more cells than usual, so that only order and content are judged."""
+    """The nearest items of every row, over more cells than usual, so that only order and content are checked."""
     count = min(NEAREST, index.ntotal)
     try:
         cells = faiss.extract_index_ivf(index)
@@ -165,7 +165,7 @@ def _searched(
 
 
 def _sample(corpus: Corpus, modality: str) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
-    """Items spread over every shard, or over SHARDS of them, and their shards."""
+    """Items spread over all shards, or over SHARDS of them, and the shard of each."""
     lengths = np.array([len(block) for block in corpus.embeddings(modality)])
     starts = np.concatenate([[0], np.cumsum(lengths)])
     filled = np.flatnonzero(lengths)

@@ -13,7 +13,7 @@ from PIL import Image
 MAX_BYTES = 20 * 2**20
 MAX_PIXELS = 50 * 10**6
 EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
-# endings under which such files lie in tars and folders
+# file name endings of such pictures in tars and folders
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 # EXIF's orientation -> how a viewer turns the stored pixels
 _ORIENTATION = 0x0112
@@ -77,11 +77,11 @@ def decode(
 def as_shown(picture: Image.Image) -> Image.Image:
     """A picture of any mode as 8-bit RGB, as a viewer shows it: scaled, turned as its EXIF says, transparency on white.
 
-    16 bits of grey become 8 by v / 257 (Pillow's own conversion cuts all above 255 to white). A palette, CMYK and 1 bit
-    are converted by Pillow. Embedded colour profiles are not applied, as in CLIP's training.
+    16 bits of grey become 8 by v / 257 (Pillow's own conversion clips everything above 255 to white). A palette, CMYK
+    and 1 bit are converted by Pillow. Embedded colour profiles are not applied, as in CLIP's training.
 
     Raises:
-        ImageRefused: a mode whose numbers have no fixed range, so that black and white are not known.
+        ImageRefused: a mode whose values have no fixed range, so that black and white are undefined.
     """
     shown = _on_white(picture)
     turn = _TURNS.get(_orientation(picture))
@@ -114,7 +114,7 @@ def _from_deep_grey(picture: Image.Image) -> Image.Image:
 
 
 def _orientation(picture: Image.Image) -> int:
-    """EXIF's number of how the pixels lie; 1, upright, where there is none or it is broken, as viewers take it."""
+    """EXIF's orientation number; 1, upright, if there is none or it is broken, as in viewers."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -133,7 +133,7 @@ def _square(picture: Image.Image, size: int) -> Image.Image:
 
 
 def encoded(pixels: UInt8[np.ndarray, "height width 3"], quality: int = 95) -> bytes:
-    """Pixels as a JPEG file without chroma subsampling."""
+    """Pixels encoded as a JPEG file without chroma subsampling."""
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "JPEG", quality=quality, subsampling=0)
     return stream.getvalue()

@@ -2,9 +2,10 @@
 
     similarity(q, e_j) = q . e_j,      |q| = |e_j| = 1,      neighbours = the k items with the largest similarity
 
-Exact by default (`Flat`); any faiss factory string for larger corpora, e.g. `IVF4096,Flat`, whose `nprobe` says how
-many of its cells a query visits. An index that another tool left in the corpus's folder (image.index, text.index) is
-used if it fits the embeddings, see `foreign`; one that is made here lies in a results folder, never in the corpus's.
+Exact by default (`Flat`); any faiss factory string for larger corpora, e.g. `IVF4096,Flat`, whose `nprobe` is the
+number of cells that a query visits. An index that another tool left in the corpus's folder (image.index, text.index) is
+used if it fits the embeddings, see `foreign`; one that is made here is stored in a results folder, never in the
+corpus's.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ Excluded = Int[np.ndarray, " _m"] | Sequence[Int[np.ndarray, " _m"]] | None
 class Neighbours:
     """Items of a corpus, the most similar first along the last axis.
 
-    `ids` int64 and `similarity` float32 have one shape: (n, k) from a search, (n, S, K) for S prior samples each.
+    `ids` int64 and `similarity` float32 have one shape: (n, k) from a search, (n, S, K) with S prior samples per
+    stimulus.
     """
 
     ids: Int64[np.ndarray, "*rows k"]
@@ -61,10 +63,10 @@ class VectorIndex:
     """A faiss index over the embeddings of one modality of a corpus.
 
     Parameters: `index`, a faiss index with the inner-product metric; `name` for messages; `nprobe`, the cells visited
-    by each query of an IVF index (None: as many as the index says itself).
+    by each query of an IVF index (None: the index's own setting).
 
     Raises:
-        ValueError: `nprobe` below 1 or no whole number, or for an index that has no cells.
+        ValueError: `nprobe` is not a whole number of at least 1, or the index has no cells.
     """
 
     def __init__(self, index: faiss.Index, name: str, nprobe: int | None = None) -> None:
@@ -91,7 +93,7 @@ class VectorIndex:
         nprobe: int | None = None,
         name: str = "the index",
     ) -> VectorIndex:
-        """Index the vectors of all blocks; ids count over the blocks in order.
+        """Index the vectors of all blocks; ids count across the blocks in order.
 
         Raises:
             ValueError: vectors that are not finite or not L2-normalised, or a factory string that faiss does not know.
@@ -121,10 +123,11 @@ class VectorIndex:
         """The index of one modality of a corpus.
 
         One that another tool left in the corpus's folder is used if it fits the embeddings; if not, a warning says why.
-        Otherwise the index is built, and kept below `folder` (None: in memory only), named by what it was made from.
+        Otherwise the index is built, and stored below `folder` (None: in memory only) under a name that says what it
+        was made from.
 
         Raises:
-            CorpusError: the stored index cannot be read; or there is neither a usable index nor an embedding.
+            CorpusError: the stored index cannot be read; or there is neither a usable index nor any embeddings.
             ValueError: as `build`.
         """
         path = corpus.layout.index(modality)
@@ -144,7 +147,7 @@ class VectorIndex:
 
     @classmethod
     def _kept(cls, corpus: Corpus, modality: str, factory: str, folder: Path, nprobe: int | None) -> VectorIndex:
-        """The index below `folder`, built and stored whole if it is not there."""
+        """The index below `folder`; built and stored first if it is not there."""
         blocks = corpus.embeddings(modality)
         made_from = {"index_key": factory, "metric_type": "ip", "embeddings": corpus.embeddings_mark(modality)}
         path = folder / f"{modality}-{fingerprint(made_from)}.index"
@@ -170,8 +173,8 @@ class VectorIndex:
         `exclude`: ids that may not be found, one array for all queries or one array for each.
 
         Raises:
-            ValueError: queries of another width, not finite or not L2-normalised; k larger than what is left of the
-                corpus; an approximate index that finds fewer than k.
+            ValueError: queries have a different width, are not finite or not L2-normalised; k is larger than what is
+                left of the corpus; an approximate index finds fewer than k.
         """
         queries = checked_unit(checked_width(queries, self.width, self.name), "queries")
         return search_faiss(self.faiss, queries, k, exclude, self.name)
@@ -180,7 +183,7 @@ class VectorIndex:
 def search_faiss(
     index: faiss.Index, queries: Float32[np.ndarray, "n width"], k: int, exclude: Excluded, name: str
 ) -> Neighbours:
-    """`VectorIndex.search` without looking at the queries' norms: faiss ranks by plain inner product."""
+    """`VectorIndex.search` without checking the queries' norms: faiss ranks by plain inner product."""
     forbidden = _forbidden(exclude, len(queries))
     most = max((len(ids) for ids in forbidden), default=0)
     if not 1 <= k <= index.ntotal - most:
@@ -193,7 +196,7 @@ def search_faiss(
     starts = range(0, len(queries), QUERY_CHUNK)
     for start in tqdm(starts, desc="search neighbours", unit="chunk", disable=len(starts) < 4):
         rows = slice(start, start + QUERY_CHUNK)
-        # what is excluded is at most `most` items, so the first k + most hold k that are not
+        # at most `most` items are excluded, so the first k + most include k that are not
         found_similarity, found_ids = index.search(np.ascontiguousarray(queries[rows]), k + most)
         ids[rows], similarity[rows] = _first_allowed(
             found_ids, found_similarity, k, forbidden[rows], name, _cells(index)
@@ -207,7 +210,7 @@ def search_reference(
     k: int,
     exclude: Excluded = None,
 ) -> Neighbours:
-    """`VectorIndex.search` in plain words: the full matrix of similarities, each row sorted."""
+    """`VectorIndex.search` in its plain form: the full matrix of similarities, each row sorted."""
     similarity = np.asarray(queries, np.float32) @ np.asarray(embeddings, np.float32).T
     for row, ids in enumerate(_forbidden(exclude, len(queries))):
         similarity[row, list(ids)] = -np.inf
@@ -219,7 +222,7 @@ def checked_width(queries: Float[np.ndarray, "n width"], width: int, name: str) 
     """The queries as float32.
 
     Raises:
-        ValueError: not two axes, or another width than the index's.
+        ValueError: they do not have two axes, or their width differs from the index's.
     """
     if queries.ndim != 2 or queries.shape[1] != width:
         raise ValueError(f"queries for {name} must have shape (n, {width}). {tuple(queries.shape)} was provided.")
@@ -300,7 +303,7 @@ def checked_nprobe(nprobe: int) -> int:
 
 
 def ivf_of(index: faiss.Index) -> faiss.IndexIVF | None:
-    """The part of an index that has cells, also inside a transformation of the vectors; None if there is none."""
+    """The IVF part of an index, even inside a transformation of the vectors; None if there is none."""
     try:
         return faiss.extract_index_ivf(index)
     except RuntimeError:

@@ -43,17 +43,17 @@ def checked_modality(modality: str) -> str:
 
 @dataclass(frozen=True)
 class CorpusLayout:
-    """File names of the corpus at `folder`: as they are written here, and as they are found whoever wrote them."""
+    """File names of the corpus at `folder`: as written here, and as found, whichever tool wrote them."""
 
     folder: Path
 
     def embeddings(self, modality: str, shard: int) -> Path:
-        """The embeddings of one shard, as they are written here."""
+        """The embeddings of one shard, as written here."""
         name = _EMBEDDINGS[checked_modality(modality)]
         return self.folder / name / f"{name}_{shard}.npy"
 
     def metadata(self, shard: int) -> Path:
-        """The metadata of one shard, as they are written here."""
+        """The metadata of one shard, as written here."""
         return self.folder / "metadata" / f"metadata_{shard}.parquet"
 
     def index(self, modality: str) -> Path:
@@ -77,7 +77,7 @@ class CorpusLayout:
         """The tables that are there, by number, in the order of the numbers.
 
         Raises:
-            CorpusError: two files of one number, or a folder that may not be read.
+            CorpusError: two files have the same number, or the folder may not be read.
         """
         return _numbered(self.folder / "metadata", _METADATA)
 
@@ -85,7 +85,7 @@ class CorpusLayout:
         """The embeddings that are there, by number, in the order of the numbers.
 
         Raises:
-            CorpusError: two files of one number.
+            CorpusError: two files have the same number.
         """
         name = _EMBEDDINGS[checked_modality(modality)]
         return _numbered(self.folder / name, re.compile(rf"{name}_([0-9]+)\.npy"))
@@ -132,6 +132,6 @@ def cause(problem: Exception, path: Path, again: str) -> str:
 
 
 def short(text: object, most: int = 120) -> str:
-    """At most `most` characters of a text that came from a file, on one line."""
+    """A text from a file, on one line and cut to `most` characters."""
     line = " ".join(str(text).split())
     return line if len(line) <= most else f"{line[: most - 3]}..."

@@ -1,7 +1,7 @@
-"""The tables of a corpus, cell by cell: those of a web corpus have billions of rows and never become Python lists.
+"""The tables of a corpus, cell by cell: a web corpus has billions of rows, which never become Python lists.
 
-A parquet file is read one column of one row group at a time; an arrow file is memory-mapped. What was read last is
-kept, up to KEPT_BYTES.
+A parquet file is read one column of one row group at a time; an arrow file is memory-mapped. What was read last stays
+cached, up to KEPT_BYTES.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _AGAIN = "It is damaged or no such table: write this shard again."
 
 
 class Metadata:
-    """Rows over all files of `paths`, in their order.
+    """The rows of all files in `paths`, in that order.
 
     Raises:
         CorpusError: a file that cannot be read.
@@ -60,7 +60,7 @@ class Metadata:
         return as_text(self.cell(row, name))
 
     def require(self, row: int, name: str, remedy: str) -> None:
-        """See that the file of a row has a column.
+        """Check that the file of a row has a column.
 
         Raises:
             CorpusError: it has none; the message ends with `remedy`.
@@ -72,7 +72,7 @@ class Metadata:
             )
 
     def batches(self, *names: str) -> Iterator[tuple[int, list[pa.Array]]]:
-        """(first row, these columns as text) of ROWS rows at a time; a column that is not there is null."""
+        """(first row, these columns as text) of ROWS rows at a time; a missing column is null."""
         for number, bounds in enumerate(self._groups):
             for group, (start, stop) in enumerate(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)):
                 for at in range(start, stop, ROWS):
@@ -101,7 +101,7 @@ class Metadata:
 
 
 def as_text(value: Any) -> str | None:
-    """A cell as text, whatever type the writer's tool gave its column: 7 and 7.0 are '7', null, NaN and NA are None."""
+    """A cell as text, whatever type the writing tool gave its column: 7 and 7.0 are '7', null, NaN and NA are None."""
     if pd.isna(value) is True:
         return None
     if isinstance(value, float) and value.is_integer():
@@ -113,7 +113,7 @@ def _python(cell: pa.Scalar) -> Any:
     try:
         return cell.as_py()
     except UnicodeDecodeError:
-        # a caption cut within a character
+        # a caption that was cut within a character
         return cell.as_buffer().to_pybytes().decode("utf-8", "replace")
 
 
@@ -144,7 +144,7 @@ def _single(cells: pa.ChunkedArray, path: Path, name: str) -> pa.ChunkedArray:
     """The cells themselves, if each is one value.
 
     Raises:
-        CorpusError: they are lists or records, as of tables with all captions of an image in one cell.
+        CorpusError: they are lists or records, as in tables with all captions of an image in one cell.
     """
     if pa.types.is_nested(cells.type):
         raise CorpusError(
@@ -155,7 +155,7 @@ def _single(cells: pa.ChunkedArray, path: Path, name: str) -> pa.ChunkedArray:
 
 
 def _mapped(path: Path) -> pa.Table:
-    """An arrow file, or the stream format that other tools write under this name."""
+    """An arrow file, or the stream format that other tools write under this extension."""
     source = pa.memory_map(str(path))
     try:
         return pa.ipc.open_file(source).read_all()

@@ -1,4 +1,4 @@
-"""From the priors' estimates to neighbours: the queries, the search for each sample, the search by several parts."""
+"""From the priors' estimates to neighbours: queries, the search per sample, the search over several embeddings."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def image_query(estimates: Float[np.ndarray | Tensor, "*rows tokens width"]) -> 
 def text_query(
     estimates: Float[np.ndarray | Tensor, "*rows tokens width"], readout: Readout
 ) -> Float32[np.ndarray, "*rows pooled"]:
-    """The pooled text embedding that `readout` reads out of every estimate, L2-normalised.
+    """The pooled text embedding that `readout` predicts from every estimate, L2-normalised.
 
-    Averaging an image's captions loses the position of the end of text, so no single token can be the query.
+    Averaging over an image's captions loses the position of the end-of-text token, so no single token can be the query.
 
     Raises:
-        ValueError: the readout gives a vector that is zero or not finite, or not one vector for each estimate.
+        ValueError: the readout gives a vector that is zero or not finite, or not one vector per estimate.
     """
     flat = estimates.reshape(-1, *estimates.shape[-2:])
     starts = range(0, len(flat), READOUT_CHUNK)
@@ -84,7 +84,7 @@ def find_neighbours(
 def pooled_over_samples(neighbours: Neighbours) -> Neighbours:
     """One set of S * K neighbours shared by the S samples of a stimulus (METHOD's option `pooled`): (n, S, S * K).
 
-    An item found by several samples stands as often as it was found.
+    An item found by several samples appears as often as it was found.
     """
     stimuli, samples, k = neighbours.ids.shape
     order = np.argsort(-neighbours.similarity.reshape(stimuli, -1), axis=1, kind="stable")
@@ -97,16 +97,16 @@ def pooled_over_samples(neighbours: Neighbours) -> Neighbours:
 
 
 def best_items(neighbours: Neighbours, count: int) -> Int64[np.ndarray, "n count"]:
-    """The `count` most similar items of each stimulus over all its samples, best first, an item found twice only once.
+    """The `count` most similar items of each stimulus over all its samples, best first, each item only once.
 
-    Where its samples found fewer, they follow one another again.
+    If its samples found fewer than `count`, the list starts over.
     """
     found = pooled_over_samples(neighbours).ids[:, 0]
     return np.stack([np.resize(first_seen(ids), count) for ids in found])
 
 
 def first_seen(ids: Int64[np.ndarray, " m"]) -> Int64[np.ndarray, " distinct"]:
-    """Every item once, in the order in which they first stand."""
+    """Every item once, in order of first appearance."""
     return ids[np.sort(np.unique(ids, return_index=True)[1])]
 
 
@@ -116,8 +116,8 @@ class CombinedIndex:
 
         score_j = sum_m w_m (q_m . e_mj)  =  [w_1 q_1, w_2 q_2, ...] . [e_1j, e_2j, ...]
 
-    The weights stand in the query, so one index serves every choice of weights, exactly. Parts are image embeddings,
-    text embeddings and, where captions are few enough to hold, the vectors of their words.
+    The weights are part of the query, so one index serves every choice of weights, exactly. Parts are image embeddings,
+    text embeddings and, if the captions are few enough to hold in memory, their word vectors.
     """
 
     index: faiss.Index
@@ -156,7 +156,7 @@ class CombinedIndex:
         return self.index.ntotal
 
     def embeddings(self, items: Int[np.ndarray, " n"]) -> list[Float32[np.ndarray, "n _width"]]:
-        """What every part holds of some items."""
+        """Every part's embeddings of some items."""
         rows = self.index.reconstruct_batch(np.asarray(items, np.int64))
         return np.split(rows, np.cumsum(self.widths)[:-1], axis=1)
 
@@ -171,7 +171,7 @@ class CombinedIndex:
         """The k items with the largest weighted sum of similarities; `similarity` holds that sum.
 
         With `z_scored`, each part's similarities are first z-scored over the corpus for each query,
-        w_m (q_m . e_mj - mean_j) / std_j, so that a weight does not depend on how spread out a part's cosines are.
+        w_m (q_m . e_mj - mean_j) / std_j, so that a weight does not depend on the spread of a part's cosines.
 
         Raises:
             ValueError: as `VectorIndex.search`; weights that are negative, all zero, or not one for each part.
@@ -195,10 +195,10 @@ class CombinedIndex:
     def whitened(
         self, part: int, queries: Float32[np.ndarray, "*rows width"], floor: float
     ) -> Float32[np.ndarray, "*rows width"]:
-        """Queries to ask instead of `queries`: (C / v + floor)^-1 (q - mean), L2-normalised.
+        """Queries to use instead of `queries`: (C / v + floor)^-1 (q - mean), L2-normalised.
 
         C is the covariance of the part's embeddings and v its mean eigenvalue. Items then score by their whitened inner
-        product with q, which weighs every direction of the corpus alike, while the index stays as it is.
+        product with q, which weights every direction of the corpus equally, while the index stays unchanged.
 
         Raises:
             ValueError: `floor` is not above zero, or a query has another width.
@@ -225,7 +225,7 @@ def find_by_parts(
     exclude: Excluded = None,
     z_scored: bool = False,
 ) -> Neighbours:
-    """`CombinedIndex.search` for every sample of every stimulus: part by part, sample s asks with sample s.
+    """`CombinedIndex.search` for every sample of every stimulus; sample s of every part forms one query.
 
     Raises:
         ValueError: queries of different stimuli or samples; otherwise as `CombinedIndex.search`.
@@ -246,7 +246,7 @@ def combined_search_reference(
     k: int,
     z_scored: bool = False,
 ) -> Neighbours:
-    """`CombinedIndex.search` in plain words: every part's full matrix, summed, each row sorted."""
+    """`CombinedIndex.search` in its plain form: every part's full matrix, summed, each row sorted."""
     score = 0.0
     for items, asked, weight in zip(parts, queries, weights, strict=True):
         cosines = np.asarray(asked, np.float64) @ np.asarray(items, np.float64).T
@@ -276,5 +276,5 @@ def _for_each_sample(exclude: Excluded, samples: int) -> Excluded:
 
 
 def found_items(*neighbours: Neighbours) -> Int[np.ndarray, " m"]:
-    """The different items among neighbours, sorted: what has to be fetched and encoded."""
+    """The distinct items among neighbours, sorted: what has to be fetched and encoded."""
     return np.unique(np.concatenate([found.ids.ravel() for found in neighbours]))

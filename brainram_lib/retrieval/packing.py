@@ -1,6 +1,6 @@
 """A corpus from a folder of pictures and a table of captions, in the format that `retrieval.corpus` reads.
 
-What cannot be used is counted and named, and stands with its reason in img2dataset's tables beside the tars.
+What cannot be used is counted, and listed with its reason in img2dataset's tables beside the tars.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CLAIM = "packed.json"
 
 @dataclass(frozen=True)
 class Row:
-    """One picture of the folder: its file's name relative to it, its caption, its address where one is known."""
+    """One picture of the folder: its file name relative to the folder, its caption, and its URL if known."""
 
     file: str
     caption: str
@@ -37,10 +37,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Listing:
-    """The rows of a table that make items.
+    """The rows of a table that become items.
 
     Attributes:
-        without_caption, repeated: how many rows were left out because they have none, or name a file again.
+        without_caption, repeated: how many rows were left out because they have no caption, or repeat a file.
     """
 
     rows: tuple[Row, ...]
@@ -90,13 +90,13 @@ def read_listing(path: Path) -> Listing:
 def pack(
     folder: Path, listing: Listing, out: Path, encoder: PooledEncoder, image_size: int, shard_size: int = 1000
 ) -> Packed:
-    """Write a corpus shard by shard; shards that are complete are kept, so the same call goes on where it stopped.
+    """Write a corpus shard by shard; shards that are complete are kept, so the same call resumes where it stopped.
 
-    Pictures of complete shards that could not be used are looked at again: see `_gains`.
+    Pictures of complete shards that could not be used are tried again: see `_gains`.
 
     Raises:
-        CorpusError: no such folder, a size of shards that keys cannot count, another corpus in `out`, or no picture
-            that can be used.
+        CorpusError: there is no such folder, the shard size is too large for the keys, `out` holds another corpus, or
+            no picture can be used.
         StoreError: the disk is full.
     """
     if not 1 <= shard_size <= 10**SAMPLE_DIGITS:
@@ -110,7 +110,7 @@ def pack(
         for shard, start in enumerate(range(0, len(listing.rows), shard_size)):
             rows = listing.rows[start : start + shard_size]
             if shard in done and _gains(layout, shard, folder, rows, image_size):
-                # embeddings of the shard as it will be do not fit its table as it was
+                # embeddings of the new shard do not fit the table of the old one
                 layout.metadata(shard).unlink()
                 done.remove(shard)
             if shard not in done:
@@ -130,12 +130,12 @@ def _write(
     try:
         write_shard(layout, shard, [item_of(folder, row) for row in rows], encoder, image_size)
     except NothingDecoded:
-        # counted at the end; the other shards may hold pictures
+        # counted at the end, as other shards may hold pictures
         return
 
 
 def _gains(layout: CorpusLayout, shard: int, folder: Path, rows: Sequence[Row], image_size: int) -> bool:
-    """Whether a picture of a complete shard that was missing or broken can be used now, and none of the others is gone.
+    """Whether some picture of a complete shard that was missing or broken is now usable, and no other one has gone.
 
     Raises:
         CorpusError: the shard's table of statuses is damaged.
@@ -162,7 +162,7 @@ def _usable(folder: Path, row: Row, image_size: int) -> bool:
 
 
 def item_of(folder: Path, row: Row) -> CorpusItem:
-    """The picture file of a row as it was found, or why there is none. Names come from a table and may not lead out."""
+    """The picture file of a row as found, or why there is none. Names from the table may not lead out of the folder."""
     if "\0" in row.file or os.path.isabs(row.file) or row.file.split(os.sep)[0] == os.pardir:
         return CorpusItem(b"", row.caption, row.url, f"its name '{short(row.file)}' leads out of the folder")
     path = folder / row.file
@@ -195,7 +195,7 @@ def _table(path: Path) -> pd.DataFrame:
 
 
 def _require_single(path: Path, name: str, cells: pd.Series) -> None:
-    """See that no cell is a list, as those of tables with all captions of an image in one row."""
+    """Check that no cell is a list, as in tables with all captions of an image in one row."""
     bad = next((row for row, cell in enumerate(cells) if pd.api.types.is_list_like(cell)), None)
     if bad is not None:
         raise CorpusError(
@@ -206,7 +206,7 @@ def _require_single(path: Path, name: str, cells: pd.Series) -> None:
 
 
 def _claim(layout: CorpusLayout, settings: dict[str, object]) -> None:
-    """Write what is packed into an empty folder; a folder that holds something else is left as it is."""
+    """Write down in an empty folder what is packed there; a folder that holds something else is left as it is."""
     path = layout.folder / CLAIM
     if path.exists():
         try:

@@ -25,8 +25,8 @@ _ENDINGS = ("", *PICTURES, *(ending.upper() for ending in PICTURES))
 class Pictures:
     """The pictures of the rows of `metadata`, below `root`.
 
-    Links that lie in `root` are followed, wherever they lead: whoever made the folder made them. A path in the
-    metadata is the web's own text and may not lead out of `root`.
+    Links in `root` are followed, wherever they lead, since whoever made the folder made them. A path in the metadata
+    comes from the web and may not lead out of `root`.
     """
 
     def __init__(self, root: Path, metadata: Metadata) -> None:
@@ -50,11 +50,11 @@ class Pictures:
 
     @cached_property
     def mark(self) -> str:
-        """Twelve digits that change with any picture; the same wherever the folder lies."""
+        """Twelve hexadecimal digits that change with any picture; they do not depend on the folder's location."""
         return marked(self._files(), self.root)
 
     def _files(self) -> Iterator[Path]:
-        """All files but img2dataset's records, through links too, no folder twice."""
+        """All files except img2dataset's records, following links but visiting no folder twice."""
         seen = set()
         for folder, inner, names in os.walk(self.root, followlinks=True):
             if (real := os.path.realpath(folder)) in seen:
@@ -63,7 +63,7 @@ class Pictures:
             seen.add(real)
             for name in names:
                 path = Path(folder, name)
-                # one that may not be read is refused where it is needed, and counts from when it may
+                # an unreadable file is refused when it is needed, and counts once it becomes readable
                 if path.suffix.lower() not in _BESIDE and os.path.isfile(path) and os.access(path, os.R_OK):
                     yield path
 
@@ -71,7 +71,7 @@ class Pictures:
         if not self.root.is_dir():
             raise ImageRefused(f"no picture '{short(name or key)}': there is no folder '{self.root}'")
         for one in [self._inside(text) for text in dict.fromkeys((name, key)) if text]:
-            # img2dataset's `files` lie in folders called as the tars would be: 00002/000020007.jpg
+            # img2dataset's `files` format puts them in folders named as the tars would be: 00002/000020007.jpg
             usual = range(3, 8) if os.path.splitext(one)[0].isdigit() else ()
             for folder in (self.root, *(self.root / one[:digits] for digits in usual)):
                 for ending in _ENDINGS:
@@ -80,7 +80,7 @@ class Pictures:
         raise ImageRefused(f"no picture '{short(name or key)}' in the tars or files of '{self.root}'")
 
     def _inside(self, name: str) -> str:
-        """A path of the metadata, relative to the folder.
+        """A path from the metadata, relative to the folder.
 
         Raises:
             ImageRefused: it leads out of it, or cannot be a path.
@@ -93,14 +93,14 @@ class Pictures:
         return relative
 
     def _relative(self, name: str) -> str:
-        """A whole path relative to the folder: it lies below it, or did on the machine where the corpus was made."""
+        """An absolute path relative to the folder: it is below it, or was where the corpus was made."""
         path = os.path.normpath(name)
         for root in (os.path.abspath(self.root), os.path.realpath(self.root)):
             if path.startswith(root + os.sep):
                 return os.path.relpath(path, root)
         parts, common = Path(path).parts, len(Path(self._common_folder).parts)
-        # the longest end of the path that is there; it keeps all in which the corpus's paths differ, so that two
-        # pictures of one name are never taken for each other
+        # the longest trailing part of the path that exists; it keeps everything in which the corpus's paths differ, so
+        # two pictures of the same name are never confused
         for start in range(1, max(common, 1) + 1):
             if os.path.isfile(self.root.joinpath(*parts[start:])):
                 return os.path.join(*parts[start:])
@@ -111,7 +111,7 @@ class Pictures:
 
     @cached_property
     def _common_folder(self) -> str:
-        """The folder in which all whole paths of the metadata lie."""
+        """The common folder of all absolute paths in the metadata."""
         ends: list[str] = []
         for _, (names,) in self.metadata.batches("image_path"):
             whole = pc.filter(names, pc.fill_null(pc.starts_with(names, os.sep), False))
@@ -121,10 +121,10 @@ class Pictures:
 
     @cached_property
     def _keys_are_unique(self) -> bool:
-        """See that no two rows have one key: a tar has one picture a key. 16 bytes a row are held meanwhile.
+        """Check that no two rows share a key, as a tar has one picture per key. This takes 16 bytes of memory per row.
 
         Raises:
-            CorpusError: two rows have one key.
+            CorpusError: two rows share a key.
         """
         parts, places = [], []
         for start, (keys, names) in self.metadata.batches("key", "image_path"):
@@ -150,7 +150,7 @@ class Pictures:
 
 
 def marked(files: Iterator[Path] | list[Path], root: Path) -> str:
-    """`content_mark`, with a sentence where a file may not be read.
+    """`content_mark`, with a clear error if a file may not be read.
 
     Raises:
         CorpusError: naming the file.

@@ -1,4 +1,4 @@
-"""Neighbours that can be looked at: a corpus from the web holds pictures that are missing or cannot be decoded."""
+"""Neighbours that can be decoded: in a corpus from the web, some pictures are missing or broken."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ FindExcept = Callable[[Excluded], Neighbours]
 Prepare = Callable[[Int[np.ndarray, "*rows"]], Mapping[int, str]]
 # If none of the first items can be used, the pictures are not there, and going on would try the whole corpus.
 TRIED = 256
-# So it is where of many items nearly none can be used: ROUNDS would not suffice.
+# The same holds if nearly none of many items can be used: ROUNDS would not suffice.
 MANY_TRIED, HOPELESS = 2048, 0.95
-# Where half of a corpus is broken, 1,000 stimuli with 32 neighbours each need some 15 rounds; where 85 %, 60.
+# If half of a corpus is broken, 1,000 stimuli with 32 neighbours each need some 15 rounds; if 85 % is, 60.
 ROUNDS = 60
 REASONS = 3
 
@@ -32,8 +32,8 @@ def find_readable(find: FindExcept, prepare: Prepare) -> Neighbours:
     """The neighbours (n, S, K) that `find` gives when every item that `prepare` refuses is excluded.
 
     A stimulus whose neighbours are refused gets the next ones, until all can be encoded; a warning tells how many items
-    were refused and why the first one was. Only a stimulus that found an item excludes it, so that a search over a
-    large corpus never has to skip all that is broken in it.
+    were refused and why the first one was. An item is excluded only for the stimuli that found it, so a search over a
+    large corpus never has to skip everything that is broken in it.
 
     Raises:
         NothingReadable: none of the first TRIED items can be used, or too few are left, or ROUNDS searches were not
@@ -77,7 +77,7 @@ def _hopeless(refused: Mapping[int, str], tried: set[int]) -> bool:
 def _with_refused(
     excluded: list[Int64[np.ndarray, " _m"]] | None, found: Neighbours, refused: Mapping[int, str]
 ) -> list[Int64[np.ndarray, " _m"]]:
-    """For each stimulus what it must not find: as before, and what it found that is refused."""
+    """For each stimulus, the items to exclude: those from before, and those it found that were refused."""
     known = np.array(sorted(refused), np.int64)
     before = [np.empty(0, np.int64)] * len(found.ids) if excluded is None else excluded
     return [np.union1d(old, np.intersect1d(ids, known)) for old, ids in zip(before, found.ids, strict=True)]

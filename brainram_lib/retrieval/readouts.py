@@ -1,4 +1,4 @@
-"""What is read out of text tokens by a linear map: the pooled embedding, the words. Fitted on corpus captions."""
+"""Linear readouts from text tokens: the pooled embedding and the words. Fitted on corpus captions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from brainram_lib.core.files import write_whole
 
 
 class TokenReadout:
-    """A linear map from all text tokens of an image to something said of it: y = (x - mean_x) W + mean_y.
+    """A linear map from all text tokens of an image to a description of it: y = (x - mean_x) W + mean_y.
 
     x are the flattened tokens.
     """
@@ -34,7 +34,7 @@ class TokenReadout:
     ) -> TokenReadout:
         """Ridge regression W = argmin |Y - X W|^2 + alpha s |W|^2, s the mean of X X^T's diagonal.
 
-        alpha is the one with the smallest squared error on every tenth caption, held out; then all are used.
+        alpha is chosen by squared error on every tenth caption, held out; the final fit uses all captions.
 
         Raises:
             ValueError: tokens and targets differ in number, or there are fewer than 10.
@@ -90,8 +90,8 @@ class TokenReadout:
 class PooledTextReadout(TokenReadout):
     """The readout of the pooled caption embedding.
 
-    Averaging captions loses the place of the end of text, so no single token is the query any more; the whole set
-    still determines it.
+    Averaging captions loses the position of the end-of-text token, so no single token is the query any more; the whole
+    token set still determines it.
     """
 
     def __call__(

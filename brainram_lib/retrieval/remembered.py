@@ -1,4 +1,4 @@
-"""What embeds a corpus's pictures makes their tokens too: they are remembered for whoever wants them later."""
+"""Embedding a corpus's pictures computes their tokens too: they are kept for later use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from brainram_lib.retrieval.writing import PooledEncoder
 
 @runtime_checkable
 class CorpusEncoder(TokenEncoder, PooledEncoder, Protocol):
-    """One that embeds whole and in tokens, and the side of its pictures."""
+    """An encoder that gives both pooled embeddings and tokens, and knows the side of its pictures."""
 
     image_size: int
 
@@ -22,7 +22,7 @@ class CorpusEncoder(TokenEncoder, PooledEncoder, Protocol):
 class RememberedTokens:
     """An encoder that embeds the pictures of a corpus, token 0, and remembers all tokens of what it has embedded.
 
-    The network makes them anyway: a neighbour whose tokens are wanted later need not be encoded again.
+    The network computes them anyway, so a neighbour whose tokens are needed later need not be encoded again.
     """
 
     def __init__(self, encoder: CorpusEncoder) -> None:
@@ -45,7 +45,7 @@ class RememberedTokens:
         return self.encoder.pooled_texts(texts)
 
     def hand_over(self, cache: TokenCache) -> None:
-        """Give the tokens to the cache of the corpus whose pictures were embedded, all of them in order."""
+        """Give all tokens, in order, to the cache of the corpus whose pictures were embedded."""
         first = 0
         for tokens in self._blocks:
             cache.keep_images(first, tokens)

@@ -1,11 +1,11 @@
-"""The last choice among neighbours, by all their tokens.
+"""The final choice of neighbours, by all their tokens.
 
-An embedding says what a picture shows; where it stands is in the tokens. Those of a whole corpus cannot be searched,
-but those of a few candidates can be encoded:
+An embedding says what a picture shows; where things are in it is in the tokens. The tokens of a whole corpus cannot be
+searched, but those of a few candidates can be encoded:
 
     score = similarity + weight * cos(p, c),      p the estimate's tokens, c the candidate's, flattened
 
-Both come whitened, for the cosine of plain tokens hardly sees objects (see `brainram_lib.core.whitening`).
+Both are whitened, because the cosine of plain tokens is nearly blind to objects (see `brainram_lib.core.whitening`).
 """
 
 from __future__ import annotations
@@ -69,10 +69,10 @@ def reranked(
 def best_by_tokens(
     found: Neighbours, estimates: Float[Tensor, "n tokens width"], tokens_of: TokensOf, count: int
 ) -> Int64[np.ndarray, "n count"]:
-    """The `count` items of each stimulus, over all its samples, whose tokens resemble one estimate of it most.
+    """The `count` items found by any sample of a stimulus whose tokens are most similar to its estimate.
 
-    Best first, an item found twice only once; where its samples found fewer, they follow one another again.
-    `estimates` and what `tokens_of` gives are whitened alike.
+    Best first, each item only once; if its samples found fewer than `count`, the list starts over. `estimates` and what
+    `tokens_of` returns are whitened in the same way.
     """
     ids = found.ids.reshape(len(found.ids), 1, -1)
     pooled = Neighbours(ids, np.zeros(ids.shape, np.float32))
@@ -96,6 +96,6 @@ def reranked_reference(
 
 
 def _directions(items: Int[np.ndarray, " m"], tokens_of: TokensOf) -> Float[Tensor, "m flat"]:
-    """Flattened tokens of length 1, in half precision: a candidate is asked for by many stimuli."""
+    """Flattened tokens of length 1, in half precision, since many stimuli share a candidate."""
     starts = tqdm(range(0, len(items), 512), desc="candidates' tokens", unit="chunk")
     return torch.cat([normalize(tokens_of(items[at : at + 512]).flatten(1), dim=1).half().cpu() for at in starts])

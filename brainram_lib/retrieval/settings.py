@@ -1,4 +1,4 @@
-"""How a corpus is searched (section 3.3, 4.2). No network is imported: settings alone name a saved result."""
+"""How a corpus is searched (section 3.3, 4.2). Imports no network, since settings alone determine a result's key."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from brainram_lib.core.settings import Settings, number
 
-# A near-duplicate of a stimulus reaches both: what decides is the layout, the cosine spares opening every picture.
+# A near-duplicate of a stimulus reaches both thresholds: the layout decides, the cosine saves opening every picture.
 COSINE_AT, LAYOUT_AT = 0.70, 0.97
 
 
@@ -19,21 +19,21 @@ class RetrievalSettings(Settings):
     """
 
     neighbours: int = number(4, low=1)  # K per prior sample, 4.2
-    # the text estimate's share where both estimates ask together; None: each modality asks alone, as in the paper
+    # the text estimate's share if both estimates form one query; None: each modality searches alone, as in the paper
     text_weight: float | None = number(None, low=0, high=1)
     # floor of the whitening of queries over the corpus; 0: plain cosines, as in the paper
     query_whitening: float = number(0.0, low=0)
     word_weight: float = number(
         0.0, low=0
-    )  # of the words read out of the text estimate; those of both embeddings add to 1
-    # found for each sample, the K best by their image tokens stay; None: K are found
+    )  # weight of the words read out of the text estimate; the weights of both embeddings add to 1
+    # how many are found for each sample, of which the K best by image tokens stay; None: K are found
     candidates: int | None = number(None, low=1)
     token_weight: float = number(
         0.0, low=0
     )  # what a cosine of 1 of whitened image tokens adds to a candidate's similarity
     index: str = "Flat"
     nprobe: int | None = number(None, low=1)  # cells of an IVF index that are searched; None: the index's own
-    # items that are near-duplicates of a test or training stimulus are not found; what they are enters a key by itself
+    # whether near-duplicates of a test or training stimulus are excluded; the list of them enters a key by itself
     exclude_duplicates: bool = number(False, keyed=False)
 
     def __post_init__(self) -> None:

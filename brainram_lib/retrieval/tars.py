@@ -1,4 +1,4 @@
-"""Pictures in img2dataset's tars, found by their keys: '000020007' lies in 00002.tar if all is usual."""
+"""Pictures in img2dataset's tars, found by their keys: '000020007' is normally in 00002.tar."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OPENED = 256
 
 
 class Tars:
-    """The tars of one folder. Tars that arrive later are seen too: the folder's time of change is looked at."""
+    """The tars of one folder. Tars added later are found too: the folder's modification time is checked."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -34,7 +34,7 @@ class Tars:
     def find(self, key: str) -> Place | None:
         """Where the picture with this key lies; None if in no tar.
 
-        A key that was kept as a number has lost its leading zeros: 20007 finds '000020007'.
+        A key that was stored as a number has lost its leading zeros: 20007 finds '000020007'.
 
         Raises:
             CorpusError: a tar cannot be read, or two pictures have this key.
@@ -43,7 +43,7 @@ class Tars:
         for name in _spellings(key) if tars else []:
             near = [tars[name[:digits]] for digits in sorted({len(stem) for stem in tars}) if name[:digits] in tars]
             found = self._in(near, name)
-            # img2dataset's own names say which tar it is; under other names it can be in any
+            # img2dataset's own names say which tar it is in; with other names it can be in any
             if not found and not (near and all(stem.isdigit() for stem in tars)):
                 found = self._in(self._candidates(name), name)
             if len(found) > 1:
@@ -104,7 +104,7 @@ def members(path: Path) -> dict[str, tuple[tuple[int, int], ...]]:
 
 @lru_cache(maxsize=_OPENED)
 def _members(path: Path, _size: int, _changed: int) -> dict[str, tuple[tuple[int, int], ...]]:
-    # of one name, the last is valid, as when it is unpacked
+    # if a name is repeated, the last one counts, as when unpacking
     named: dict[str, tuple[int, int]] = {}
     try:
         with tarfile.open(path, "r:") as archive:
@@ -115,14 +115,14 @@ def _members(path: Path, _size: int, _changed: int) -> dict[str, tuple[tuple[int
         raise CorpusError(cause(problem, path, "It is no whole tar: write this shard again.")) from problem
     found: dict[str, tuple[tuple[int, int], ...]] = {}
     for name, place in named.items():
-        # a key is the name without its ending, with or without folder; other dots belong to it
+        # a key is the name without its extension, with or without the folder; other dots belong to it
         for key in {str(Path(name).with_suffix("")), Path(name).stem}:
             found[key] = (*found.get(key, ()), place)
     return found
 
 
 def _spellings(key: str) -> list[str]:
-    """The key, and if it is a number, it with leading zeros, img2dataset's usual width first."""
+    """The key and, if it is a number, its forms with leading zeros, img2dataset's usual width first."""
     if not (key.isascii() and key.isdigit()) or len(key) >= _USUAL:
         return [key]
     return list(dict.fromkeys([key, key.zfill(_USUAL), *(key.zfill(width) for width in range(len(key), 13))]))

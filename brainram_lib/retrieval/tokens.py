@@ -2,8 +2,8 @@
 
 Every item is encoded once. Encoded items lie in blocks, `image/000000.npy` float16 (m, T, D), their ids beside it in
 `image/000000.ids.npy`; a block is complete when its ids are there, so an interrupted run goes on where it stopped.
-Marks of the pictures lie beside them (`.files.npy`): where pictures have changed or arrived since, those of other marks
-are encoded again (their ids become GONE). Processes that use one folder write its blocks in turn.
+Marks of the pictures lie beside them (`.files.npy`): if pictures have changed or arrived since, those whose marks
+differ are encoded again (their ids become GONE). Processes that use one folder write its blocks in turn.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class TokenCache:
     """Tokens of corpus items, encoded once and kept as memory-mapped blocks under `folder`.
 
     `folder` belongs to one corpus and one encoder: its name should hold both. Several processes may use it at once.
-    What could not be encoded is not kept: a picture that arrives later is tried by the next process.
+    Failures are not stored, so a picture that arrives later is tried by the next process.
 
     Raises:
         CorpusError: `folder` holds the tokens of another corpus or encoder, or a block that cannot be read.
@@ -64,11 +64,11 @@ class TokenCache:
             self._take_in_new(modality)
 
     def failures(self, modality: str) -> dict[int, str]:
-        """Items that this process could not encode, and why. Search again with `exclude` set to them."""
+        """Items that this process could not encode, and why. Exclude them and search again."""
         return dict(self._failures[checked_modality(modality)])
 
     def prepare(self, ids: Int[np.ndarray, "*rows"], modality: str) -> dict[int, str]:
-        """Encode whatever of `ids` is not there yet; gives the failures among `ids`."""
+        """Encode whatever of `ids` is not there yet; returns the failures among `ids`."""
         wanted = np.unique(np.asarray(ids, np.int64))
         self._check_ids(wanted)
         failed = self._failures[checked_modality(modality)]
@@ -110,7 +110,7 @@ class TokenCache:
         return gathered.reshape(*ids.shape, *shape)
 
     def keep_images(self, first: int, tokens: Float[np.ndarray, "n tokens width"]) -> None:
-        """Take in the image tokens of the items `first`, `first` + 1, ..., which whoever embedded the corpus has."""
+        """Store image tokens of the items `first`, `first` + 1, ..., computed when the corpus was embedded."""
         ids = list(range(first, first + len(tokens)))
         self._check_ids(np.array(ids))
         with self._writing():
@@ -167,7 +167,7 @@ class TokenCache:
         return list(pictures), self.encoder.image_tokens(np.stack(list(pictures.values())))
 
     def _take_in_new(self, modality: str) -> None:
-        """Know the complete blocks that are not known yet: their tokens and which items they are of."""
+        """Register complete blocks that are not known yet: their tokens and the items they belong to."""
         for path in sorted((self.folder / modality).glob("[0-9]*.ids.npy")):
             if path.name not in self._known[modality]:
                 self._take_in(modality, path)
@@ -198,7 +198,7 @@ class TokenCache:
             raise IndexError(f"ids must lie between 0 and {len(self.corpus) - 1}; they span {ids[0]} to {ids[-1]}.")
 
     def _claim(self) -> None:
-        """Mark the folder as this corpus's and encoder's, or find that it is another's; look for changed pictures."""
+        """Claim the folder for this corpus and encoder, or raise if it is another's; look for changed pictures."""
         own = {"corpus": self.corpus.rows_mark, "encoder": getattr(self.encoder, "fingerprint", None)}
         whole = {**own, "pictures": self.corpus.pictures_mark}
         if self._owner() == whole:
@@ -228,7 +228,7 @@ class TokenCache:
         return owner
 
     def _drop_changed(self) -> None:
-        """Forget the tokens of pictures whose files are not what they were."""
+        """Forget the tokens of pictures whose files have changed."""
         for path in tqdm(sorted((self.folder / "image").glob("[0-9]*.ids.npy")), desc="compare pictures", leave=False):
             marks = self._loaded(path.with_name(path.name.replace(".ids.", ".files.")), None)
             ids = self._loaded(path, None)

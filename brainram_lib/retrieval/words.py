@@ -1,12 +1,12 @@
-"""Captions as sets of words, so that an estimate can ask for the words that it holds.
+"""Captions as sets of words, so that an estimate can search for the words that it contains.
 
-A caption's embedding is one direction for all that it says; a word that the brain's estimate holds with certainty is
-lost there among the others. Here item j is the vector of its words,
+A caption's embedding is a single direction for everything it says; a word that the brain's estimate contains with
+certainty gets lost among the others. Here item j is the vector of its words,
 
     e_j = u_j / |u_j|,      u_jw = (x_jw - m_w) / sqrt(m_w (1 - m_w)),
 
-x_jw being 1 where its caption holds word w and m_w the share of captions that do, so that a rare word that is there
-counts more than a common one. An estimate asks with the presence it expects in the place of x.
+x_jw being 1 where its caption holds word w and m_w the share of captions that do, so that the presence of a rare word
+counts more than that of a common one. An estimate's query has the presence it expects in place of x.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Float32
 
 # Letters of any script: captions come from the web.
 WORD = re.compile(r"[^\W\d_]+")
-# A word of fewer captions cannot be read out of tokens; of more words only the most frequent are kept.
+# A word in fewer captions cannot be read out of tokens; if there are more words, only the most frequent are kept.
 LEAST, MOST = 20, 2_000
 
 
@@ -39,7 +39,7 @@ class Vocabulary:
 
     @classmethod
     def of(cls, captions: Sequence[str], least: int = LEAST, most: int = MOST) -> Vocabulary:
-        """The words of at least `least` captions and not of all, the most frequent first.
+        """The words in at least `least` captions but not in all, the most frequent first.
 
         Raises:
             ValueError: there is no such word.
@@ -65,10 +65,11 @@ class Vocabulary:
     def vectors(
         self, presence: Bool[np.ndarray, "n words"] | Float[np.ndarray, "n words"]
     ) -> Float32[np.ndarray, "n words"]:
-        """e for captions; for the presence that an estimate expects, the query.
+        """e for captions; given the presence that an estimate expects, its query.
 
         Raises:
-            ValueError: another number of words, or presence that equals the shares (it asks for nothing) or is NaN.
+            ValueError: the number of words differs, or the presence is NaN or equals the shares (and so asks for
+                nothing).
         """
         if presence.shape[1:] != self.share.shape:
             raise ValueError(f"presence of {len(self.words)} words is needed, got an array of {presence.shape}.")

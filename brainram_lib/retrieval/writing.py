@@ -47,7 +47,7 @@ class NothingDecoded(ValueError):
 
 @dataclass(frozen=True)
 class CorpusItem:
-    """One picture file as it was found, its caption and its address; `problem`: why there is no file."""
+    """One picture file as found, its caption and its URL; `problem`: why there is no file."""
 
     image: bytes
     caption: str
@@ -86,13 +86,13 @@ def write_corpus(
     """Write a corpus of `items` in shards of `shard_size`; shards that are already there are kept.
 
     Raises:
-        ValueError: a shard size that the keys cannot count, or a shard in which no picture could be decoded.
+        ValueError: a shard size too large for the keys, or a shard in which no picture could be decoded.
         StoreError: the disk is full.
     """
     if not 1 <= shard_size <= 10**SAMPLE_DIGITS:
         raise ValueError(f"'shard_size' must lie between 1 and {10**SAMPLE_DIGITS}. {shard_size} was provided.")
     layout, stream, shard = CorpusLayout(folder), iter(items), 0
-    # also under another numbering, so that a corpus which another tool wrote is left as it is
+    # also under other numbering, so that a corpus written by another tool is left as it is
     there = set(layout.shards())
     with tqdm(desc="write corpus", unit="shard") as bar:
         while chunk := list(islice(stream, shard_size)):
@@ -105,7 +105,7 @@ def write_corpus(
 def write_shard(
     layout: CorpusLayout, shard: int, items: Sequence[CorpusItem], encoder: PooledEncoder, image_size: int
 ) -> None:
-    """Write one shard: tar, table of statuses, embeddings and, last, the metadata that mark the shard complete.
+    """Write one shard: tar, table of statuses, embeddings and, last, the metadata, which mark the shard as complete.
 
     A picture that cannot be decoded has no embedding and no row of metadata; img2dataset's table keeps its reason.
 
@@ -173,7 +173,7 @@ def _write_tar(path: Path, samples: list[_Sample]) -> None:
 
 
 def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
-    # no time and no owner: the same corpus is the same file
+    # no time and no owner, so that the same corpus gives the same file
     member = tarfile.TarInfo(name)
     member.size = len(data)
     archive.addfile(member, io.BytesIO(data))

@@ -1,4 +1,4 @@
-"""The environment itself: what is installed, whether it is complete and as locked, and what this machine offers.
+"""The environment itself: what is installed, whether it is complete and matches the lock, and what this machine offers.
 
 The Makefile runs this file on its own, before the package is installed, so it needs nothing outside the standard
 library at import.
@@ -82,7 +82,7 @@ def differing(pins: dict[str, str]) -> list[str]:
 
 
 def lock_lines(pyproject: Path = ROOT / "pyproject.toml", extras: tuple[str, ...] = ("dev",)) -> list[str]:
-    """`name==version` for the requirements of the project and of `extras`, and for all that these need here.
+    """`name==version` for the requirements of the project and of `extras`, and for all that these depend on here.
 
     Raises:
         PackageNotFoundError: a requirement is not installed here.
@@ -106,13 +106,13 @@ def lock_lines(pyproject: Path = ROOT / "pyproject.toml", extras: tuple[str, ...
 
 
 def docs_lock_lines() -> list[str]:
-    """The lines of the documentation's lock: what `lock_lines` has with the group `docs`, less what it has without."""
+    """The lines of the documentation's lock: those that `lock_lines` has with the group `docs` but not without it."""
     without = set(lock_lines())
     return [line for line in lock_lines(extras=("dev", "docs")) if line not in without]
 
 
 def report() -> Iterator[tuple[bool, str]]:
-    """What `python -m brainram_lib doctor` prints: (all is well, sentence), one a line."""
+    """What `python -m brainram_lib doctor` prints: (all is well, sentence), one per line."""
     yield sys.version_info >= (3, 11), f"Python {platform.python_version()} (3.11 or newer is needed)."
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
     yield memory > 7, f"{os.cpu_count()} cores, {memory:.0f} GiB of memory (mini needs 8 GiB)."
@@ -124,7 +124,7 @@ def report() -> Iterator[tuple[bool, str]]:
 
 
 def guarded(title: str, part: Callable[[], Iterable[tuple[bool, str]]]) -> Iterator[tuple[bool, str]]:
-    """The lines of one part of a check; a part that raises is a line too, so that the other parts are still heard."""
+    """The lines of one part of a check; if it raises, that becomes a line, so that the other parts still report."""
     try:
         yield from part()
     except Exception as problem:

@@ -1,7 +1,7 @@
 """A papermill engine that also draws the notebook's own progress bars in the terminal.
 
-Inside a kernel tqdm draws its bars as widgets, and papermill shows nothing of widgets: a cell that trains for minutes
-would look like a program that hangs.
+Inside a kernel tqdm draws its bars as widgets, which papermill does not show: a cell that trains for minutes would look
+as if it hung.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class TerminalBars:
         self._forget(comm, leave=False)
 
     def close(self) -> None:
-        """Leave every bar as it stands."""
+        """Leave every bar as it is."""
         for box in list(self._bars):
             self._forget(box, leave=True)
 
@@ -79,10 +79,10 @@ class MissingKernelError(RuntimeError):
 
 
 def require_kernel() -> None:
-    """This Python must have ipykernel, the program that runs a notebook's cells.
+    """Check that this Python has ipykernel, the program that runs a notebook's cells.
 
     Raises:
-        MissingKernelError: it has not.
+        MissingKernelError: it does not.
     """
     if importlib.util.find_spec("ipykernel") is None:
         raise MissingKernelError(
@@ -113,7 +113,7 @@ class Client(PapermillNotebookClient):
         self._terminal = TerminalBars()
 
     def handle_comm_msg(self, outs: list, msg: dict[str, Any], cell_index: int) -> None:
-        """Let the notebook client keep the widgets' states, then redraw."""
+        """Let the notebook client update the widgets' states, then redraw."""
         super().handle_comm_msg(outs, msg, cell_index)
         comm = msg["content"].get("comm_id")
         if msg["msg_type"] == "comm_close":
@@ -125,10 +125,10 @@ class Client(PapermillNotebookClient):
         """Execute all cells; see papermill.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C, which the notebook client turns into a kernel that it ended itself.
+            KeyboardInterrupt: Ctrl-C, which the notebook client reports as a kernel that it shut down itself.
         """
         try:
-            # The kernel's own chatter would break the bars; what cells print is in the executed copy.
+            # The kernel's own output would break the bars; what cells print is in the executed copy.
             return super().execute(stderr=subprocess.DEVNULL, **settings)
         except DeadKernelError as problem:
             if getattr(self, "_async_cleanup_kernel_future", None) is not None:

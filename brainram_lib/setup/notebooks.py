@@ -1,11 +1,12 @@
 """Running notebooks with papermill, strictly: a parameter that the notebook does not declare is refused by name.
 
-papermill itself only logs a misspelt parameter and goes on with the default. Two doors are therefore closed here:
+papermill itself only logs a misspelt parameter and goes on with the default. This is therefore caught in two places:
 `run_notebook`, which the command line uses, refuses before it starts a kernel; and `check_parameters(In)`, a line in
-every notebook, refuses inside, for a person who types `papermill` themselves.
+every notebook, refuses inside it, for anyone who runs `papermill` themselves.
 
 Both check names, kinds and ranges, whether the profile has the subject, and whether the folder of results can be
-written, before anything slow is imported. `run_notebook` also makes right what can only be meant one way (`accepted`).
+written, before anything slow is imported. `run_notebook` also converts values whose meaning is unambiguous
+(`accepted`).
 
 Both read the declared names and defaults out of the one cell tagged `parameters`, which holds literals only.
 """
@@ -28,7 +29,7 @@ from typing import Any
 from brainram_lib.nsd.errors import NsdError, reading, shortened
 
 PARAMETERS_TAG = "parameters"
-# papermill writes this line on top of the cell that it injects.
+# papermill writes this line at the top of the cell that it injects.
 INJECTED = "# Parameters"
 HERE = "this notebook"
 PATHS = frozenset({"runs", "nsd_root", "corpus_root", "checkpoint"})
@@ -40,7 +41,7 @@ Which subjects there are the profile says: data of the user's own have any."""
 
 
 class ParameterError(ValueError):
-    """A notebook was given a parameter that it does not declare, or a value of another kind than its default."""
+    """A notebook was given a parameter that it does not declare, or a value of a different kind from its default."""
 
 
 class NotebookError(RuntimeError):
@@ -73,7 +74,7 @@ def parameters_of(path: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no notebook at `path`.
-        ParameterError: the file is not a notebook, or has not exactly one cell tagged `parameters`.
+        ParameterError: the file is not a notebook, or does not have exactly one cell tagged `parameters`.
     """
     return literals_in(_parameters_cell(Path(path)))
 
@@ -85,7 +86,7 @@ def check(declared: Mapping[str, Any], given: Mapping[str, Any], name: str = HER
     default is a float. Numbers must lie in their range (`RANGES`).
 
     Raises:
-        ParameterError: says which name or value, what is allowed, and the nearest name if one is near.
+        ParameterError: says which name or value, what is allowed, and the closest name if there is one.
     """
     for key, value in given.items():
         if key not in declared:
@@ -127,7 +128,7 @@ def _check_value(key: str, value: Any, name: str) -> None:
 
 
 def _injectable(value: Any) -> bool:
-    """Whether papermill writes the value into a cell as it is."""
+    """Whether papermill can write the value into a cell unchanged."""
     if isinstance(value, (list, tuple)):
         return all(map(_injectable, value))
     if isinstance(value, dict):
@@ -164,11 +165,11 @@ def _plain(value: Any) -> Any:
 
 
 def check_parameters(inputs: Sequence[str]) -> None:
-    """Refuse parameters that cannot be, before anything is computed; called as `check_parameters(In)`.
+    """Refuse invalid parameters before anything is computed; called as `check_parameters(In)`.
 
-    `In` is IPython's list of the cells run so far. What an injected cell assigns must have been assigned by a cell
-    before it, the `parameters` cell. The values that stand at the end, typed by hand or injected, must lie in their
-    ranges, the profile must have the subject, and the folder of results must take files.
+    `In` is IPython's list of the cells run so far. What an injected cell assigns must have been assigned before it, by
+    the `parameters` cell. The final values, typed by hand or injected, must lie in their ranges, the profile must have
+    the subject, and the folder of results must be writable.
 
     Raises:
         ParameterError: see `check`; a subject or profile that is not known.
@@ -190,7 +191,7 @@ def parse_parameters(pairs: Sequence[Sequence[str]], declared: Mapping[str, Any]
     """Parameters as typed at the command line, read as the kinds of their defaults: `subject 2` becomes an int.
 
     Raises:
-        ParameterError: an unknown name, or a text that is not of its default's kind.
+        ParameterError: an unknown name, or a text that cannot be read as its default's kind.
     """
     names = [key for key, _ in pairs]
     twice = sorted({key for key in names if names.count(key) > 1})
@@ -243,12 +244,12 @@ def run_notebook(path: Path, out: Path, parameters: Mapping[str, Any] | None = N
 
 
 def _literal(path: Path) -> str:
-    """papermill formats paths with the parameters, as `str.format` does: braces of a folder's name are doubled."""
+    """papermill formats paths with the parameters, as `str.format` does: braces in a folder's name are doubled."""
     return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def _require_subject(folder: Path, name: str, values: Mapping[str, Any]) -> None:
-    """The profile must exist and have the subject; a profile's file lies relative to the notebook's folder."""
+    """The profile must exist and have the subject; a profile's file is relative to the notebook's folder."""
     from brainram_lib.profiles import profile_of
 
     profile, subject = values.get("profile"), values.get("subject")
@@ -279,7 +280,7 @@ def _require_copy(path: Path, out: Path) -> None:
 
 
 def _require_results(folder: Path, name: str, runs: str | None) -> None:
-    """The folder of results, relative to the notebook's, or the nearest one above it that is there, must take files."""
+    """The results folder, relative to the notebook's, or its nearest existing parent, must be writable."""
     if runs is None:
         return
     folder = folder / runs
@@ -290,14 +291,14 @@ def _require_results(folder: Path, name: str, runs: str | None) -> None:
 
 
 def _results_of(path: Path, runs: str | None) -> Path:
-    # here, as above: a notebook's check_parameters needs nothing of the store
+    # here, as above: a notebook's check_parameters needs nothing from the store
     from brainram_lib.core.store import default_runs
 
     return default_runs() if runs is None else path.absolute().parent / runs
 
 
 def _unwritable(folder: Path, make: bool) -> str:
-    """Why no file can be written there, in words; empty if one can. `make`: the folder is made."""
+    """Why no file can be written there, in words; empty if one can. `make`: create the folder."""
     try:
         if make:
             folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""`python -m brainram_lib data` and `corpus`: data and a corpus of the user's own."""
+"""`python -m brainram_lib data` and `corpus`: a user's own data and corpus."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def check_command(chosen: Arguments) -> int:
 
 
 def example_command(chosen: Arguments) -> None:
-    """Write a small folder of betas, pictures and captions of the embedded world, to try things on or to fill in."""
+    """Write a small folder of betas, pictures and captions of the embedded world, to try things on or to edit."""
     from brainram_lib.study.example import write_example
 
     print(f"'{write_example(chosen.folder, chosen.stimuli, chosen.voxels)}' describes what lies beside it.")
 
 
 def pack_command(chosen: Arguments) -> None:
-    """Make a corpus of a folder of pictures and a table of captions; interrupted, the same command goes on."""
+    """Make a corpus from a folder of pictures and a table of captions; rerun the same command to resume."""
     from brainram_lib.pipeline.weights import EncoderWeights
     from brainram_lib.profiles import profile_of
     from brainram_lib.retrieval.packing import pack, read_listing

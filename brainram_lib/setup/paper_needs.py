@@ -26,7 +26,7 @@ from brainram_lib.setup.environment import LOCK, differing, guarded, installed_v
 
 Line = tuple[bool, str]
 BLOCK = 1 << 20
-# Read at the end of a safetensors header's length.
+# A safetensors file starts with this many bytes, which hold its header's length.
 _LENGTH = 8
 # The parts of a generator's folder that hold weights, and what its other folders must hold.
 WEIGHT_PARTS = ("image_unet", "text_unet", "vae")
@@ -40,7 +40,7 @@ CONFIGS = (
 
 @dataclass(frozen=True)
 class Needs:
-    """What is given to the check.
+    """What the check is given.
 
     Attributes:
         nsd_root: the folder that holds nsddata.
@@ -135,7 +135,7 @@ def _machine(given: Needs) -> Iterator[Line]:
 
 
 def _kernel() -> Iterator[Line]:
-    """Whether mamba-ssm is there, and if not, why; it is optional, so no line of this stops anybody."""
+    """Whether mamba-ssm is there, and if not, why; it is optional, so none of these lines is a failure."""
     from brainram_lib.stage1.mamba import why_no_fused_scan
 
     found, why = installed_version("mamba-ssm"), why_no_fused_scan()
@@ -201,7 +201,7 @@ def _generator(profile: Profile, given: Needs) -> Iterator[Line]:
 
 
 def _stands_in(folder: Path, config: str) -> bool:
-    """What this library saves says how many tokens guide it in a file of its own."""
+    """A generator that this library saved says in a separate file how many tokens guide it."""
     return config.split("/")[0].endswith("_encoder") and (folder / "dual_guided.json").is_file()
 
 
@@ -357,7 +357,7 @@ def _corpus(profile: Profile, folder: Path | None) -> Iterator[Line]:
 
 
 def _existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that is there."""
+    """The folder, or its nearest existing parent."""
     folder = folder.absolute()
     while not os.path.exists(folder):  # unlike Path.exists, no error where a folder may not be entered
         folder = folder.parent

@@ -1,4 +1,4 @@
-"""`python -m brainram_lib runs`: what lies in the folder of saved results, and what nothing needs any more."""
+"""`python -m brainram_lib runs`: what is in the folder of saved results, and what is no longer needed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from brainram_lib.core.locks import STALE, Holder, read_holder
 from brainram_lib.core.store import Store, default_runs
 
 DAY = 86_400
-# Stages that are looked at for themselves: what they were made from is needed as long as they are there.
+# Stages that are of interest in themselves: what they were made from is needed as long as they exist.
 ENDS = (
     *("image-scores", "estimate-scores", "submitted-scores", "attribution", "neighbour-attribution"),
     *("near-duplicates", "trial-scores", "brain-agreement", "calibration", "kind-scores"),
@@ -55,7 +55,7 @@ def _entry(folder: Path, record: dict[str, Any]) -> Entry:
 
 
 def _in_words(settings: dict[str, Any], differing: set[str], limit: int = 110) -> str:
-    """The settings of a stage on one line, first those in which saved results of the stage differ."""
+    """The settings of a stage on one line, starting with those that differ between its saved results."""
     order = sorted(settings, key=lambda name: (name not in differing, name))
     words = ", ".join(f"{name.removeprefix('settings.')} {settings[name]}" for name in order)
     return words if len(words) <= limit else f"{words[: limit - 3]}..."
@@ -87,8 +87,8 @@ def unneeded(root: Path, older_than: float | None = None) -> list[Path]:
     """Results that no score was made from, what interrupted runs left, and embedded corpora that no result mentions.
 
     Args:
-        root: of the results.
-        older_than: days after which scores count as no longer needed, with what only they need; None: never.
+        root: the folder of the results.
+        older_than: days after which scores, and what only they need, count as no longer needed; None: never.
     """
     saved = entries(root)
     by_key = {one.key: one for one in saved}
@@ -105,7 +105,7 @@ def unneeded(root: Path, older_than: float | None = None) -> list[Path]:
 
 
 def _corpora(root: Path, mentioned: str) -> Iterator[Path]:
-    """Corpora that were made and that no result mentions, with their tokens. Those of a user's own are left alone."""
+    """Embedded corpora that no result mentions, with their tokens. A user's own corpora are left alone."""
     made = [path for kind in ("embedded", "training") for path in (root / "corpora").glob(f"{kind}-*")]
     for corpus in made:
         key = corpus.name.split("-", 1)[1]
@@ -122,7 +122,7 @@ def _leftovers(root: Path) -> Iterator[Path]:
 
 
 def at_work(root: Path) -> Holder | None:
-    """Who makes a result under a folder now: a process that lives, or one elsewhere that has touched its lock."""
+    """Who is making a result under a folder now: a live process, or one elsewhere that keeps its lock fresh."""
     for lock in root.rglob(".*.lock"):
         holder = read_holder(lock)
         if holder is not None and not holder.gone and (holder.alive or time.time() - _touched(lock) < STALE):
@@ -154,7 +154,7 @@ def prune_command(chosen: argparse.Namespace) -> None:
     """Remove results that no score was made from, and what interrupted runs left, after asking.
 
     Raises:
-        StoreError: results are being made there: what they are made from is needed, and no score says so yet.
+        StoreError: results are being made there, so what they are made from is needed although no score says so yet.
     """
     root = chosen.runs or default_runs()
     if (holder := at_work(root)) is not None:
@@ -193,7 +193,7 @@ def add_to(commands: Any) -> None:
     inner = parser.add_subparsers(metavar="COMMAND")
     prune = inner.add_parser("prune", help=prune_command.__doc__, description=prune_command.__doc__)
     prune.set_defaults(handler=prune_command)
-    # a default of its own would replace what was given before 'prune'
+    # a default here would replace what was given before 'prune'
     place = {"type": Path, "metavar": "FOLDER", "default": argparse.SUPPRESS}
     prune.add_argument("--runs", **place, help="where results are saved; default: runs/")
     prune.add_argument("--older-than", type=float, metavar="DAYS", help="scores older than this are not needed either")

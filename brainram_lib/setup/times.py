@@ -26,11 +26,11 @@ PLAIN = {"subject", "runs"}
 
 
 class TimesError(ValueError):
-    """There is no time to be read; the message says why and what to run."""
+    """There is no time to read; the message says why and what to run."""
 
 
 def note_run(copy: Path, runs: Path, started: float) -> None:
-    """Write into an executed copy on what machine it ran, with which library, and which stages it made.
+    """Write into an executed copy which machine it ran on, with which library version, and which stages it made.
 
     Args:
         copy: the executed notebook.
@@ -93,7 +93,7 @@ def saved_times(path: Path = FILE) -> dict[str, dict[str, Any]]:
 
 
 def joined(old: Mapping[str, Mapping[str, Any]], new: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Old times, and new ones in their place where there are both."""
+    """The old times, replaced by new ones where there are both."""
     return {name: {**old.get(name, {}), **new.get(name, {})} for name in sorted({*old, *new})}
 
 

@@ -18,9 +18,9 @@ class LevelError:
     """Mean squared errors of x_0 at one level of noise, in the prior's units.
 
     Attributes:
-        noise: standard deviation of the noise that is in x, where x_0 has factor one.
-        prior: of the prior's estimate. scaled: of the best multiple of x itself. condition: of the prior's estimate
-            from the condition alone.
+        noise: standard deviation of the noise in x, scaled so that x_0 has factor one.
+        prior: error of the prior's estimate. scaled: error of the best multiple of x itself. condition: error of the
+            prior's estimate from the condition alone.
     """
 
     noise: float
@@ -36,7 +36,7 @@ def errors_by_level(
     x0: Float[Tensor, "n tokens width"],
     seed: int = 0,
 ) -> list[LevelError]:
-    """The prior's error of x_0 given the true x at each level, beside what x alone and the condition alone give."""
+    """The prior's error in x_0 given the true x at each level, beside those from x alone and the condition alone."""
     random = torch.Generator().manual_seed(seed)
     blind = _mean_square(_means(prior, condition) - x0)
     found = []
@@ -54,10 +54,10 @@ def errors_by_level(
 
 @dataclass(frozen=True)
 class SampleReport:
-    """What S samples of each stimulus are, in the prior's units; errors are mean squares, energies mean norms.
+    """Statistics of S samples per stimulus, in the prior's units; errors are mean squares, energies mean norms.
 
-    For a calibrated posterior the variance between its samples is the error of `mean`. The energy score
-    E|s - x| - E|s - s'| / 2 is lowest for the true posterior.
+    For a calibrated posterior, `between` equals `mean`. The energy score E|s - x| - E|s - s'| / 2 is lowest for the
+    true posterior.
 
     Attributes:
         one: error of one sample. of_mean: error of the mean of S samples. mean: error of `Prior.predict`.
@@ -89,7 +89,7 @@ def sample_report(
     steps: int,
     seed: int = 0,
 ) -> SampleReport:
-    """Draw S samples of each stimulus and hold them against x_0."""
+    """Draw S samples of each stimulus and compare them with x_0."""
     drawn = torch.stack([prior.draw(condition, seed + s, steps) for s in range(samples)])
     average, mean = drawn.mean(0), _means(prior, condition)
     away = torch.stack([_distance(one, x0) for one in drawn]).mean(0)

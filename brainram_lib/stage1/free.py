@@ -1,4 +1,4 @@
-"""Rows without betas: images and captions of the corpus whose condition is simulated, to train a prior on."""
+"""Training rows without betas: images and captions of the corpus, with a simulated condition."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from brainram_lib.core.ridge import penalised_solution
 from brainram_lib.core.rows import Rows
 
 CHUNK = 256
-# Of the map from true tokens to their linear estimates: added to the products of so many examples' whitened tokens.
+# Ridge penalty of the map from true tokens to their linear estimates, added to the summed products of whitened tokens.
 PENALTY = 30.0
 
 
 class FreeRows:
-    """Tokens of the corpus with the conditions that betas like a subject's would give.
+    """Tokens of the corpus with the conditions that betas like the subject's would give.
 
     A linear estimate of the true tokens x is G_t x_t + r for each token t: a map that shrinks, and an error that no
-    token explains. G is fitted on the fitting images; r is the whole error of one of them, drawn at random, so that
-    errors keep their shape across tokens. A corpus row's condition is its own G x with another image's r. No test image
-    and no betas of one enter.
+    token explains. G is fitted on the fitting images; r is the complete error of one of them, drawn at random, so that
+    errors stay correlated across tokens as they are. A corpus row's condition is its own G x with another image's r. No
+    test image and no test betas enter.
 
     Args:
         items: rows of the corpus, in CLIP's units.
@@ -49,7 +49,7 @@ class FreeRows:
         return x0, self._mapped(x0) + self._missed(others)
 
     def _missed(self, rows: Int[Tensor, " count"]) -> Float[Tensor, "count tokens width"]:
-        """r of fitting images."""
+        """r of some fitting images."""
         known, goal = self._inside(self._linear[rows]), self._inside(self._targets[rows])
         return known - self._mapped(goal)
 

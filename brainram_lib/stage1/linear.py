@@ -18,7 +18,7 @@ def cross_fitted(
     tokens_val: Float[np.ndarray, "n_val tokens width"],
     folds: int = FOLDS,
 ) -> Float[np.ndarray, "n tokens width"]:
-    """Ridge estimates of every training image from a ridge fitted without its fold.
+    """Ridge estimates for every training image, from a ridge fitted without that image's fold.
 
     A ridge's estimates of its own training images are far better than those of new images; a prior trained on them
     would learn to trust its condition too much.
@@ -29,6 +29,6 @@ def cross_fitted(
         rest = fold != held_out
         ridge = fit_ridge(betas[rest], tokens[rest], betas_val, tokens_val)
         estimates[~rest] = ridge.predict(betas[~rest])
-        # its maps are nearly as large as the tokens: away before the next fold's
+        # its maps are nearly as large as the tokens: freed before the next fold's are made
         del ridge
     return estimates

@@ -18,7 +18,7 @@ def info_nce(
 ) -> Float[Tensor, ""]:
     """Eq. 3: -1/B sum_i log( exp(p_i . c_i / tau) / sum_j exp(p_i . c_j / tau) ), rows of unit length.
 
-    `estimates` may be of the first rows of the batch only; all of its targets compete.
+    `estimates` may cover only the first rows of the batch; all of the batch's targets compete.
     """
     logits = estimates @ targets.T / temperature
     return functional.cross_entropy(logits, torch.arange(len(logits), device=logits.device))

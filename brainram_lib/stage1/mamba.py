@@ -26,7 +26,7 @@ def selective_scan_reference(
     c: Float[Tensor, "batch state length"],
     d: Float[Tensor, " channels"],
 ) -> Float[Tensor, "batch channels length"]:
-    """The recurrence as it is written: h_t = exp(delta_t A) h_{t-1} + delta_t B_t u_t;  y_t = C_t h_t + D u_t."""
+    """The recurrence as written: h_t = exp(delta_t A) h_{t-1} + delta_t B_t u_t;  y_t = C_t h_t + D u_t."""
     batch, channels, length = u.shape
     outputs = torch.zeros_like(u)
     for row in range(batch):
@@ -48,14 +48,14 @@ def selective_scan(
 ) -> Float[Tensor, "batch channels length"]:
     """The same recurrence for a whole batch, step by step, with its gradient written out.
 
-    Left to autograd, decays, drives and their gradients are (batch, channels, state, length) tensors that travel
-    through memory a dozen times; one step of them stays in the cache.
+    With autograd, decays, drives and their gradients are (batch, channels, state, length) tensors that pass through
+    memory a dozen times; a single step of them fits in the cache.
     """
     return _Scan.apply(u, delta, a, b, c) + d[:, None] * u
 
 
 class _Scan(torch.autograd.Function):
-    """y_t = C_t h_t, kept for the gradient: all h_t. Decays exp(delta_t A) are computed again on the way back."""
+    """y_t = C_t h_t, keeping all h_t for the gradient. Decays exp(delta_t A) are recomputed in the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ class _Scan(torch.autograd.Function):
 def fused_scan() -> Callable[..., Tensor] | None:
     """mamba-ssm's kernel with the signature of `selective_scan`, or None where it is not installed or does not import.
 
-    Newer mamba-ssm imports without its compiled part, so that is asked for itself.
+    Newer mamba-ssm imports without its compiled part, so that part is imported explicitly.
     """
     found = _import_fused_scan()
     return None if isinstance(found, BaseException) else found
@@ -116,8 +116,8 @@ def why_no_fused_scan() -> str:
 def _import_fused_scan() -> Callable[..., Tensor] | BaseException:
     """The kernel, or what its import raised.
 
-    A package that was built for another torch or driver, or half removed, fails at import with whatever its modules
-    do: ImportError, OSError of a library, RuntimeError of triton, AttributeError of a renamed torch function.
+    A package that was built for another torch or driver, or partly removed, fails at import with whatever its modules
+    raise: ImportError, OSError of a library, RuntimeError of triton, AttributeError of a renamed torch function.
     """
     try:
         import selective_scan_cuda  # noqa: F401  the compiled part
@@ -135,7 +135,7 @@ def scan_for(device: str) -> Callable[..., Tensor]:
 
 
 def _in_single(scan: Callable[..., Tensor], parts: tuple[Tensor, ...]) -> Tensor:
-    """A scan in float32, also where bfloat16 is asked for: its sums run over the length, and kernels want one type."""
+    """A scan in float32 even under bfloat16 autocast: its sums run over the length, and kernels need a single dtype."""
     device = parts[0].device.type
     with torch.autocast(device if device == "cuda" else "cpu", enabled=False):
         return scan(*(part.to(torch.promote_types(part.dtype, torch.float32)) for part in parts))

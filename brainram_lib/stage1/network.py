@@ -1,4 +1,4 @@
-"""The prior's network: the paper's attention U-Net over tokens (eq. 2), and this workbench's transformer."""
+"""The prior's network: the paper's attention U-Net over tokens (eq. 2), and this workbench's own transformer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from brainram_lib.stage1.settings import NetworkSettings
 
-# Of the residual branches before training: open, so that x_t reaches the last layer from the first step on.
+# Gates of the residual branches before training: open, so that x_t reaches the last layer from the first step.
 GATE = 0.3
 
 
@@ -59,7 +59,7 @@ class Block(nn.Module):
         time: Float[Tensor, "batch width"],
         condition: Float[Tensor, "batch tokens width"] | None = None,
     ) -> Float[Tensor, "batch tokens width"]:
-        """One refinement of the tokens; the condition is for the cross-attention."""
+        """One refinement of the tokens; the condition is used by the cross-attention."""
         count = len(self.norms)
         shift, scale, gate = (part.chunk(count, dim=-1) for part in self.time(time)[:, None].chunk(3, dim=-1))
         parts = [lambda y: self.self_attention(y, y), self.mlp]
@@ -73,8 +73,8 @@ class Block(nn.Module):
 class TokenUNet(nn.Module):
     """f(x_t, t, condition) of eq. 2: the condition enters through cross-attention alone, as its keys and values.
 
-    Blocks down, blocks up, each up block joined with its partner's output on the way down. The tokens are a sequence,
-    not an image: nothing is subsampled, the U is in the skips. The paper gives no sizes.
+    Blocks down, then blocks up, each joined with the output of its partner on the way down. The tokens are a sequence,
+    not an image: nothing is downsampled, and the U is in the skip connections. The paper gives no sizes.
     """
 
     def __init__(self, settings: NetworkSettings, tokens: int, width: int) -> None:
@@ -113,8 +113,8 @@ class TokenUNet(nn.Module):
 class TokenTransformer(nn.Module):
     """A transformer over tokens that reads the condition beside the noisy token at the same place.
 
-    What is noisy and what it is likely to be stand side by side, so a layer need not find the partner of a token
-    first. The last layer starts at zero. This workbench's; `brainram-plus` has it.
+    The noisy token and its likely value are side by side, so no layer has to learn first which tokens belong together.
+    The last layer starts at zero. This workbench's own, used by `brainram-plus`.
     """
 
     def __init__(self, settings: NetworkSettings, tokens: int, width: int) -> None:
@@ -135,7 +135,7 @@ class TokenTransformer(nn.Module):
         t: Float[Tensor, " batch"],
         condition: Float[Tensor, "batch tokens width"],
     ) -> Float[Tensor, "batch tokens width"]:
-        """What the process asks for, from the noisy tokens, the diffusion time and the condition."""
+        """The output that the process needs, from the noisy tokens, the diffusion time and the condition."""
         time = self.time(time_codes(t, self.position.shape[1]))
         x = self.enter(torch.cat([noisy, condition], dim=-1)) + self.position
         for block in self.blocks:

@@ -16,20 +16,20 @@ from brainram_lib.stage1.process import Cosine, Process, Residual
 from brainram_lib.stage1.projector import Projector
 from brainram_lib.stage1.settings import COSINE, HEAD, Stage1Settings
 
-# Rows that go through the network at a time where nothing is learned, so that their activations fit on a device.
+# Rows per forward pass outside training, so that their activations fit on a device.
 CHUNK = 64
 
 
 class Prior(nn.Module):
     """betas -> samples p of one modality's tokens (batch, tokens, width).
 
-    Inside, tokens are scaled by one number or whitened (`whitening`). Whitened, eq. 1 adds the same noise to every
-    direction; otherwise it hides those in which CLIP's tokens vary little, which is where they tell objects apart.
-    `sample` and `predict` take betas from any device, compute where the prior is, and return tokens in CLIP's own units
-    where the betas were.
+    Inside, tokens are scaled by one number or whitened (`whitening`). When whitened, eq. 1 adds equal noise to every
+    direction; otherwise noise hides those in which CLIP's tokens vary little, which are the ones that tell objects
+    apart. `sample` and `predict` take betas from any device, compute on the prior's, and return tokens in CLIP's own
+    units on the betas' device.
 
     Attributes:
-        head: tokens that the contrastive losses compare, where they do not compare the estimates themselves.
+        head: makes the tokens that the contrastive losses compare, if they do not compare the estimates themselves.
     """
 
     def __init__(self, settings: Stage1Settings, voxels: int, tokens: int, width: int) -> None:
@@ -50,7 +50,7 @@ class Prior(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the prior is."""
+        """The device of the prior."""
         return self.whitening.mean.device
 
     def condition(
@@ -69,7 +69,7 @@ class Prior(nn.Module):
         return self.process.denoised(self.network, x, level, condition)
 
     def mean(self, condition: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens width"]:
-        """The expectation of all samples: x_0 where x holds nothing but noise, at the noise's own mean."""
+        """The expectation of all samples: x_0 where x is nothing but noise, at the mean of the noise."""
         level = torch.full((len(condition),), self.process.blind, device=condition.device)
         nothing = torch.zeros_like(condition)
         return self.denoised(self.process.noised(nothing, level, nothing, condition), level, condition)
@@ -84,7 +84,7 @@ class Prior(nn.Module):
     ) -> Float[Tensor, "batch tokens width"]:
         """One sample p per stimulus, by `steps` steps of the process.
 
-        The noise is drawn on the CPU: the same samples, to rounding, on every device.
+        The noise is drawn on the CPU, so samples are the same on every device, up to rounding.
         """
         drawn = self.draw(self.conditions(betas, linear), seed, steps)
         return self.whitening.restored(drawn).to(betas.device)
@@ -97,7 +97,7 @@ class Prior(nn.Module):
         steps: int,
         seen: Callable[[Tensor], None] | None = None,
     ) -> Float[Tensor, "batch tokens width"]:
-        """One sample for each condition, in the prior's units; `seen` is handed every estimate of x_0 on the way."""
+        """One sample for each condition, in the prior's units; `seen` gets every estimate of x_0 on the way."""
         random = torch.Generator().manual_seed(seed)
 
         def noise() -> Tensor:
@@ -121,7 +121,7 @@ class Prior(nn.Module):
 
     @torch.no_grad()
     def conditions(self, betas: Tensor, linear: Tensor | None) -> Float[Tensor, "batch tokens width"]:
-        """`condition` of betas from any device, CHUNK rows at a time."""
+        """`condition` for betas from any device, CHUNK rows at a time."""
         parts = []
         for start in range(0, len(betas), CHUNK):
             rows = slice(start, start + CHUNK)

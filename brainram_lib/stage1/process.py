@@ -1,7 +1,7 @@
 """Two diffusion processes over whitened or scaled tokens: the paper's (eq. 1), and this workbench's residual process.
 
-A process adds noise, says what the network has to predict, and draws samples. It knows neither betas nor projector:
-the condition comes in as tokens, in the same units as x_0.
+A process adds noise, defines what the network predicts, and draws samples. It knows nothing of betas or the projector:
+the condition is given as tokens, in the same units as x_0.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class Process(nn.Module, ABC):
     @property
     @abstractmethod
     def ladder(self) -> tuple[float, ...]:
-        """Levels from little noise to much, to look at."""
+        """Levels from low to high noise, for inspection."""
 
     @abstractmethod
     def noise_ratio(self, level: float) -> float:
-        """Standard deviation of the noise in x at a level, where x_0 has factor one."""
+        """Standard deviation of the noise in x at a level, scaled so that x_0 has factor one."""
 
     @abstractmethod
     def levels(self, count: int, random: torch.Generator) -> Float[Tensor, " count"]:
@@ -45,7 +45,7 @@ class Process(nn.Module, ABC):
     def noised(
         self, x0: Tensor, level: Tensor, noise: Tensor, condition: Tensor
     ) -> Float[Tensor, "batch tokens width"]:
-        """x at a level. At `blind` nothing of `x0` is in it."""
+        """x at a level. At `blind` it contains nothing of `x0`."""
 
     @abstractmethod
     def denoised(
@@ -55,21 +55,22 @@ class Process(nn.Module, ABC):
 
     @abstractmethod
     def errors(self, estimate: Tensor, x0: Tensor, level: Tensor) -> Float[Tensor, "batch tokens width"]:
-        """Squared errors as the training weighs them."""
+        """Squared errors, weighted as in training."""
 
     @abstractmethod
     def sample(
         self, denoise: Denoise, condition: Tensor, noise: Noise, steps: int
     ) -> Float[Tensor, "batch tokens width"]:
-        """One draw for each row, by `steps` steps from noise."""
+        """One draw for each row, in `steps` steps from noise."""
 
 
 class Cosine(Process):
     """Eq. 1: x_t = sqrt(a_t) s x_0 + sqrt(1 - a_t) eps over T times, a_t by the cosine schedule; the network gives x_0.
 
     The paper gives neither T nor the schedule nor the tokens' units: T = 100 is the released code's. s is the scale
-    of the tokens (`Stage1Settings.token_size`): with s = 1, thousands of numbers together tell of x_0 at nearly
-    every time, so the network reads x_t and not the condition; the smaller s, the more times at which it must not.
+    of the tokens (`Stage1Settings.token_size`): with s = 1, thousands of numbers together reveal x_0 at nearly every
+    time, so the network reads x_t and ignores the condition; the smaller s, the more times at which it needs the
+    condition.
     """
 
     def __init__(self, times: int, size: float = 1.0) -> None:
@@ -100,7 +101,7 @@ class Cosine(Process):
         return ((1 - a) / a) ** 0.5 / self.size
 
     def levels(self, count: int, random: torch.Generator) -> Float[Tensor, " count"]:
-        """Uniform over the times."""
+        """Times drawn uniformly."""
         return torch.randint(self.times, (count,), generator=random).float()
 
     def noised(
@@ -125,7 +126,7 @@ class Cosine(Process):
     ) -> Float[Tensor, "batch tokens width"]:
         """Ancestral sampling over `steps` of the times.
 
-        One step gives the expectation; the more steps, the nearer a draw, which lies further from the truth.
+        One step gives the expectation; more steps come closer to a posterior draw, which is further from the truth.
         """
         x = noise()
         # the scheduler reads single numbers from its table, and `noised` may have left that on a GPU
@@ -148,7 +149,7 @@ class Residual(Process):
     With F = 0 this is the best linear estimate: the condition c where there is much noise, x where there is little. The
     network F learns what that misses. Sigma is log-normal in training. A share of the rows has the largest sigma, where
     x is left out and D is the expectation of x_0 given the condition alone: thousands of numbers, however noisy each,
-    would together still tell of x_0, and errors measured there would not be those of a sample that starts from noise.
+    would together still reveal x_0, and errors measured there would not be those of a sample that starts from noise.
     """
 
     LARGEST, SMALLEST, CURVE = 80.0, 0.02, 7.0
@@ -162,7 +163,7 @@ class Residual(Process):
 
     @torch.no_grad()
     def fit(self, mean_square: Float[Tensor, "tokens width"]) -> None:
-        """Take e^2 from the mean squared residuals of training images; a feature without any is never changed."""
+        """Take e^2 from the mean squared residuals of training images; a feature with none is never changed."""
         self.spread.copy_(mean_square.sqrt())
 
     @property
@@ -172,7 +173,7 @@ class Residual(Process):
 
     @property
     def ladder(self) -> tuple[float, ...]:
-        """Sigmas in steps of two to three."""
+        """Sigmas that grow by factors of two to three."""
         return (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 
     def noise_ratio(self, level: float) -> float:
@@ -180,7 +181,7 @@ class Residual(Process):
         return level
 
     def levels(self, count: int, random: torch.Generator) -> Float[Tensor, " count"]:
-        """exp(CENTRE + WIDTH n), n normal; a share PURE of them the largest."""
+        """exp(CENTRE + WIDTH n), n standard normal; a share PURE of them is the largest sigma."""
         sigma = (self.CENTRE + self.WIDTH * torch.randn(count, generator=random)).exp()
         pure = torch.rand(count, generator=random) < self.PURE
         return torch.where(pure, torch.full_like(sigma, self.LARGEST), sigma)
@@ -198,7 +199,7 @@ class Residual(Process):
         """D of the class's equation."""
         sigma, e2 = level[:, None, None], self.spread.square()
         total = (e2 + sigma.square()).sqrt()
-        # x tells nothing at the largest sigma, and the network need not learn to overlook it
+        # x says nothing at the largest sigma, so the network need not learn to ignore it
         away = torch.where(sigma < self.LARGEST, x - condition, 0)
         f = network(away / total, 25 * level.log(), condition)
         return condition + e2 / total.square() * away + sigma * self.spread / total * f

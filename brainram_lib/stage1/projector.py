@@ -11,11 +11,11 @@ from brainram_lib.stage1.settings import ProjectorSettings
 
 
 class MlpBlock(nn.Module):
-    """A residual MLP block: what Table 3's first row has in the place of a Mamba block.
+    """A residual MLP block, which replaces the Mamba block in the first row of Table 3.
 
-    x + dropout(W_2 gelu(W_1 RMSNorm(x))), every token alone; its hidden width gives it the size of a Mamba block. The
-    paper says 'MLP backbone' and no more (Table 3); the equal size is this project's, so that the row compares what
-    the blocks do and not how many weights they have.
+    x + dropout(W_2 gelu(W_1 RMSNorm(x))), every token separately; its hidden width gives it as many parameters as a
+    Mamba block. The paper says 'MLP backbone' and no more (Table 3); the equal size is this project's choice, so that
+    the row compares what the blocks do, not how many weights they have.
     """
 
     def __init__(self, width: int, dropout: float) -> None:
@@ -26,15 +26,15 @@ class MlpBlock(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens width"]:
-        """Refine every token alone."""
+        """Refine every token separately."""
         return x + self.layers(x)
 
 
 def matched_hidden(width: int) -> int:
     """The hidden width h at which an MlpBlock has as many parameters as a MambaBlock, to the nearest whole number.
 
-    The two linear layers and the norm have (2 D + 1) h + 2 D parameters. The Mamba block's are counted on a block that
-    holds no numbers and draws none (the meta device).
+    The two linear layers and the norm have (2 D + 1) h + 2 D parameters. The Mamba block's are counted on one without
+    storage or initialisation (the meta device).
     """
     with torch.device("meta"):
         mamba = sum(weight.numel() for weight in MambaBlock(width, dropout=0.0).parameters())
@@ -47,9 +47,9 @@ BACKBONES = {"mamba": MambaBlock, "mlp": MlpBlock}
 class Projector(nn.Module):
     """Phi_proj of eq. 2: betas S (batch, voxels) -> condition (batch, tokens, width), in whitened token units.
 
-    With a linear path, the ridge estimate of the tokens is handed in beside the betas and the network learns what to
-    add to it: condition = linear + blocks(mlp(betas)), the last layer starting at zero. 3,000 images are few for a
-    network that starts from nothing.
+    With a linear path, the ridge estimate of the tokens is passed in with the betas, and the network learns what to add
+    to it: condition = linear + blocks(mlp(betas)), the last layer starting at zero. 3,000 images are few for a network
+    that starts from scratch.
     """
 
     def __init__(self, settings: ProjectorSettings, voxels: int, tokens: int, width: int) -> None:
@@ -80,7 +80,7 @@ class Projector(nn.Module):
         """The condition of the prior.
 
         Raises:
-            ValueError: the profile wants a linear path and no linear estimate came, or the other way round.
+            ValueError: the profile has a linear path but no linear estimate was given, or vice versa.
         """
         if (linear is None) == self.linear_path:
             raise ValueError(

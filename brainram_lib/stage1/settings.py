@@ -1,4 +1,4 @@
-"""What sizes, trains and samples Stage I (section 3.2, 4.2). No network is imported: settings alone name a result."""
+"""What sizes, trains and samples Stage I (section 3.2, 4.2). Imports no network: settings alone determine keys."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class ProjectorSettings(Settings):
     """Phi_proj (section 3.2). The paper gives no sizes.
 
     Attributes:
-        voxel_dropout: of the betas; 0 in the authors' code.
-        first_dropout: behind the first layer; 0: as much as elsewhere, `dropout`.
+        voxel_dropout: dropout of the betas; 0 in the authors' code.
+        first_dropout: dropout after the first layer; 0: the same as elsewhere, `dropout`.
     """
 
     hidden: int = number(low=1)
@@ -36,7 +36,8 @@ class NetworkSettings(Settings):
     """f of eq. 2. The paper gives no sizes.
 
     Attributes:
-        kind: 'unet', the paper's, asks the condition by cross-attention; 'transformer' reads it beside each token.
+        kind: 'unet', the paper's, attends to the condition by cross-attention; 'transformer' reads it beside each
+            token.
     """
 
     width: int = number(low=1)
@@ -50,16 +51,17 @@ class Stage1Settings(Settings):
     """Networks and training of one prior (section 3.2, 4.2). Defaults are as printed, or as the comment says.
 
     Attributes:
-        units: of the tokens inside: 'scaled' divides all by one number, 'whitened' lets every direction count alike.
+        units: of the tokens inside the prior: 'scaled' divides all by one number, 'whitened' weights all directions
+            equally.
         token_size: s of sqrt(a_t) s x_0 + sqrt(1 - a_t) eps, with x_0 of root mean square 1: eps of eq. 1 has unit
             variance, and the paper gives no units of its tokens.
         process: 'cosine' is eq. 1; 'residual' diffuses what the condition misses (`stage1.process`).
         contrast: what eq. 3 and 5 compare: the prior's 'estimates', a 'head' behind the projector, or 'nothing'.
-        free_share: of a batch, rows of the corpus, whose condition is simulated; they need no betas.
-        free_items: how many of the corpus's first items are drawn from.
-        free_captions: of how many captions that are alike a row of text is the mean; a stimulus has five.
+        free_share: share of a batch taken from the corpus, with a simulated condition; these rows need no betas.
+        free_items: how many of the corpus's first items these rows are drawn from.
+        free_captions: how many similar captions a text row is the mean of; a stimulus has five.
         clip: gradients are scaled down to this norm; None: never, as in the authors' code.
-        start: folder of networks that were trained on the corpus before, inside this package or elsewhere; '' for none.
+        start: folder of networks pretrained on the corpus, inside this package or elsewhere; '' for none.
     """
 
     projector: ProjectorSettings
@@ -81,15 +83,15 @@ class Stage1Settings(Settings):
     free_items: int = number(4_000, low=1)
     free_captions: int = number(1, low=1)
     start: str = ""
-    whitening_floor: float = number(0.01, above=0)  # of C + floor * identity, in shares of the mean variance
-    validation_steps: int = number(10, low=1)  # steps of the sample that the history reports
+    whitening_floor: float = number(0.01, above=0)  # floor of C + floor * identity, as a share of the mean variance
+    validation_steps: int = number(10, low=1)  # number of steps of the sample that the history reports
     clip: float | None = number(1.0, above=0, neutral=1.0)
     accumulate: int = number(1, low=1)
     precision: str = number("float32", one_of=("float32", "bf16"))
 
     @property
     def rows(self) -> int:
-        """Rows of a whole batch, with betas and without: what a device that trains the prior has room for."""
+        """Rows of a whole batch, with and without betas: what must fit on the device that trains the prior."""
         return round(self.batch / (1 - self.free_share))
 
 
@@ -99,9 +101,9 @@ class SamplingSettings(Settings):
 
     Attributes:
         samples: S (4.2).
-        steps: of one draw; not given: all diffusion times.
-        kind: 'draw', as printed, or the 'mean' of all draws, which one evaluation gives. A draw lies further from the
-            truth by the posterior's whole variance.
+        steps: number of steps of one draw; not given in the paper: all diffusion times.
+        kind: 'draw', as printed, or the 'mean' of all draws, which one evaluation gives. A draw's squared error is
+            larger by the posterior's whole variance.
     """
 
     samples: int = number(4, low=1)  # 4.2

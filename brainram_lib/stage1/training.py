@@ -28,7 +28,7 @@ from brainram_lib.stage1.settings import NOTHING, WHITENED, Stage1Settings
 class Examples:
     """Betas with their ridge estimates (None without a linear path) and the tokens to predict, row by row.
 
-    Each is a tensor, or rows that are read when a batch wants them.
+    Each is a tensor, or rows that are read when a batch needs them.
     """
 
     betas: Float[Tensor, "n voxels"] | Rows
@@ -50,10 +50,10 @@ def stage1_loss(
     """Eq. 6: gamma InfoNCE + (1 - gamma) MSE + beta MixCo. Returns the loss and its parts.
 
     p is the prior's x_0 at the drawn level of noise; p* (eq. 5) that of mixed betas, from the mixed target's noise.
-    With a head, p and p* are what the head makes of the condition, and the estimates bear the squared error alone; its
-    gradient and theirs meet in the projector. With `free` rows, the squared error is taken of them too.
+    With a head, p and p* are the head's output for the condition, and only the squared error uses the estimates; both
+    gradients meet in the projector. With `free` rows, the squared error includes them too.
 
-    The batch lies where the prior is; `random` is the CPU's.
+    The batch is on the prior's device; `random` is a CPU generator.
     """
     settings = prior.settings
     x0 = prior.whitening(batch.targets)
@@ -73,7 +73,7 @@ def stage1_loss(
 
 
 def _denoised(prior: Prior, x0: Tensor, condition: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Estimates of x_0 at drawn levels of noise, and their squared errors as the process weighs them."""
+    """Estimates of x_0 at drawn levels of noise, and their squared errors as weighted by the process."""
     level = prior.process.levels(len(x0), random).to(x0.device)
     noise = torch.randn(x0.shape, generator=random).to(x0.device)
     estimates = sharded(prior.denoised, prior.process.noised(x0, level, noise, condition), level, condition)
@@ -137,7 +137,7 @@ class PriorTask:
         self.model, self.training, self.validation, self.free = prior, training, validation, free
         settings = prior.settings
         self.steps = len(training) // settings.batch
-        # sampling 300 images is as long as many steps: some ten times in a training are enough
+        # sampling 300 images takes as long as many steps: about ten times in a training are enough
         self._every = max(1, settings.epochs // 10)
         if not self.steps:
             raise ValueError(
@@ -145,7 +145,7 @@ class PriorTask:
             )
 
     def batches(self, random: torch.Generator) -> list[Tensor]:
-        """Whole batches of rows in a new order; the rest of an epoch is left out."""
+        """Whole batches of rows in a new order; an incomplete last batch is left out."""
         order = torch.randperm(len(self.training), generator=random)
         return list(order.split(self.model.settings.batch))[: self.steps]
 
@@ -154,7 +154,7 @@ class PriorTask:
         return stage1_loss(self.model, self.training.on(self.model.device, batch), random, self.free)
 
     def validate(self, epoch: int, last: bool) -> Row:
-        """Of the posterior mean after every epoch, of a sample after some and the last."""
+        """Scores of the posterior mean after every epoch, and of a sample after some epochs and the last."""
         return validation_row(self.model, self.validation, last or (epoch + 1) % self._every == 0)
 
     def said(self, row: Row) -> str:
@@ -175,8 +175,8 @@ def train_prior(
     """Train one prior, on a GPU where there is one.
 
     Args:
-        items: tokens of the corpus, where the batches hold rows without betas.
-        start: a file of network and whitening that were trained on the corpus before.
+        items: tokens of the corpus, if the batches include rows without betas.
+        start: a file with a network and whitening that were pretrained on the corpus.
 
     Returns:
         The prior in evaluation mode, where it was trained, and the history: one row of losses an epoch.
@@ -205,7 +205,7 @@ def prepare(prior: Prior, training: Examples, start: Path | None) -> None:
     """Measure, on training images alone, what the prior needs before its first step: units, and the residuals' spread.
 
     Raises:
-        ValueError: the residual process without linear estimates, or a start that fits another network.
+        ValueError: the residual process without linear estimates, or a start that does not fit this network.
     """
     settings = prior.settings
     if start is not None:
@@ -225,7 +225,7 @@ def prepare(prior: Prior, training: Examples, start: Path | None) -> None:
 
 
 def begin_with(prior: Prior, path: Path) -> None:
-    """Network and whitening from a file.
+    """Load network and whitening from a file.
 
     Raises:
         ValueError: it does not fit; says which setting to look at.

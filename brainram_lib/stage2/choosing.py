@@ -1,4 +1,4 @@
-"""A RAM that chooses (`brainram-plus`): it sees every neighbour, and what speaks for it, before it weighs it."""
+"""A RAM that chooses (`brainram-plus`): it sees every neighbour, and the evidence for it, before weighting it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from brainram_lib.stage2.evidence import FEATURES
 from brainram_lib.stage2.interface import Fusion, with_p, zeroed
 from brainram_lib.stage2.settings import Stage2Settings
 
-# Of the score of p itself before training: e^-1 of a neighbour's.
+# Initial score of p itself: its weight is e^-1 of a neighbour's.
 OWN = -1.0
 LAYERS = 2
 
 
 class ChoosingRam(Fusion):
-    """q_t = sum_k w_kt u_kt over p (k = 0) and K neighbours, as eq. 11; what differs is what w and u are made from.
+    """q_t = sum_k w_kt u_kt over p (k = 0) and K neighbours, as in eq. 11; what differs is what w and u are made from.
 
-    One network for all sources looks at each alone, together with p:
+    One network, shared by all sources, looks at each separately, together with p:
 
         h_kt = Layers(W [p_t; s_kt; p_t * s_kt] + position_t + g(evidence_k)),  s_0 = p, s_k = c_k
         w_kt = softmax over k of (v . h_kt + a . evidence_k)
@@ -27,7 +27,7 @@ class ChoosingRam(Fusion):
 
     In eq. 9 F_i sees only the mean of U, so a weight can know a neighbour's rank but never the neighbour. Here a weight
     knows how well the neighbour agrees with both modalities' estimates (`stage2.evidence`) and with the rest of p.
-    A and B are the least-squares maps of every token from p and the mean neighbour to the target, and are not trained
+    A and B are each token's least-squares maps from p and the mean neighbour to the target, and are not trained
     further; O and v start at 0. Before training q is a share of that plain estimate. With w_0 = 1 nothing but O h_0 is
     added to p: a module that trusts no neighbour leaves p as it is.
 
@@ -53,7 +53,7 @@ class ChoosingRam(Fusion):
 
     @torch.no_grad()
     def begin(self, maps: Float[Tensor, "tokens two_widths width"]) -> None:
-        """Take A and B from least squares of the targets on [p_t; mean_k c_kt] (`stage2.linear`)."""
+        """Set A and B from the least-squares fit of the targets on [p_t; mean_k c_kt] (`stage2.linear`)."""
         width = maps.shape[2]
         self.from_p.copy_(maps[:, :width])
         self.from_neighbour.copy_(maps[:, width:])
@@ -75,7 +75,7 @@ class ChoosingRam(Fusion):
         score = self.weigh(h)[..., 0] + (speaking @ self.speaks)[..., None]
         score = torch.cat([score[:, :1] + self.own, score[:, 1:]], 1)
         weights = score.softmax(1)
-        # A and B are linear: they see the weighted neighbours, not each
+        # A and B are linear: apply them to the weighted sum of neighbours, not to each
         chosen = (weights[:, 1:, :, None] * c).sum(1)
         from_p = torch.einsum("btd,tde->bte", p, self.from_p) - p
         plain = (1 - weights[:, 0])[..., None] * from_p + torch.einsum("btd,tde->bte", chosen, self.from_neighbour)
@@ -83,7 +83,7 @@ class ChoosingRam(Fusion):
 
 
 def _layer(width: int, heads: int, dropout: float) -> nn.Module:
-    """Self-attention over the tokens of one source, and an MLP; both residual, behind norms."""
+    """Self-attention over the tokens of one source, and an MLP; both residual, with pre-norm."""
     return nn.TransformerEncoderLayer(
         width, heads, 2 * width, dropout, functional.gelu, batch_first=True, norm_first=True
     )

@@ -1,4 +1,4 @@
-"""What speaks for a neighbour: how well its tokens agree with the estimates of both modalities."""
+"""Evidence for a neighbour: how well its tokens agree with the estimates of both modalities."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Evidence:
     """Cosines of whitened tokens between the estimates p of both modalities and a neighbour's image and caption.
 
     For every neighbour: of all image tokens, of all text tokens, of token 0 of the image (the global embedding).
-    Nothing of the truth is in them.
+    They contain no ground truth.
 
     Args:
         p: {'image': ..., 'text': ...}, (n, samples, tokens, width), in whitened units.
@@ -32,7 +32,7 @@ class Evidence:
     def __call__(
         self, rows: Int64[Tensor, " batch"], sample: Int64[Tensor, " batch"], neighbours: Int64[Tensor, "batch k"]
     ) -> Float[Tensor, "batch k features"]:
-        """Of some stimuli, one of their samples each, with any neighbours."""
+        """The evidence for some stimuli, one sample of each, with any neighbours."""
         found = {m: tokens_of(neighbours) for m, tokens_of in self._tokens_of.items()}
         asked = {m: p[rows, sample].to(found[m].device) for m, p in self._p.items()}
         whole = [_cosine(asked[m].flatten(1), found[m].flatten(2)) for m in ("image", "text")]

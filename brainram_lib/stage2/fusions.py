@@ -69,13 +69,13 @@ class Conv1x1(Fusion):
 
 
 class BareCrossAttention(Fusion):
-    """'Cross-Attention' with nothing beside the attention, as the printed RAM has it (eq. 7).
+    """'Cross-Attention' with nothing but the attention, as in the printed RAM (eq. 7).
 
     q_t = W softmax(Q K^T / sqrt(d)) V + b for each head, with Q from p and K, V from the tokens c_kt of all neighbours
     along one axis. W and b are 0 before training, so q = 0. Neighbours are not told apart by their rank, and the
     weights are None, as `CrossAttention`'s.
 
-    Source: Table 4, as there. The equation is not printed.
+    Source: Table 4, as `CrossAttention`. The equation is not printed.
     """
 
     weighs: ClassVar[bool] = False
@@ -100,13 +100,13 @@ class CrossAttention(Fusion):
     q_t = W [MLP([a_t; p_t; m_t]); m_t - p_t] + b, with m the mean of the neighbours. W and b are 0 before training,
     so q = 0.
 
-    What stands behind the attention has the shapes of `DivideWithDifference`: p and the sources as they are, and their
-    difference through the last layer. So this fusion and 'difference-ram' differ in how the sources are merged and in
-    nothing else: one softmax over all tokens of all neighbours here, K + 1 attentions and a weighted sum there. Beside
-    the printed RAM, which has the attention alone, stands `BareCrossAttention`.
+    What follows the attention has the shapes of `DivideWithDifference`: p and the sources as they are, and their
+    difference through the last layer. So this fusion and 'difference-ram' differ only in how the sources are merged:
+    one softmax over all tokens of all neighbours here, K + 1 attentions and a weighted sum there. The counterpart of
+    the printed RAM, which has the attention alone, is `BareCrossAttention`.
 
-    The attention's share of each neighbour is no weight of q, as the values pass through further layers: the weights
-    are None. Scores, (T, K * T) for each head, are left to torch's scaled_dot_product_attention.
+    The attention's share of each neighbour is not a weight in q, as the values pass through further layers, so the
+    weights are None. Scores, (T, K * T) for each head, are left to torch's scaled_dot_product_attention.
 
     Source: Table 4, 'the prior output serves as query, and other retrieved embeddings serve as keys and values'. The
     equation is not printed.

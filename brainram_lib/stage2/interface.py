@@ -19,7 +19,7 @@ class Fusion(nn.Module, ABC):
     Attributes:
         trained: whether it has weights to train.
         weighs: whether it returns weights.
-        needs_evidence: whether `residual` wants to know what speaks for each neighbour (`stage2.evidence`).
+        needs_evidence: whether `residual` takes the evidence for each neighbour (`stage2.evidence`).
         neighbours: how many, K.
     """
 
@@ -30,12 +30,12 @@ class Fusion(nn.Module, ABC):
     def __init__(self, neighbours: int) -> None:
         super().__init__()
         self.neighbours = neighbours
-        # Holds no number and is not saved: it follows `.to(device)`, so a fusion without weights has a device too.
+        # Empty and not saved: it follows `.to(device)`, so that a fusion without weights has a device too.
         self.register_buffer("place", torch.empty(0), persistent=False)
 
     @property
     def device(self) -> torch.device:
-        """Where the module is."""
+        """The device of the module."""
         return self.place.device
 
     def forward(
@@ -46,7 +46,7 @@ class Fusion(nn.Module, ABC):
     ) -> tuple[Float[Tensor, "batch tokens width"], Float[Tensor, "batch sources tokens"] | None]:
         """The residual q, and the weights of p (row 0) and of each neighbour for every token.
 
-        The weights sum to one over the K + 1 sources; None for a fusion that weighs no sources.
+        The weights sum to one over the K + 1 sources; None for a fusion that does not weight sources.
 
         Raises:
             ValueError: another number of neighbours, or other tokens, than the module was built for.
@@ -76,7 +76,7 @@ def with_p(
 
 
 def zeroed(layer: nn.Linear) -> nn.Linear:
-    """The layer with weight and bias 0, so that a residual which ends with it is 0 before training."""
+    """The layer with weight and bias set to 0, so that a residual that ends with it is 0 before training."""
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer

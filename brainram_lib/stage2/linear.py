@@ -1,4 +1,4 @@
-"""Least squares of the targets on p and the mean neighbour, token by token: where a fusion that chooses begins."""
+"""Least squares of the targets on p and the mean neighbour, token by token: the start of a fusion that chooses."""
 
 from __future__ import annotations
 
@@ -41,6 +41,6 @@ class Products:
 
 
 def plain_maps(training: Iterable[Part], validation: Iterable[Part]) -> Float[Tensor, "tokens two_widths width"]:
-    """M of every token at the penalty that is best on the validation images."""
+    """M of every token, with the penalty that is best on the validation images."""
     fitted, held = Products(training), Products(validation)
     return min((fitted.maps(penalty) for penalty in PENALTIES), key=held.error).float()

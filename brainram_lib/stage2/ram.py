@@ -12,7 +12,7 @@ from brainram_lib.stage2.settings import Stage2Settings
 
 
 class Divide(nn.Module):
-    """Eq. 7: one attention module for p itself and for every neighbour, and nothing beside it.
+    """Eq. 7: a single attention module, shared by p itself and every neighbour, and nothing else.
 
     u_k = softmax(Q K^T / sqrt(d)) V for each head, with Q from p and K, V from source k. The last linear layer is
     zero-initialised, so that q = 0 before training.
@@ -32,10 +32,10 @@ class Divide(nn.Module):
 
 
 class DivideWithDifference(nn.Module):
-    """Eq. 7 with p, the source and their difference behind the attention (this workbench's).
+    """Eq. 7 with p, the source and their difference added after the attention (this workbench's own).
 
-    q is a residual, and the plainest good one is a share of the way from p to the neighbours. From attended tokens
-    alone that has to be learned. The last layer is zero-initialised.
+    q is a residual, and the simplest good one is a step part of the way from p to the neighbours. From attended tokens
+    alone, that would have to be learned. The last layer is zero-initialised.
     """
 
     def __init__(self, tokens: int, width: int, heads: int, dropout: float) -> None:
@@ -96,7 +96,7 @@ class Ram(Fusion):
 
 
 class DifferenceRam(Ram):
-    """The RAM with the difference of p and each source behind the attention of eq. 7 (this workbench's)."""
+    """The RAM with the difference of p and each source after the attention of eq. 7 (this workbench's own)."""
 
     def __init__(self, settings: Stage2Settings, neighbours: int, tokens: int, width: int) -> None:
         super().__init__(settings, neighbours, tokens, width)

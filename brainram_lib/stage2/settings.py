@@ -1,4 +1,4 @@
-"""What sizes and trains Stage II (section 3.3, 4.2). No network is imported: settings alone name a saved result."""
+"""What sizes and trains Stage II (section 3.3, 4.2). Imports no network: settings alone determine keys."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from brainram_lib.core.settings import Settings, number
 
-# The ways to merge p with its neighbours (Table 4); their classes stand in `fusions`, which imports networks.
+# The ways to merge p with its neighbours (Table 4); their classes are in `fusions`, which imports networks.
 FUSION_NAMES = (
     *("ram", "average", "conv1x1", "cross-attention", "bare-cross-attention"),
     *("difference-ram", "choosing-ram"),
 )
-# Those that want to know what speaks for a neighbour, from both modalities' estimates.
+# Those that need the evidence for a neighbour, from both modalities' estimates.
 EVIDENCE_FUSIONS = ("choosing-ram",)
 
 
@@ -20,9 +20,9 @@ class Stage2Settings(Settings):
     """The fusion of p with its neighbours, and its training (section 3.3, 4.2).
 
     Attributes:
-        width: inside a fusion that has layers of its own.
-        random_share: of the neighbours in training, how many are random ones. 0 as printed.
-        closeness: weight of the loss that holds the weights against how close each neighbour of a *training* image is
+        width: inner width of a fusion with layers of its own.
+        random_share: the share of training neighbours that are random ones. 0 as printed.
+        closeness: weight of the loss that compares the weights with how close each neighbour of a *training* image is
             to its target. 0 as printed.
     """
 

@@ -1,4 +1,4 @@
-"""Training of one fusion (paper, section 3.3 and 4.2, eq. 12). Stage I is frozen: its samples come in as numbers."""
+"""Training of one fusion (paper, section 3.3 and 4.2, eq. 12). Stage I is frozen: its samples are given as arrays."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from brainram_lib.stage2.interface import Fusion
 from brainram_lib.stage2.linear import Part, plain_maps
 from brainram_lib.stage2.settings import Stage2Settings
 
-# Stimuli that are refined at a time, so that their neighbours' tokens fit on a device.
+# Stimuli refined at a time, so that their neighbours' tokens fit on a device.
 CHUNK = 128
-# Mean squared error by which a neighbour's share falls to 1 / e, in whitened units.
+# Increase in mean squared error at which a neighbour's share falls to 1 / e, in whitened units.
 CLOSENESS = 0.05
-# Of a batch, the share of stimuli whose neighbours are all random, where some are.
+# The share of a batch's stimuli whose neighbours are all random, if any are.
 ALL_RANDOM = 0.1
 
 
@@ -37,8 +37,8 @@ ALL_RANDOM = 0.1
 class RamExamples:
     """Prior samples, their neighbours (rows of the corpus) and the tokens to reach, in whitened units.
 
-    Samples and targets are tensors, or rows that are read and whitened when a batch wants them. `evidence`: what speaks
-    for any neighbours of these samples, where a fusion asks for it.
+    Samples and targets are tensors, or rows that are read and whitened when a batch needs them. `evidence`: gives the
+    evidence for any neighbours of these samples, if a fusion needs it.
     """
 
     p: Float[Tensor, "n samples tokens width"] | Rows
@@ -50,7 +50,7 @@ class RamExamples:
         return len(self.p)
 
     def evidence_for(self, rows: Tensor, sample: Tensor, neighbours: Tensor) -> Tensor | None:
-        """Of one sample of some stimuli; None where nobody asks."""
+        """The evidence for one sample of some stimuli; None if no fusion needs it."""
         return None if self.evidence is None else self.evidence(rows, sample, neighbours)
 
 
@@ -63,7 +63,8 @@ def fusion_loss(
 ) -> tuple[Float[Tensor, ""], Row]:
     """Eq. 12: gamma InfoNCE + (1 - gamma) MSE of the refined estimate p + q against the target.
 
-    Plus, where the settings say so, `closeness` times what the weights have to learn of the training neighbours.
+    Plus, if the settings say so, `closeness` times `closeness_loss`, which teaches the weights which training
+    neighbours are close.
     """
     q, weights = _of_all(fusion, p, c, evidence)
     refined = p + q
@@ -94,7 +95,7 @@ def closeness_loss(
 def _of_all(
     fusion: Fusion, p: Tensor, c: Tensor, evidence: Tensor | None
 ) -> tuple[Float[Tensor, "batch tokens width"], Float[Tensor, "batch sources tokens"] | None]:
-    """q and the weights of a batch whose rows several processes share."""
+    """q and the weights of a batch whose rows are shared out among processes."""
     weighs = fusion.weighs
 
     def both(*rows: Tensor | None) -> Tensor:
@@ -109,7 +110,7 @@ def _of_all(
 def refined_blocks(
     fusion: Fusion, examples: RamExamples, tokens_of: TokensOf
 ) -> Iterator[tuple[Float[Tensor, "rows samples tokens width"], Float[Tensor, "rows samples sources tokens"] | None]]:
-    """p + q and the weights of every sample, CHUNK stimuli at a time, where the fusion is."""
+    """p + q and the weights of every sample, CHUNK stimuli at a time, on the fusion's device."""
     for rows in torch.arange(len(examples)).split(CHUNK):
         with torch.no_grad():
             yield _refined(fusion, examples, rows, tokens_of)
@@ -137,7 +138,7 @@ def _fused(
 def refine(
     fusion: Fusion, examples: RamExamples, tokens_of: TokensOf
 ) -> tuple[Float[Tensor, "n samples tokens width"], Float[Tensor, "n samples sources tokens"] | None]:
-    """p + q and the weights of every sample, where the fusion is."""
+    """p + q and the weights of every sample, on the fusion's device."""
     refined, weights = zip(*refined_blocks(fusion, examples, tokens_of), strict=True)
     return torch.cat(refined), None if weights[0] is None else torch.cat(weights)
 
@@ -169,11 +170,11 @@ class FusionTask:
         self.model, self.settings, self.tokens_of = fusion, settings, tokens_of
         self.training, self.validation = training, validation
         self.steps = -(-len(training) // settings.batch)
-        # random neighbours are those of other stimuli
+        # random neighbours are taken from other stimuli
         self._pool = torch.unique(training.neighbours)
 
     def batches(self, random: torch.Generator) -> list[tuple[Tensor, Tensor]]:
-        """(rows, which of their samples)."""
+        """Batches of (rows, which of their samples)."""
         order = torch.randperm(len(self.training), generator=random)
         sample = torch.randint(self.training.p.shape[1], (len(self.training),), generator=random)
         return [(rows, sample[rows]) for rows in order.split(self.settings.batch)]
@@ -198,7 +199,7 @@ class FusionTask:
         return torch.where(swapped, others, ids)
 
     def validate(self, epoch: int, last: bool) -> Row:
-        """Before and after the fusion."""
+        """Scores before and after the fusion."""
         return validation_row(self.model, self.validation, self.tokens_of)
 
     def said(self, row: Row) -> str:
@@ -215,7 +216,7 @@ def train_fusion(
     seed: int,
     label: str,
 ) -> tuple[Fusion, list[Row]]:
-    """Train one fusion, on a GPU where there is one; one without weights is measured on the validation images.
+    """Train one fusion, on a GPU where there is one; one without weights is only evaluated on the validation images.
 
     Returns:
         The module in evaluation mode, where it was trained, and the history: one row of losses an epoch.

@@ -1,1 +1,1 @@
-"""Data of the user's own, without NSD's layout: betas, pictures and captions in a folder that `data.toml` describes."""
+"""A user's own data, without NSD's layout: betas, pictures and captions in a folder that `data.toml` describes."""

@@ -1,4 +1,4 @@
-"""Arrays of betas in .npy or .npz files, memory-mapped where they can be, and masks of regions."""
+"""Arrays of betas in .npy or .npz files, memory-mapped where possible, and masks of regions."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Betas:
 
     @property
     def columns(self) -> dict[str, np.ndarray] | None:
-        """What .npz files say of their trials beside the betas, joined; None where one does not name the stimuli.
+        """What .npz files say about their trials, concatenated; None if a file does not name the stimuli.
 
         Raises:
-            StudyError: it is no list of one value for every trial of its file.
+            StudyError: it is not a list with one value for every trial of its file.
         """
         known = set.intersection(*(set(arrays) for arrays in self.beside))
         if STIMULUS not in known:
@@ -54,7 +54,7 @@ class Betas:
 
     @property
     def file_of_trial(self) -> Int[np.ndarray, " trials"]:
-        """Which file each trial lies in, from 1: its session where no table says."""
+        """Which file each trial lies in, from 1; this is its session if no table gives one."""
         return np.repeat(np.arange(1, len(self.parts) + 1), [len(part) for part in self.parts])
 
     def rows(self, chosen: Int[np.ndarray, " n"]) -> Float32[np.ndarray, "n voxels"]:
@@ -70,7 +70,8 @@ def open_betas(files: Sequence[Path]) -> Betas:
     """Open files of betas; .npy is mapped, .npz read.
 
     Raises:
-        StudyError: a file is not there, is no array of numbers (trials, voxels), or has other voxels than the first.
+        StudyError: a file is not there, is not a numeric array (trials, voxels), or differs from the first in the
+            number of voxels.
     """
     opened = [_opened(path) for path in files]
     parts = tuple(part for part, _ in opened)
@@ -91,7 +92,7 @@ def read_rois(path: Path, voxels: int) -> dict[str, Bool[np.ndarray, " voxels"]]
     """Masks of regions by name, from a .npz.
 
     Raises:
-        StudyError: a mask is of another length than the betas have voxels, or holds other than 0 and 1.
+        StudyError: a mask's length is not the number of voxels, or it holds values other than 0 and 1.
     """
     found = {}
     for name, mask in load_npz(path).items():
@@ -108,7 +109,7 @@ def load_array(path: Path) -> np.ndarray:
     """A .npy, memory-mapped.
 
     Raises:
-        StudyError: it is not there or is no array.
+        StudyError: it is not there or is not an array.
     """
     return read_array(path, StudyError, ". data.toml names it.")
 
@@ -126,7 +127,7 @@ def load_npz(path: Path) -> dict[str, np.ndarray]:
         raise
     except FileNotFoundError as problem:
         raise StudyError(f"there is no '{path}'. data.toml names it.") from problem
-    except Exception as problem:  # zipfile and numpy raise many kinds at damaged bytes
+    except Exception as problem:  # zipfile and numpy raise many kinds of errors on damaged bytes
         raise StudyError(
             f"'{path}' cannot be read as a .npz ({str(problem)[:200]}). Save it with numpy.savez."
         ) from problem

@@ -1,4 +1,4 @@
-"""What is wrong with a folder, sentence by sentence, before anything is made from it."""
+"""What is wrong with a folder, one sentence per problem, before anything is made from it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from brainram_lib.study.errors import SHOWN, StudyError, some_of
 from brainram_lib.study.prepare import readers, unusable
 from brainram_lib.study.study import Study
 
-# fewer training trials than this have no standard deviation
+# with fewer training trials than this there is no standard deviation
 LEAST = 2
 Line = tuple[bool, str]
 
 
 def require(study: Study, subject: int, normalisation: str = DEFAULT_NORMALISATION, validation: int = 0) -> None:
-    """All that shows without reading betas and pictures to their end.
+    """Check everything that can be checked without reading all betas and pictures.
 
     Args:
-        normalisation: that will be used. validation: training stimuli that nothing will be fitted on.
+        normalisation: the one that will be used. validation: how many training stimuli nothing will be fitted on.
 
     Raises:
         StudyError: the first problem, and how many more there are.
@@ -41,7 +41,7 @@ def require(study: Study, subject: int, normalisation: str = DEFAULT_NORMALISATI
 
 
 def problems(study: Study, subject: int, normalisation: str = DEFAULT_NORMALISATION) -> Iterator[str]:
-    """A sentence for each problem of tables, names, counts, split, captions and regions."""
+    """A sentence for each problem with tables, names, counts, split, captions and regions."""
     checks: tuple[Callable[[], object], ...] = (
         lambda: study.pictures,
         lambda: study.numbers,
@@ -58,14 +58,14 @@ def problems(study: Study, subject: int, normalisation: str = DEFAULT_NORMALISAT
         try:
             check()
         except StudyError as problem:
-            # a later check may stand on an earlier one
+            # a later check may rely on an earlier one
             if str(problem) not in said:
                 said.add(str(problem))
                 yield str(problem)
 
 
 def report(study: Study, normalisation: str = DEFAULT_NORMALISATION) -> Iterator[Line]:
-    """Lines for all subjects, (whether all is well, a sentence); every picture is decoded and all betas are read."""
+    """Lines (whether all is well, a sentence) for all subjects; every picture is decoded and all betas are read."""
     for subject in study.subjects:
         found = list(problems(study, subject, normalisation))
         yield from ((False, f"subject {subject}: {one}") for one in found)
@@ -140,7 +140,7 @@ def _sessions(study: Study, subject: int, normalisation: str) -> None:
 
 
 def _remedy(study: Study, subject: int, trials: Trials) -> str:
-    """What gives every session training trials; without a column 'session', each of several files is one."""
+    """How to give every session training trials; without a column 'session', each of several files is a session."""
     if (~trials.is_test).sum() < LEAST:
         return "Let more stimuli train"
     if len(study.files(subject).betas) == 1:

@@ -23,7 +23,7 @@ class SubjectFiles:
     """One subject's files.
 
     Attributes:
-        betas: arrays (trials, voxels), one after the other. trials: the table of what each trial shows, None where the
+        betas: arrays (trials, voxels), to be concatenated. trials: the table of what each trial shows, None where the
             files of betas hold it themselves. rois: masks by name, or None.
     """
 
@@ -37,9 +37,9 @@ class Description:
     """What `data.toml` says; paths are relative to its folder.
 
     Attributes:
-        size: side in pixels to which pictures of a folder are brought.
-        test: how many stimuli are drawn for testing, a file that names them, or None where tables say.
-        seed: of the draw.
+        size: side in pixels to which pictures of a folder are resized.
+        test: how many stimuli are drawn for testing, a file that names them, or None if tables say.
+        seed: seed of that draw.
     """
 
     folder: Path
@@ -56,7 +56,7 @@ def read_description(folder: Path) -> Description:
     """Read `data.toml`.
 
     Raises:
-        StudyError: it is not there, is no TOML, lacks an entry, or has one that is not known.
+        StudyError: it is not there, is not TOML, lacks an entry, or has one that is not known.
     """
     path = folder / FILE
     try:
@@ -122,7 +122,7 @@ def _test(folder: Path, said: Mapping[str, Any], where: str) -> int | Path | Non
     value = said.get("test")
     if isinstance(value, str) and value:
         return folder / value
-    # one alone has nothing to be compared with; see `split.LEAST`
+    # a single one has nothing to be compared with; see `split.LEAST`
     return None if value is None else _whole(said, "test", where, None, 2)
 
 

@@ -1,4 +1,4 @@
-"""What can be wrong with data of the user's own; every message says what was expected, what came and what to do."""
+"""What can be wrong with a user's own data; every message says what was expected, what was found and what to do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class StudyError(ValueError):
 
 
 def some_of(names: Iterable[object]) -> str:
-    """The first names in quotes, and how many there are in all where there are more."""
+    """The first names, in quotes, and the total number if there are more."""
     listed = list(names)
     words = ", ".join(f"'{name}'" for name in listed[:SHOWN])
     return words if len(listed) <= SHOWN else f"{words}, ... ({len(listed)} in all)"

@@ -21,7 +21,7 @@ from brainram_lib.world.world import WorldSettings, make_world
 
 REGIONS = ("V1", "V2", "V3", "hV4", "early", "ventral", "lateral", "parietal")
 SESSIONS, SUBJECT = 3, 1
-# of the stimuli, how many test
+# one stimulus in this many is a test stimulus
 TEST_SHARE = 5
 DESCRIPTION = """title = "Example: drawn scenes, simulated betas"
 pictures = "pictures"        # a folder; the files are called as the stimuli
@@ -40,7 +40,7 @@ rois = "rois.npz"            # masks over the voxels by name; optional
 
 
 def write_example(folder: Path, stimuli: int = 200, voxels: int = 400) -> Path:
-    """Write it, every stimulus shown three times, and give the path of its `data.toml`.
+    """Write it, every stimulus shown three times, and return the path of its `data.toml`.
 
     Raises:
         StudyError: the folder holds something already, or too few stimuli for three sessions with a split.

@@ -1,4 +1,4 @@
-"""What stimuli are called: names in tables and files, and the whole numbers that stand for them in arrays."""
+"""What stimuli are called: names in tables and files, and the whole numbers that represent them in arrays."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from brainram_lib.retrieval.images import PICTURES
 from brainram_lib.study.errors import StudyError
 
-# more digits than this are a name
+# with more digits than this it is a name
 _DIGITS = 9
 
 
@@ -22,7 +22,7 @@ def numbers_of(names: Iterable[str]) -> dict[str, int]:
     """Name -> number: whole numbers keep theirs; other names are numbered from 0 in alphabetical order.
 
     Raises:
-        StudyError: two names are one number, as '7' and '07'.
+        StudyError: two names give one number, such as '7' and '07'.
     """
     ordered = sorted(names)
     if not all(name.isascii() and name.isdigit() and len(name) <= _DIGITS for name in ordered):

@@ -1,4 +1,4 @@
-"""The stimuli's pictures: files of a folder, or one array."""
+"""The stimuli's pictures: files in a folder, or one array."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Pictures:
     """Pictures by name.
 
     Attributes:
-        source: folder or file. size: side in pixels to which files are brought.
-        files: name -> file, of a folder. rows: name -> row of `array`, where they are one.
+        source: folder or file. size: side in pixels to which files are resized.
+        files: name -> file, for a folder. rows: name -> row of `array`, for an array.
     """
 
     source: Path
@@ -38,7 +38,7 @@ class Pictures:
 
     @property
     def names(self) -> frozenset[str]:
-        """Of all pictures."""
+        """Names of all pictures."""
         return frozenset(self.files) | frozenset(self.rows)
 
     def read(self, names: Sequence[str]) -> UInt8[np.ndarray, "n side side 3"]:
@@ -56,7 +56,7 @@ class Pictures:
         return found
 
     def one(self, name: str) -> UInt8[np.ndarray, "side side 3"]:
-        """One picture: the shorter side brought to `size`, cropped to the middle square, as CLIP does.
+        """One picture: the shorter side resized to `size`, cropped to the middle square, as CLIP does.
 
         Raises:
             StudyError: it cannot be decoded.
@@ -75,13 +75,13 @@ class Pictures:
 
 
 def open_pictures(source: Path, size: int) -> Pictures:
-    """A folder of JPEG, PNG and WebP files, called as the stimuli, also in folders below; or an array.
+    """A folder of JPEG, PNG and WebP files named after the stimuli, subfolders included; or an array.
 
-    An array is uint8 (n, side, side, 3): in a .npy its rows are the stimuli 0 to n - 1, in a .npz it is called 'images'
-    and has an array 'stimulus' with their names beside it.
+    An array is uint8 (n, side, side, 3): in a .npy its rows are the stimuli 0 to n - 1, in a .npz it is called
+    'images', and an array 'stimulus' beside it holds their names.
 
     Raises:
-        StudyError: nothing there, two files of one stimulus, or another kind of array.
+        StudyError: nothing is there, two files are of one stimulus, or the array is of another kind.
     """
     if source.is_dir():
         return Pictures(source, size, _files(source), {})

@@ -17,14 +17,14 @@ from brainram_lib.nsd.prepared import PreparedSubject, write_prepared
 from brainram_lib.study.errors import StudyError
 from brainram_lib.study.study import Study
 
-# what prepared.json says in the place of NSD's version and space of betas
+# what prepared.json says in place of NSD's beta version and space
 OWN = "own"
 
 
 def readers(
     study: Study, subject: int, trials: Trials, voxels: Int[np.ndarray, " some"] | None = None
 ) -> dict[int, Callable[[], Float32[np.ndarray, "trials voxels"]]]:
-    """Session -> what reads its betas, of all voxels or of some."""
+    """Session -> function that reads its betas, of all voxels or of some."""
     betas = study.betas(subject)
 
     def read(session: int) -> Float32[np.ndarray, "trials voxels"]:
@@ -37,7 +37,7 @@ def readers(
 def prepare(study: Study, subject: int, out: Path, normalisation: str, average: bool = True) -> PreparedSubject:
     """Normalise with statistics of training trials, average over repetitions, and save one subject.
 
-    A voxel that cannot be normalised is left out, counted and listed, as of NSD's.
+    A voxel that cannot be normalised is left out, counted and listed, as for NSD.
 
     Args:
         normalisation: one of `nsd.normalise.NORMALISATIONS`. average: one row per stimulus, or one per trial.

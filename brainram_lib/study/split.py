@@ -1,4 +1,4 @@
-"""Which stimuli test: given by the tables of trials, by a file of names, or drawn. By stimulus, never by trial."""
+"""Which stimuli are test stimuli: given by trial tables or a list of names, or drawn. By stimulus, never by trial."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from brainram_lib.study.errors import StudyError, some_of
 from brainram_lib.study.names import name_of
 from brainram_lib.study.tables import TrialTable
 
-# test stimuli: each score needs another stimulus to compare with
+# fewest test stimuli: each score needs another stimulus to compare with
 LEAST = 2
 
 
@@ -23,14 +23,14 @@ def stimuli_that_test(
     """The test stimuli that a subject saw.
 
     Args:
-        description: whose [split] says what the tables do not.
-        subject: whose.
-        tables: of all subjects; a draw is among the stimuli that all of them saw.
-        known: names of all pictures.
+        description: its [split] says what the tables do not.
+        subject: the subject's number.
+        tables: those of all subjects; stimuli are drawn from those that all of them saw.
+        known: the names of all pictures.
 
     Raises:
-        StudyError: a stimulus is of both splits, no split is given, too few stimuli to draw from, fewer than LEAST
-            test, or nothing is left to train on.
+        StudyError: a stimulus is in both splits, no split is given, there are too few stimuli to draw from or fewer
+            than LEAST test stimuli, or nothing is left to train on.
     """
     table = tables[subject]
     shown = set(table.stimulus)

@@ -1,4 +1,4 @@
-"""One folder of betas, pictures and captions of the user's own, as the stages read it."""
+"""One folder of a user's own betas, pictures and captions, as the stages read it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from brainram_lib.study.tables import TrialTable, read_captions, read_csv, trial
 
 
 class Study:
-    """Betas, pictures and captions of the user's own.
+    """A user's own betas, pictures and captions.
 
-    Stimuli have names in tables and files, and stand in arrays by their numbers (`names.numbers_of`), in the place of
-    nsdIds. Files are opened when they are needed and kept.
+    Stimuli have names in tables and files; in arrays they have numbers (`names.numbers_of`), in place of nsdIds. Files
+    are opened when they are needed, and stay open.
 
     Args:
-        folder: with `data.toml`.
+        folder: the folder that holds `data.toml`.
 
     Raises:
         StudyError: `data.toml` is missing or wrong.
@@ -40,7 +40,7 @@ class Study:
 
     @property
     def subjects(self) -> tuple[int, ...]:
-        """Their numbers."""
+        """The subjects' numbers."""
         return tuple(sorted(self.description.subjects))
 
     @cached_property
@@ -85,15 +85,15 @@ class Study:
         """What each trial of a subject shows.
 
         Raises:
-            StudyError: there is no such table, or it has another number of rows than the betas; arrays beside the betas
-                that are no lists of as many.
+            StudyError: there is no such table, or the number of its rows, or of values in an array beside the betas, is
+                not the number of trials.
         """
         if subject not in self._tables:
             self._tables[subject] = self._read_table(subject)
         return self._tables[subject]
 
     def trials(self, subject: int) -> Trials:
-        """The trials as stages take them: numbers of stimuli, sessions, splits.
+        """The trials as stages take them: stimulus numbers, sessions, splits.
 
         Raises:
             StudyError: a trial shows a stimulus without a picture, or the split is wrong (`split.stimuli_that_test`).

@@ -1,4 +1,4 @@
-"""Tables of the user's: what each trial shows, and captions. CSV, JSON, or arrays beside the betas."""
+"""A user's tables: what each trial shows, and captions. CSV, JSON, or arrays beside the betas."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class TrialTable:
     """What each row of the betas is.
 
     Attributes:
-        stimulus: its name. session: counted as the user counts. split: 'train' or 'test', or None where no table says.
-        file: where it was read, for messages.
+        stimulus: its name. session: as the user numbers them. split: 'train' or 'test', or None where no table says.
+        file: where it was read from, for messages.
     """
 
     stimulus: Shaped[np.ndarray, " trials"]
@@ -42,13 +42,13 @@ def trial_table(path: Path, columns: Any, default_session: Int[np.ndarray, " tri
     """Check the columns of a table of trials.
 
     Args:
-        path: where they were read.
-        columns: column -> values, a table or arrays.
-        default_session: where no column says; None: one session.
+        path: where they were read from.
+        columns: column -> values, from a table or from arrays.
+        default_session: used if there is no such column; None: one session.
 
     Raises:
-        StudyError: no column 'stimulus', an empty cell, a session that is no whole number, another split than 'train'
-            and 'test'.
+        StudyError: no column 'stimulus', an empty cell, a session that is not a whole number, or a split other than
+            'train' and 'test'.
     """
     if STIMULUS not in columns:
         raise StudyError(f"'{path}' must have '{STIMULUS}', the name of what each trial shows. {_has(columns)}")
@@ -71,7 +71,7 @@ def read_csv(path: Path) -> pd.DataFrame:
     """A table with a header, all cells text.
 
     Raises:
-        StudyError: it is not there, is no table, or has a row with more or fewer cells than the header.
+        StudyError: it is not there, is not a table, or has a row with more or fewer cells than the header.
     """
     try:
         return tables.read_csv(path, skip_spaces=True)
@@ -86,8 +86,8 @@ def read_csv(path: Path) -> pd.DataFrame:
 def read_captions(path: Path) -> dict[str, list[str]]:
     """Name of a stimulus -> its captions; empty ones do not count.
 
-    A CSV has the columns 'stimulus' and 'caption', one row a caption; a JSON object has a caption or a list of them
-    under every name.
+    A CSV has the columns 'stimulus' and 'caption', one row per caption; a JSON object has a caption or a list of
+    captions for each name.
 
     Raises:
         StudyError: it is neither.

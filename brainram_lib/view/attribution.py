@@ -1,4 +1,4 @@
-"""Which voxels drive a decoder, drawn: on the inflated cortex, modality beside modality, and by region."""
+"""Figures of which voxels drive a decoder: on the inflated cortex, modalities side by side, and by region."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from brainram_lib.nsd.prepared import PreparedSubject
 from brainram_lib.view.colours import modality_colour
 from brainram_lib.view.cortex import DIVERGING, WIDTH, Pair, draw_inflated, on_cortex, regions_on_cortex
 
-# Name of a bar -> the regions that it joins.
+# Name of a bar -> the regions that it combines.
 BARS: dict[str, tuple[str, ...]] = {
     "V1": ("V1",),
     "V2": ("V2",),
@@ -43,10 +43,10 @@ NO_REGIONS = "No bars: the subject has none of the regions that are compared."
 def by_region(
     data: PreparedSubject, values: Float[np.ndarray, "n voxels"], bars: Mapping[str, Sequence[str]] = BARS
 ) -> dict[str, Float[np.ndarray, " n"]]:
-    """Each image's mean over the voxels of a group of regions; groups that the subject lacks are left out.
+    """Each image's mean over the voxels of a group of regions; groups that the subject does not have are left out.
 
     Raises:
-        ValueError: the values are of another number of voxels than the subject has.
+        ValueError: the number of voxels differs from the subject's.
     """
     if values.shape[1] != len(data.voxel_index):
         raise ValueError(
@@ -63,13 +63,13 @@ def attribution_figure(
 ) -> Figure:
     """What every voxel adds to the score, one map for each entry of `found` (its name is shown) and bars by region.
 
-    Without `layout`, which carries voxels to the cortex, there are bars alone; without regions a sentence says so.
+    Without `layout`, which maps voxels to the cortex, there are only bars; without regions, a sentence says so.
 
-    All in multiples of the average voxel of the same map. Bars are means over the images with 95 % bootstrap
-    intervals; a dash is the mean |A|, how much is listened to whether or not it is true.
+    All values are multiples of the average voxel of the same map. Bars are means over images with 95 % bootstrap
+    intervals; a dash is the mean |A|, how strongly voxels are used, whether or not they point to the truth.
 
     Raises:
-        ValueError: nothing to draw, or attributions of another subject.
+        ValueError: there is nothing to draw, or attributions are of another subject.
         NsdError: as `view.cortex.on_cortex`.
     """
     if not found:
@@ -116,12 +116,12 @@ def _interval(values: tuple[float, float, float]) -> str:
 
 
 def _reach(values: Pair) -> float:
-    """The 95th percentile of the size: a few voxels beyond it would leave the rest pale."""
+    """The 95th percentile of the magnitude: a few voxels beyond it would make the rest look pale."""
     return float(np.nanpercentile(np.abs(np.concatenate(values)), 95))
 
 
 def _average(found: Attribution) -> float:
-    """The mean contribution of a voxel, by which all are divided."""
+    """The mean contribution of a voxel, by which all values are divided."""
     return float(found.gained.mean() / found.values.shape[1])
 
 

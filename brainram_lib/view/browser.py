@@ -1,4 +1,4 @@
-"""Browse what retrieval found and what the RAM took from it: a widget for JupyterLab (a figure: `view.neighbours`).
+"""Browse what retrieval found and what the RAM took from it: a widget for JupyterLab (as a figure: `view.neighbours`).
 
 Weights are Z~ of eq. 10: for each token t a softmax over the K + 1 sources (the prior's own estimate p first, then the
 neighbours), so that over the sources they sum to one; q_tj = sum_k Z~_kt U_ktj (eq. 11).
@@ -20,7 +20,7 @@ from brainram_lib.retrieval.index import Neighbours
 from brainram_lib.view import cards
 
 OWN = "own estimate p"
-# p and four neighbours stand in one row of a window of 1,280 pixels, JupyterLab's list of files included.
+# p and four neighbours fit in one row of a 1,280-pixel window that also shows JupyterLab's file list.
 COLUMNS = "repeat(auto-fill, minmax(154px, 1fr))"
 SIMILARITY_COLOUR, WEIGHT_COLOUR, OWN_COLOUR = "#5a6fb0", "#3b528b", "#21918c"
 
@@ -31,8 +31,8 @@ class BrowserData:
 
     `stimuli` (n, H, W, 3); `captions`, those of each stimulus; `neighbours[modality]`, ids and similarity (n, S, K);
     `weights[modality]`, (n, S, K + 1, T), row 0 the prior's own estimate (a modality without weights shows none);
-    `corpus_images(ids)` and `corpus_captions(ids)` look items of the corpus up; what they raise is shown in the item's
-    place. A modality may have no samples or no neighbours (S or K of 0): that is then said instead.
+    `corpus_images(ids)` and `corpus_captions(ids)` look items of the corpus up; if they raise, the error is shown in
+    place of the item. A modality may have no samples or no neighbours (S or K of 0); a sentence then says so.
 
     Raises:
         ValueError: no stimulus or modality, arrays whose axes disagree, or weights that do not sum to one over the
@@ -80,12 +80,12 @@ class BrowserData:
 
     @cached_property
     def top(self) -> float:
-        """Upper end of the colours of all weights that are shown, of every stimulus, sample and modality."""
+        """Upper end of the colour scale for all weights shown, over every stimulus, sample and modality."""
         return cards.scale_top(self.weights)
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """The modalities there are neighbours of."""
+        """The modalities that have neighbours."""
         return tuple(self.neighbours)
 
     def shape(self, modality: str) -> tuple[int, int]:
@@ -119,7 +119,7 @@ class BrowserData:
         )
 
     def nothing(self, modality: str) -> str:
-        """That a modality has no samples or neighbours, in words; empty if it has both."""
+        """A sentence that a modality has no samples or neighbours; empty if it has both."""
         samples, most = self.shape(modality)
         return "" if samples and most else f"{modality}: {samples} samples with {most} neighbours; nothing to show."
 
@@ -133,14 +133,14 @@ class BrowserData:
             image = self.corpus_images(np.array([item], np.int64))[0]
         except ImageRefused as problem:
             return str(problem)
-        except Exception as problem:  # whatever a file of the web, or its disk, does to a decoder
+        except Exception as problem:  # a file from the web, or a failing disk, can raise anything in a decoder
             return f"{type(problem).__name__}: {problem}"
         if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             return f"item {item} is no uint8 RGB picture"
         return image
 
     def _captions(self, ids: Int64[np.ndarray, " m"]) -> tuple[str, ...]:
-        """A caption for every id; one that is missing is empty, and an error of the look-up stands in their place."""
+        """A caption for every id; a missing one is empty, and an error of the look-up is shown in place of all."""
         try:
             found = [as_text(caption) for caption in self.corpus_captions(ids)]
         except Exception as problem:
@@ -161,9 +161,9 @@ def as_text(caption: object) -> str:
 
 @dataclass(frozen=True)
 class Page:
-    """What is on show: neighbours with their pictures (or why there is none), captions, and weights (K + 1, T).
+    """What is shown: neighbours with their pictures (or why there is none), captions, and weights (K + 1, T).
 
-    `top`: upper end of the weights' colours.
+    `top`: upper end of the colour scale of the weights.
     """
 
     modality: str
@@ -176,7 +176,7 @@ class Page:
 
     @property
     def shares(self) -> Float[np.ndarray, " sources"] | None:
-        """Weight of every source, averaged over tokens; they sum to one."""
+        """Weight of every source, averaged over tokens; the weights sum to one."""
         return None if self.weights is None else self.weights.mean(axis=1)
 
 
@@ -184,11 +184,12 @@ class NeighbourBrowser(widgets.VBox):
     """Choose a stimulus, a modality, a prior sample and K; see the neighbours and what the RAM took from each.
 
     Controls: `stimulus`, `modality`, `sample`, `k`. Shown: `stimulus_card`, `cards` (own estimate, then neighbours, one
-    HTML widget each), `shares`. Everything is a function of the controls' values. Another modality may have other
-    numbers of samples and neighbours: the sliders' ranges follow it, and values above the new range become its end.
+    HTML widget each), `shares`. Everything is a function of the controls' values. Modalities may differ in numbers of
+    samples and neighbours: the sliders' ranges follow the modality, and values above the new range are set to its end.
 
     Raises:
-        ValueError: a stimulus, a modality or a k below 1 that the data do not have; a k above the most is the most.
+        ValueError: a stimulus or modality that the data do not have, or a k below 1; a k above the maximum becomes the
+            maximum.
     """
 
     def __init__(self, data: BrowserData, stimulus: int = 0, modality: str | None = None, k: int | None = None) -> None:
@@ -220,7 +221,7 @@ class NeighbourBrowser(widgets.VBox):
         self._show()
 
     def _changed(self, _change: object) -> None:
-        """One observer for all controls: first the ranges, then what is shown, each once for every change."""
+        """One observer for all controls: updates first the ranges, then what is shown, each once per change."""
         if self._fitting:
             return
         self._fitting = True
@@ -231,8 +232,8 @@ class NeighbourBrowser(widgets.VBox):
         self._show()
 
     def _fit(self) -> None:
-        """Ranges as the modality has them; moving a slider's end moves a value that lies beyond it."""
-        if self.modality.value is None:  # the chosen button was let go
+        """Set the ranges to the modality's; moving a slider's end also moves a value that lies beyond it."""
+        if self.modality.value is None:  # the chosen button was deselected
             self.modality.value = self._chosen
         self._chosen = self.modality.value
         samples, most = self.data.shape(self._chosen)
@@ -247,7 +248,7 @@ class NeighbourBrowser(widgets.VBox):
         self.sample.layout.display = "none" if samples < 2 else None
 
     def _show(self) -> None:
-        """Everything is made before anything is shown, so that what is shown belongs together."""
+        """Make everything before showing anything, so that what is shown is consistent."""
         stimulus, modality = self.stimulus.value, self._chosen
         card, nothing = _stimulus_card(self.data, stimulus), self.data.nothing(modality)
         if nothing:
@@ -258,7 +259,7 @@ class NeighbourBrowser(widgets.VBox):
             shown += [_neighbour_card(page, rank) for rank in range(len(page.ids))]
             shares = _share_chart(page)
         self.stimulus_card.value = card
-        # one widget a card, made anew: their number follows K
+        # one widget per card, created anew: their number follows K
         self.cards.children = [widgets.HTML(html) for html in shown]
         self.shares.value = shares
 
@@ -268,7 +269,7 @@ def _wide() -> widgets.Layout:
 
 
 def _set_range(slider: widgets.IntSlider, low: int, high: int) -> None:
-    """Both ends, in an order in which the smaller never passes the larger."""
+    """Set both ends, in an order in which the smaller never passes the larger."""
     if low > slider.max:
         slider.max, slider.min = high, low
     else:

@@ -44,14 +44,14 @@ STYLE = """<style>
 
 
 def data_uri(image: UInt8[np.ndarray, "height width 3"]) -> str:
-    """The picture itself as an address: a PNG in base64."""
+    """The picture itself as a data URI: a PNG in base64."""
     stream = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(image)).save(stream, "PNG")
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
 def shown_caption(caption: str) -> str:
-    """A corpus's caption, which is anybody's text, safe to stand in HTML and not longer than a card."""
+    """A caption of the corpus, which is untrusted text: escaped for HTML and cut to the length of a card."""
     short = caption if len(caption) <= LONGEST_CAPTION else caption[: LONGEST_CAPTION - 1] + "…"
     return escape(short, quote=True)
 
@@ -73,7 +73,7 @@ def bar(label: str, share: float, text: str, colour: str) -> str:
 
 
 def token_map(weights: Float[np.ndarray, " tokens"], modality: str, top: float) -> str:
-    """One weight a token as coloured cells, 0 to `top`: image tokens on their grid with token 0 apart; text in order.
+    """One weight per token as coloured cells, 0 to `top`: image tokens on their grid with token 0 apart; text in order.
 
     Pointing at a cell shows its number.
     """
@@ -91,7 +91,7 @@ def token_map(weights: Float[np.ndarray, " tokens"], modality: str, top: float) 
 
 
 def token_grid(modality: str, tokens: int) -> tuple[int, int]:
-    """(tokens that stand apart, columns of the rest): (1, 8) for 65 image tokens, (0, 12) for text."""
+    """(tokens shown apart, columns of the rest): (1, 8) for 65 image tokens, (0, 12) for text."""
     side = math.isqrt(max(tokens - 1, 0))
     if modality == "image" and side and side * side == tokens - 1:
         return 1, side
@@ -104,9 +104,10 @@ def colour(weight: float | np.floating, top: float) -> str:
 
 
 def scale_top(weights: Mapping[str, Float[np.ndarray, "_n _samples _sources _tokens"]]) -> float:
-    """Upper end of the colours of all maps, so that they compare between stimuli, samples and modalities.
+    """Upper end of the colour scale of all maps, so that stimuli, samples and modalities can be compared.
 
-    The 99th percentile of the weights, or twice an even split where that is more, so that it lies in the middle.
+    The 99th percentile of the weights, or twice an even split if that is more, so that an even split is in the middle
+    of the scale or below.
     """
     ends = [max(2 / given.shape[2], float(np.percentile(given, 99))) for given in weights.values() if given.size]
     return min(1.0, max(ends, default=1.0))

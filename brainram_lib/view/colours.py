@@ -1,15 +1,15 @@
-"""What a colour means in figures, one meaning on a page: a region, a modality, or a system. Curves are black and grey.
+"""What colours mean in figures, one meaning per page: a region, a modality or a system. Curves are black and grey.
 
 Hues of regions follow the visual hierarchy: early areas blue, middle ones orange, high ones green; patches that
-localisers find within the high areas have hues of their own. All are apart for every kind of colour vision (after Okabe
-and Ito, and Tol), or differ in lightness.
+localisers find within the high areas have hues of their own. All are distinguishable with every kind of colour vision
+(after Okabe and Ito, and Tol), or differ in lightness.
 """
 
 from __future__ import annotations
 
 MODALITY = {"image": "#332288", "text": "#CC79A7"}
 DECODER, BOUND = "#0072B2", "#777777"
-# Lines of one panel in order: colour and style, so that they differ in print as well.
+# Lines of one panel in order: colour and style, so that they also differ in print.
 LINES = (("#000000", "-"), ("#7A7A7A", "--"), ("#000000", ":"), ("#7A7A7A", "-."))
 # Areas of the cortex, from the eye inwards.
 AREAS = {"early": "#0072B2", "middle": "#E69F00", "high": "#009E73"}
@@ -33,7 +33,7 @@ REGIONS = {
     "lateral": "#8AD9BF",
     "parietal": "#00533C",
 }
-# Of names that have none, in order.
+# For names that have no colour of their own, in order.
 OTHERS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#332288", "#882255", "#999933")
 
 
@@ -48,5 +48,5 @@ def line(position: int) -> tuple[str, str]:
 
 
 def modality_colour(name: str, position: int) -> str:
-    """The colour of what is called 'image ...' or 'text ...'; of others, theirs in turn."""
+    """The colour for a name 'image ...' or 'text ...'; other names get colours in turn."""
     return MODALITY.get(name.split(" ")[0], tuple(MODALITY.values())[position % len(MODALITY)])

@@ -39,11 +39,11 @@ VIEWS: dict[str, tuple[float, float]] = {
     "posterior": (2, 300),
     "ventral": (-82, 180),
 }
-# Zero is yellow in the second: white on the grey cortex would look like a hole in it.
+# Zero is yellow in the second map: white would look like a hole in the grey cortex.
 SEQUENTIAL, DIVERGING = "inferno", "RdYlBu_r"
-# In inches: a figure at a notebook's width, the widest column of one view, and the room of the colour bar.
+# In inches: a figure at a notebook's width, the widest column of one view, and the space for the colour bar.
 WIDTH, COLUMN, BAR = 10.0, 3.0, 0.95
-# Width and height in pixels; below this height the view's own menu lies outside.
+# Width and height in pixels; below this height the view's own menu is cut off.
 _INTERACTIVE = 800, 600
 # A brain seen from behind is narrower than one seen from the side.
 WIDTHS = {"posterior": 0.72}
@@ -65,7 +65,7 @@ def _folding(side: str) -> Float[np.ndarray, " vertices"]:
 def on_cortex(
     layout: NsdLayout, data: PreparedSubject, values: Shaped[np.ndarray, " voxels"], method: str = "linear"
 ) -> Pair:
-    """One value per voxel of a prepared subject, carried to fsaverage5 by the subject's own transform files.
+    """One value per voxel of a prepared subject, mapped to fsaverage5 with the subject's own transform files.
 
     `method` is 'linear' for data and 'nearest' for labels. Betas on fsaverage need no transform.
 
@@ -95,7 +95,7 @@ def _why_nothing(data: PreparedSubject, voxels: int) -> str:
 
 
 def regions_on_cortex(layout: NsdLayout, data: PreparedSubject, names: Sequence[str]) -> dict[str, Pair]:
-    """Masks on fsaverage5 of regions of a prepared subject, for outlines and `region_map`; absent ones are left out.
+    """Masks on fsaverage5 of a prepared subject's regions, for outlines and `region_map`; absent ones are left out.
 
     Raises:
         NsdError: as `on_cortex`.
@@ -138,7 +138,7 @@ def inflated_map(
         outlines: {name: masks} drawn as thin lines, named in a legend.
 
     Raises:
-        ValueError: the map has no finite value, another number of vertices, or a view is not known.
+        ValueError: the map has no finite value or the wrong number of vertices, or a view is not known.
     """
     figure = _canvas(title, views)
     draw_inflated(figure, values, unit, cmap, limits, outlines, views)
@@ -154,7 +154,7 @@ def draw_inflated(
     outlines: Mapping[str, Pair] | None = None,
     views: Sequence[str] = tuple(VIEWS),
 ) -> None:
-    """`inflated_map` in a figure, or a part of one, that is already there.
+    """`inflated_map` drawn into an existing figure or part of one.
 
     Raises:
         ValueError: as `inflated_map`.
@@ -173,7 +173,7 @@ def region_map(regions: Mapping[str, Pair], title: str, views: Sequence[str] = t
     """Regions as coloured patches with outlines on both inflated hemispheres, named in a legend.
 
     Args:
-        regions: {name: masks}; where two overlap, the later one is seen.
+        regions: {name: masks}; where two overlap, the later one is on top.
 
     Raises:
         ValueError: as `inflated_map`.
@@ -223,7 +223,7 @@ def interactive_map(
     limits: tuple[float, float] | None = None,
     side: str = "left",
 ) -> SurfaceView:
-    """One inflated hemisphere to turn with the mouse (nilearn and plotly; nothing is loaded from the network)."""
+    """One inflated hemisphere to rotate with the mouse (nilearn and plotly; nothing is fetched from the network)."""
     _check(values, ())
     low, high = limits or value_range(values)
     meshes = datasets.fetch_surf_fsaverage("fsaverage5")
@@ -273,7 +273,7 @@ def _check(values: Pair, views: Sequence[str]) -> None:
 
 
 def _labels(regions: Mapping[str, Pair]) -> Pair:
-    """The position of the last region that holds each vertex, NaN where none does."""
+    """The position of the last region that contains each vertex, NaN where none does."""
     sides = []
     for k, side in enumerate(SIDES):
         labels = np.full(len(_mesh("infl", side)[0]), np.nan)

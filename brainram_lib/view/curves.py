@@ -1,4 +1,4 @@
-"""Losses of a training: curves over its epochs, train and validation; of a single epoch, bars."""
+"""Losses of a training: curves over its epochs, train and validation; bars if there is only one epoch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from brainram_lib.view.colours import line
 
 NARROW = 5
-# Of n images one is found by chance; more than three are in a fiftieth of all cases.
+# By chance, one of n images is found on average; more than three are found in a fiftieth of all cases.
 BY_CHANCE = 3
 History = Sequence[Mapping[str, float]]
 # What the entries of a training's history are called in a legend.
@@ -33,9 +33,9 @@ def loss_curves(
     title: str | None = None,
     ylabel: str = "loss",
 ) -> Figure:
-    """One panel per training: a line per key; the lowest validation value is a dot, and stands in the legend.
+    """One panel per training: a line per key; the lowest validation value is marked by a dot and given in the legend.
 
-    Trainings of one epoch have no curve: a bar per key.
+    Trainings of one epoch have no curve but a bar per key.
 
     Args:
         histories: {title of the panel: one dictionary per epoch, with `step` and some of `keys`}.
@@ -43,7 +43,7 @@ def loss_curves(
             lowest value is marked.
         step: the key of the horizontal axis; epochs are counted where it is missing.
         log: logarithmic vertical axis, where values are above zero and span more than a factor of `NARROW`.
-        ylabel: what is on it.
+        ylabel: label of the vertical axis.
 
     Raises:
         ValueError: a history is empty or holds none of the keys.
@@ -85,9 +85,9 @@ def lowest_said(histories: Mapping[str, History], key: str = "val_mse") -> str:
 
 
 def found_said(histories: Mapping[str, History], count: int) -> str:
-    """A sentence for each prior: how many of `count` validation images its mean and one sample find first, at the end.
+    """A sentence for each prior: how many of `count` validation images its mean and one sample identify at the end.
 
-    With it, where a sample finds no more than chance would, what to look at before anything is built on that prior.
+    If a sample identifies no more than chance would, it adds what to check before anything is built on that prior.
     """
     lines = []
     for name, history in histories.items():
@@ -103,7 +103,7 @@ def found_said(histories: Mapping[str, History], count: int) -> str:
 
 
 def fall_said(histories: Mapping[str, History], keys: Sequence[str]) -> str:
-    """A sentence for each training: where each loss began and ended. Of one epoch there is one number."""
+    """A sentence for each training: where each loss began and ended; one number if there was one epoch."""
     lines = []
     for name, history in histories.items():
         parts = []
@@ -125,7 +125,7 @@ def _bars(axes: Axes, row: Mapping[str, float], keys: Sequence[str]) -> None:
     bars = axes.barh(names, values, color=colours, height=0.6)
     axes.bar_label(bars, [f"{value:.3f}" for value in values], padding=3, fontsize=8)
     axes.invert_yaxis()
-    # room for the number beside the longest
+    # space for the number beside the longest
     axes.margins(x=0.15)
     axes.grid(color="#e4e4e4", linewidth=0.8, axis="x")
     axes.set_axisbelow(True)
@@ -146,11 +146,11 @@ def _draw(axes: Axes, history: History, keys: Sequence[str], step: str, log: boo
         if "val" in key:
             best = min(range(len(y)), key=y.__getitem__)
             axes.plot(x[best], y[best], "o", color=colour, markersize=6)
-            # numbers beside the lines would strike each other through
+            # numbers beside the lines would overlap
             label += f" (lowest {y[best]:.3f}, {step} {x[best]})"
         marker = "o" if len(points) == 1 else None
         axes.plot(x, y, style, color=colour, linewidth=1.8, label=label, marker=marker)
-    # over a smaller range the ticks of a logarithmic axis leave it unmarked
+    # over a smaller range a logarithmic axis would have no tick labels
     if log and every and min(every) > 0 and max(every) > NARROW * min(every):
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))

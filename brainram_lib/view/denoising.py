@@ -1,4 +1,4 @@
-"""Does a prior denoise? Its error against the noise, beside what x alone and the condition alone give."""
+"""Does a prior denoise? Its error against the noise level, beside those from x alone and the condition alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from brainram_lib.view.colours import LINES
 
 
 def denoising_figure(errors: Mapping[str, Sequence[LevelError]], title: str) -> Figure:
-    """One panel a prior: mean squared error of x_0 against the noise in x, both axes logarithmic."""
+    """One panel per prior: mean squared error of x_0 against the noise in x, both axes logarithmic."""
     figure = Figure(figsize=(4.6 * len(errors), 3.8), layout="constrained", facecolor="white")
     panels = figure.subplots(1, len(errors), squeeze=False)[0]
     for axes, (name, rows) in zip(panels, errors.items(), strict=True):
@@ -34,7 +34,7 @@ def denoising_figure(errors: Mapping[str, Sequence[LevelError]], title: str) -> 
 
 
 def denoising_said(name: str, rows: Sequence[LevelError]) -> str:
-    """Whether the prior uses x where there is little noise, and the condition where there is much."""
+    """A sentence on whether the prior uses x at low noise and the condition at high noise."""
     least, most = rows[0], rows[-1]
     return (
         f"{name}: at noise {least.noise:.2g} the prior's error is {least.prior:.2g}, {least.prior / least.scaled:.2f} "
@@ -44,7 +44,7 @@ def denoising_said(name: str, rows: Sequence[LevelError]) -> str:
 
 
 def samples_said(name: str, report: SampleReport) -> str:
-    """What the samples are, in one sentence."""
+    """What the samples are like, in one sentence."""
     better = "lower" if report.energy < report.energy_of_mean else "not lower"
     return (
         f"{name}: squared error {report.one:.2f} for one sample, {report.of_mean:.2f} for the mean of "

@@ -15,10 +15,10 @@ from brainram_lib.evaluation.labels import Labels
 from brainram_lib.evaluation.records import Record
 from brainram_lib.view.colours import BOUND, DECODER
 
-# A cell is twice a scene of the embedded world, so that its pixels stay square and equal.
+# A cell is twice the size of the embedded world's scenes, so that its pixels stay square and equal.
 _CELL, _GAP, _BAND = 128, 4, 18
 _DPI = 100
-# A notebook or a page shows no more pixels side by side, and makes wider figures smaller, letters and all.
+# A notebook or page shows no more pixels side by side; it shrinks wider figures, text included.
 _PAGE = 1000
 NO_LABELS = Labels()
 
@@ -40,19 +40,19 @@ def gallery(
         columns: how many images to show, the first ones.
         wrap: images side by side.
         captions: one short text per image, written under each band.
-        title: written on top.
-        small: labels of rows that are drawn at half the size, such as the neighbour that guided the row above.
+        title: shown at the top.
+        small: labels of rows drawn at half size, such as the neighbour that guided the row above.
 
     Raises:
-        ValueError: no rows, a small row that is none of them, rows of different counts, fewer captions than images, or
-            pictures that are not uint8.
+        ValueError: there are no rows, `small` names none of them, rows differ in length, there are fewer captions than
+            images, or pictures are not uint8.
     """
     count = _check_rows(rows, columns, captions)
     if absent := [name for name in small if name not in rows]:
         raise ValueError(f"'small' must name some of the rows {list(rows)}. '{absent[0]}' was provided.")
     bands = [range(start, min(start + wrap, count)) for start in range(0, count, wrap)]
     step = _CELL + _GAP
-    # letters as large as on a figure of a page's width
+    # letters as large as in a figure of page width
     scale = max(1.0, min(wrap, count) * step / _PAGE)
     text = 0 if captions is None else int(48 * scale)
     head = int(32 * scale) if title else 6
@@ -71,7 +71,7 @@ def gallery(
 
 
 def canvas(width: int, height: int, title: str | None, left: int, size: float) -> tuple[Figure, Axes]:
-    """An empty figure whose axes are its pixels, from the upper left corner; its title begins at `left`."""
+    """An empty figure whose axes count its pixels from the upper left corner; its title begins at `left`."""
     figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor="white")
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(height, 0))
@@ -85,7 +85,7 @@ def canvas(width: int, height: int, title: str | None, left: int, size: float) -
 def with_guides(
     rows: Mapping[str, np.ndarray], guides: Mapping[str, np.ndarray | None]
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """The rows with the guiding neighbours' images below each row that has some, and the labels of these (`small`)."""
+    """The rows, with guiding neighbours' images below each row that has some, and the labels of these (`small`)."""
     made, small = {}, []
     for name, images in rows.items():
         made[name] = images
@@ -157,13 +157,13 @@ def score_plot(
 ) -> Figure:
     """Systems compared, one panel per metric: a dot and its interval over images, chance and ceiling as lines.
 
-    Every panel shows the whole range of its metric, from 0 to 1 or to 100 %, and below 0 where a value lies there: no
-    difference looks larger than another because an axis was cut. A metric without an upper end has its own.
+    Every panel shows the whole range of its metric, from 0 to 1 or 100 %, and below 0 if a value is: no difference
+    looks larger than another because an axis was cut. A metric without an upper bound has its own range.
     Chance is the measured 'chance' system where records hold it, else the metric's known value. Several subjects or
-    seeds of a system share its line of the plot. Panels continue below after `wrap`.
+    seeds of a system share one line of the plot. Panels continue below after `wrap`.
 
     Raises:
-        ValueError: no record is of these metrics.
+        ValueError: no record has any of these metrics.
     """
     shown = {metric.name for metric in metrics}
     kept = [record for record in records if record.metric in shown]

@@ -1,4 +1,4 @@
-"""What galleries and plots of scores show, in sentences computed from what they draw."""
+"""What galleries and score plots show, in sentences computed from the data that they draw."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from brainram_lib.evaluation.catalogue import Metric
 from brainram_lib.evaluation.labels import Labels
 from brainram_lib.evaluation.records import Record
 
-# Pixels of a side to which pictures are thinned out before they are correlated.
+# Side in pixels to which pictures are subsampled before they are correlated.
 _SIDE = 64
 Pictures = UInt8[np.ndarray, "_n _height _width 3"]
 
 
 def likeness(one: Pictures, other: Pictures) -> Float[np.ndarray, " n"]:
-    """The correlation of two pictures over pixels and colours, for each pair; 0 where one is of one colour."""
+    """The correlation of two pictures over pixels and colours, for each pair; 0 if one of them is a single colour."""
     flat = [_thinned(pictures) for pictures in (one, other)]
     if flat[0].shape != flat[1].shape:
         raise ValueError(f"pictures of {one.shape} and {other.shape} cannot be compared pixel by pixel.")
@@ -33,7 +33,7 @@ def _thinned(pictures: Pictures) -> Float[np.ndarray, "n values"]:
 
 
 def gallery_said(rows: Mapping[str, Pictures], total: int) -> str:
-    """How like the first row each other row is, over the images that are shown; `total`: of how many they are."""
+    """How similar each other row is to the first, over the images shown; `total`: how many images there are in all."""
     names = list(rows)
     truth, count = rows[names[0]], len(rows[names[0]])
     strange = np.roll(truth, 1, axis=0)
@@ -46,7 +46,7 @@ def gallery_said(rows: Mapping[str, Pictures], total: int) -> str:
 
 
 def guided_said(made: Pictures, guiding: Pictures | None, truth: Pictures) -> str:
-    """Whether guided images are nearer to what guided them than to the stimulus; `guiding` None: nothing guided."""
+    """Whether guided images are closer to what guided them than to the stimulus; `guiding` None: no guide."""
     if guiding is None:
         return "No neighbour guided these images beside the estimate."
     to_guide, to_truth = likeness(made, guiding), likeness(made, truth)
@@ -59,9 +59,9 @@ def guided_said(made: Pictures, guiding: Pictures | None, truth: Pictures) -> st
 def neighbours_said(
     stimuli: Pictures, found: Sequence[Pictures], similarity: Float[np.ndarray, "n k"], total: int
 ) -> str:
-    """How like its stimulus the image of each neighbour is, beside that of another stimulus's neighbour.
+    """How similar each neighbour's image is to its stimulus, compared with another stimulus's neighbour.
 
-    `found`: for each rank, the neighbours of the stimuli; `similarity`: those that the search gave.
+    `found`: for each rank, the stimuli's neighbours; `similarity`: their similarities in the search.
     """
     own = [likeness(stimuli, pictures).mean() for pictures in found]
     others = np.mean([likeness(stimuli, np.roll(pictures, 1, axis=0)).mean() for pictures in found])
@@ -75,9 +75,10 @@ def neighbours_said(
 
 
 def scores_said(records: Sequence[Record], metrics: Sequence[Metric], system: str, labels: Labels) -> str:
-    """On how many metrics a system is best, and which one is ahead elsewhere; whose intervals overlap is counted apart.
+    """On how many metrics a system is best, and which is ahead elsewhere; overlapping intervals are counted separately.
 
-    Bounds do not compete. Intervals that overlap do not say that two systems are equal: the paired lead decides.
+    Upper and lower bounds do not compete. Overlapping intervals do not mean that two systems are equal: the paired lead
+    decides.
     """
     best, even, behind = [], [], {}
     for metric in metrics:

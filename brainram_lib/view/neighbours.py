@@ -41,7 +41,7 @@ def neighbours_figure(data: BrowserData, stimulus: int, modality: str, sample: i
 
 
 def neighbours_said(data: BrowserData, stimulus: int, modality: str, sample: int = 0) -> str:
-    """Whom the RAM listened to most for one sample, of how similar neighbours, and in how many tokens.
+    """Which source the RAM weighted most for one sample, how similar the neighbours are, and in what share of tokens.
 
     Raises:
         ValueError: a choice that the data do not have.
@@ -73,7 +73,7 @@ def samples_said(found: Neighbours, modality: str) -> str:
 
 
 def _height(page: Page) -> float:
-    """Of a map of the weights, in its width: image tokens fill a square, words a few lines."""
+    """Height of a weight map relative to its width: image tokens fill a square, text tokens a few lines."""
     if page.weights is None:
         return 0.0
     apart, columns = cards.token_grid(page.modality, page.weights.shape[1])

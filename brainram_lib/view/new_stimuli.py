@@ -1,4 +1,4 @@
-"""Stimuli of kinds that nobody was trained on above their reconstructions, kinds side by side."""
+"""Stimuli of kinds that no model was trained on, above their reconstructions, kinds side by side."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ WIDE = 10
 def new_stimuli_figure(
     rows: Mapping[str, UInt8[ndarray, "n height width 3"]], kinds: Sequence[str], title: str | None = None
 ) -> Figure:
-    """One row a system, the stimuli on top; the kind stands under the first of its columns.
+    """One row per system, the stimuli on top; each kind is named under the first of its columns.
 
-    Pictures of one kind lie side by side and never go over the end of a band.
+    Pictures of one kind are side by side and never run over the end of a band.
 
     Args:
         rows: {label: pictures}, the same stimuli in the same order. kinds: the kind of each.
 
     Raises:
-        ValueError: as `gallery`, or not one kind a picture, or pictures of one kind that are apart.
+        ValueError: as `gallery`; or there is not one kind per picture, or pictures of one kind are not adjacent.
     """
     counts = {len(pictures) for pictures in rows.values()}
     if counts != {len(kinds)}:

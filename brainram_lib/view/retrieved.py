@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from brainram_lib.evaluation.intervals import paired_difference
 from brainram_lib.view.gallery import canvas
 
-# A cell is twice a scene of the embedded world, so that its pixels stay square and equal.
+# A cell is twice the size of the embedded world's scenes, so that its pixels stay square and equal.
 _CELL, _GAP, _APART = 128, 4, 20
 
 
@@ -21,10 +21,10 @@ def retrieved_figure(
     found: Mapping[str, UInt8[np.ndarray, "_n k side side 3"]],
     title: str | None = None,
 ) -> Figure:
-    """One line a stimulus: the stimulus, then for each system the k images that its estimate found, nearest first.
+    """One line per stimulus: the stimulus, then for each system the k images that its estimate found, nearest first.
 
     Raises:
-        ValueError: no system, or images of other stimuli.
+        ValueError: there is no system, or images are of other stimuli.
     """
     counts = {name: len(images) for name, images in found.items()}
     if not counts or set(counts.values()) != {len(stimuli)}:

@@ -1,4 +1,4 @@
-"""The way from noise to a sample, as distance to the target: one map of the tokens for each estimate of x_0 on it."""
+"""The path from noise to a sample, as distance to the target: one token map per estimate of x_0 along it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ def distance_figure(
     modality: str,
     title: str,
 ) -> Figure:
-    """Above, the squared error of every token at six estimates on the way; below, its mean at all of them.
+    """Top: the squared error of every token at six estimates along the path; bottom: its mean at all of them.
 
     Args:
-        errors: of each estimate of x_0 on the way, the sample last: mean squares over a token's width, of n stimuli.
-        condition: the same of the condition alone, which is what there is before the first step.
-        modality: 'image' tokens are laid out on their grid, token 0 left out; others are read in lines.
+        errors: mean squares over a token's width, for each estimate of x_0 along the path (the sample last) and n
+            stimuli.
+        condition: the same for the condition alone, which is all there is before the first step.
+        modality: 'image' tokens are laid out on their grid, without token 0; others in lines.
 
     Raises:
         ValueError: fewer than two estimates.
@@ -71,7 +72,7 @@ def _curve(axes: Axes, errors: np.ndarray, condition: np.ndarray) -> None:
 
 
 def distance_said(errors: Float[np.ndarray, "estimates n tokens"], condition: Float[np.ndarray, "n tokens"]) -> str:
-    """Whether the way leads to the target or away from it, and which estimate was closest."""
+    """Whether the path leads to the target or away from it, and which estimate was closest."""
     means = errors.mean((1, 2))
     closest = int(means.argmin())
     nearer = (errors[-1].mean(1) < errors[0].mean(1)).mean()
@@ -83,7 +84,7 @@ def distance_said(errors: Float[np.ndarray, "estimates n tokens"], condition: Fl
 
 
 def spread_said(images: UInt8[np.ndarray, "samples estimates height width 3"]) -> str:
-    """How far images of different samples differ, at the first estimate on the way and at the samples."""
+    """How much images of different samples differ, at the first estimate and at the final samples."""
     shown = np.asarray(images, np.float64)
     apart = [np.abs(shown[:, k] - shown[:, k].mean(0)).mean() for k in (0, -1)]
     return (

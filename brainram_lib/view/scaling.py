@@ -1,4 +1,4 @@
-"""Scores against the number of training images, a line for every system."""
+"""Scores against the number of training images, one line per system."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Points = Mapping[str, Mapping[int, Mapping[str, Record]]]
 
 
 def scaling_figure(points: Points, metrics: Sequence[Metric], title: str) -> Figure:
-    """A panel for each metric; bars are 95 % intervals over images.
+    """One panel per metric; error bars are 95 % intervals over images.
 
     Raises:
-        ValueError: nothing to draw, or a point that lacks one of the metrics.
+        ValueError: there is nothing to draw, or a point lacks one of the metrics.
     """
     _check(points, metrics)
     figure = Figure(figsize=(3.6 * len(metrics), 3.6), layout="constrained", facecolor="white")

@@ -17,8 +17,8 @@ LINE = 92
 def show(figures: Figure | Sequence[Figure], *sentences: str) -> None:
     """Display a figure as it was sized, with title and `sentences` as its alternative text, and print them below.
 
-    Of figures that belong together the sentences stand below the last. The text is kept in the output's metadata, as
-    `alt` of `image/png`, where Jupyter keeps a picture's alternative text.
+    If several figures belong together, the sentences are printed below the last. The text is kept in the output's
+    metadata, as `alt` under `image/png`, which is where Jupyter expects a picture's alternative text.
 
     Raises:
         ValueError: no sentence, or an empty one.
@@ -33,7 +33,7 @@ def show(figures: Figure | Sequence[Figure], *sentences: str) -> None:
 
 
 def alternative(figure: Figure, *sentences: str) -> str:
-    """What stands for the figure where it is not seen: its title, and the sentences in one line."""
+    """The alternative text of a figure: its title and the sentences, on one line."""
     title = (figure.get_suptitle() or figure.get_label()).rstrip(".")
     said = " ".join(" ".join(sentences).split())
     return f"{title}. {said}" if title else said

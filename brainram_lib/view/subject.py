@@ -1,6 +1,6 @@
 """Figures and tables of one prepared subject: the design, the regions, how reliable the voxels are.
 
-`view.subject_said` says in sentences what they show.
+`view.subject_said` puts what they show into sentences.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from brainram_lib.nsd.rois import GROUPS, REGION_FILES
 from brainram_lib.view.colours import AREAS, OTHERS
 
 SHOWN = 60
-# Of the first, second and third presentation, from dark to light.
+# Colours of the first, second and third presentation, from dark to light.
 PRESENTATIONS = ("#440154", "#21918C", "#BBCB2E")
-# The areas of `by_area`: NSD's streams, from the eye inwards.
+# The areas of `by_area`: NSD's streams, along the visual hierarchy.
 STREAMS_OF = {
     "early": ("early",),
     "middle": ("midventral", "midlateral", "midparietal"),
@@ -74,9 +74,9 @@ def _counts(axes: Axes, trials: Trials) -> None:
 
 
 def roi_table(data: PreparedSubject, names: Sequence[str] | None = None) -> pd.DataFrame:
-    """Voxels in regions, both hemispheres and each, with the median ncsnr (NaN: has none).
+    """Number of voxels in each region, in both hemispheres and each one, with the median ncsnr (NaN if it has none).
 
-    `names`: which, in order, those that the source lacks left out; by default every region that it has, which is long.
+    `names`: which regions, in order; those that the source lacks are left out. By default all regions, a long table.
     """
     rows = []
     every = [name for name in data.roi_names if not name.startswith(("lh", "rh"))]
@@ -100,7 +100,7 @@ def histogram(
 ) -> Figure:
     """Overlaid histograms of voxels, one outline per name, medians marked; `chance` is a dotted line.
 
-    Values that are not finite are left out; a name that has no others is named in the legend, without an outline.
+    Non-finite values are left out; a name that has no other values appears in the legend without an outline.
     """
     figure = Figure(figsize=(8, 3.6), layout="constrained", facecolor="white")
     axes = figure.subplots()
@@ -136,7 +136,7 @@ def by_area(data: PreparedSubject, values: Shaped[np.ndarray, " voxels"]) -> dic
 
 
 def ceiling(data: PreparedSubject, split: str = "test") -> Float[np.ndarray, " voxels"]:
-    """Noise ceiling of each voxel in percent of variance, for as many repetitions as the rows of a split average.
+    """Noise ceiling of each voxel in percent of variance, for the number of repetitions averaged in a split's rows.
 
     NaN where there is no ncsnr.
 

@@ -1,4 +1,4 @@
-"""What the figures of a subject show, in sentences computed from what they draw."""
+"""What the figures of a subject show, in sentences computed from the data that they draw."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from jaxtyping import Float, Shaped, UInt8
 from brainram_lib.nsd.design import Trials
 from brainram_lib.nsd.prepared import PreparedSubject
 
-# Pixels of a side to which pictures are thinned out before they are correlated, and how many are.
+# Side in pixels to which pictures are subsampled before they are correlated, and how many are used.
 _SIDE, _PICTURES = 32, 300
 
 
 def design_said(trials: Trials) -> str:
-    """How far apart the presentations of a test image lie, and how many of them fall into one session."""
+    """How far apart the presentations of a test image are, and how many of them are in one session."""
     order = np.lexsort((trials.index, trials.nsd_id))
     order = order[trials.is_test[order]]
     same = np.diff(trials.nsd_id[order]) == 0
@@ -31,7 +31,7 @@ def design_said(trials: Trials) -> str:
 
 
 def pictures_said(pictures: UInt8[np.ndarray, "n height width 3"], shown: int) -> str:
-    """How alike two different pictures are, pixel by pixel: what a decoder scores that shows any of them."""
+    """How similar two different pictures are, pixel by pixel: the score of a decoder that shows any one of them."""
     step = max(1, -(-max(pictures.shape[1:3]) // _SIDE))
     flat = np.asarray(pictures[:_PICTURES, ::step, ::step], np.float64).reshape(min(len(pictures), _PICTURES), -1)
     first = f"Shown: the first {min(shown, len(pictures))} of {len(pictures)}, unselected."
@@ -46,7 +46,7 @@ def pictures_said(pictures: UInt8[np.ndarray, "n height width 3"], shown: int) -
 
 
 def regions_said(data: PreparedSubject, names: Sequence[str]) -> str:
-    """The largest and the smallest region, and how many voxels lie in none of them, or in several."""
+    """The largest and the smallest region, and how many voxels are in none of them, or in several."""
     masks = {name: data.roi(name) for name in names if name in data.roi_names and data.roi(name).any()}
     voxels = len(data.voxel_index)
     if not masks:
@@ -69,7 +69,7 @@ def areas_said(
 
     Args:
         values: as `view.subject.by_area` returns them.
-        name: of what was measured. unit: behind a number.
+        name: of what was measured. unit: written after a number.
     """
     finite = {area: array[np.isfinite(array)] for area, array in values.items()}
     medians = {area: float(np.median(array)) for area, array in finite.items() if len(array)}
@@ -87,7 +87,7 @@ def areas_said(
 
 
 def trials_said(trials: Float[np.ndarray, "images repetitions voxels"], image: int) -> str:
-    """One trial of an image beside the mean of its trials: how alike, how pale, and whether it tells more."""
+    """One trial of an image beside the mean of its trials: their correlation and contrast, and which tells more."""
     ours, count = np.asarray(trials[image], np.float64), trials.shape[1]
     mean = ours.mean(0)
     paler = mean.std() / ours[0].std()
@@ -101,7 +101,7 @@ def trials_said(trials: Float[np.ndarray, "images repetitions voxels"], image: i
 
 
 def side_said(values: tuple[np.ndarray, np.ndarray], name: str, side: str = "left") -> str:
-    """How much of one hemisphere carries a value, and how large it is there."""
+    """How much of one hemisphere has a value, and how large the values are."""
     one = np.asarray(values[("left", "right").index(side)], np.float64)
     finite = one[np.isfinite(one)]
     if not len(finite):

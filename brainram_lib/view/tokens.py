@@ -1,4 +1,4 @@
-"""Plots over tokens: how well each is predicted, and whom the RAM listened to for each."""
+"""Plots over tokens: how well each is predicted, and which sources the RAM weighted for each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COLUMNS = 2
 
 
 def r2_plot(r2: Mapping[str, Float[np.ndarray, " tokens"]], title: str) -> Figure:
-    """The r2 of every token, one panel a modality; 1 is perfect, 0 is the mean of the training targets."""
+    """The r2 of every token, one panel per modality; 1 is perfect, 0 is the mean of the training targets."""
     size = (5 * len(r2), 2.8)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(1, len(r2), sharey=True, squeeze=False)
@@ -41,10 +41,10 @@ def r2_said(r2: Mapping[str, Float[np.ndarray, " tokens"]]) -> str:
 
 
 def weight_plot(weights: Mapping[str, Float[np.ndarray, "n samples sources tokens"]], title: str) -> Figure:
-    """Mean weight of p and of each neighbour (rows) for every token (columns), one panel an entry, one colour scale.
+    """Mean weight of p and of each neighbour (rows) for every token (columns), one panel per entry, one colour scale.
 
     Uniform weights would be 1 / (K + 1) everywhere; the colour scale is centred there and starts at 0. Entries are
-    named in the panels' titles, such as 'image', and stand two in a line.
+    named in the panels' titles, such as 'image', with two panels per row.
     """
     means = {name: np.asarray(values, np.float64).mean((0, 1)) for name, values in weights.items()}
     middle = 1 / len(next(iter(means.values())))

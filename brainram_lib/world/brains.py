@@ -1,4 +1,4 @@
-"""Simulated brains: what every voxel of a subject answers to a picture, and what a scanner then measures.
+"""Simulated brains: how every voxel of a subject responds to a picture, and what a scanner then measures.
 
 signal = e * early + m * middle + l * late + c * categories, each part standardised over reference scenes; the shares
 (e, m, l, c) follow the voxel's area. The measured beta of trial t in session s is, in percent signal change,
@@ -36,7 +36,7 @@ from brainram_lib.world.vocabulary import COCO_CATEGORIES, LIGHTS, PLACES
 
 BETA_SCALE = 300
 REFERENCE_SCENES = 128
-# Share of the variance of a voxel's tuning that it has in common with adjacent ones on the cortex.
+# Share of a voxel's tuning variance that it has in common with adjacent voxels on the cortex.
 _SMOOTH = 0.7
 _BATCH = 32
 
@@ -60,7 +60,7 @@ RELIABILITY: dict[str, float] = {
     "ventral": 0.46, "lateral": 0.40, "parietal": 0.34, "patch": 0.54,
 }  # fmt: skip
 
-# COCO's supercategories: categories of one are alike to the late areas.
+# COCO's supercategories: the late areas respond similarly to the categories of one.
 SUPERCATEGORIES: dict[str, tuple[str, ...]] = {
     "person": ("person",),
     "vehicle": ("bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat"),
@@ -93,7 +93,7 @@ SEMANTIC_DIMENSIONS, _ALIKE = 16, 0.5
 
 
 def semantic_names() -> tuple[str, ...]:
-    """What the category tuning runs over: the object categories, then places, then lights."""
+    """The names that the category tuning covers: the object categories, then places, then lights."""
     return (*(c.name for c in COCO_CATEGORIES), *(f"place:{p.name}" for p in PLACES), *(f"light:{x}" for x in LIGHTS))
 
 
@@ -112,7 +112,7 @@ def semantic_space() -> Float[np.ndarray, "dimensions names"]:
 
 
 def semantic_drive(scenes: Sequence[Scene]) -> Float[np.ndarray, "n names"]:
-    """How strongly each name of `semantic_names` is in each scene: an object by its size, a place and a light by 1."""
+    """How strongly each name of `semantic_names` is in each scene: an object by its size, a place or a light as 1."""
     column = {name: k for k, name in enumerate(semantic_names())}
     drive = np.zeros((len(scenes), len(column)), np.float32)
     for row, scene in zip(drive, scenes, strict=True):
@@ -252,10 +252,10 @@ class Responder:
     def parts(
         self, pictures: UInt8[np.ndarray, "n height width 3"], drive: Float[np.ndarray, "n names"]
     ) -> Float[Tensor, "4 n voxels"]:
-        """The four parts of PARTS before they are standardised and mixed, of one batch.
+        """The four parts of PARTS for one batch, before they are standardised and mixed.
 
         Args:
-            pictures: what is shown. drive: which names of `semantic_names` it shows, and how strongly.
+            pictures: what is shown. drive: which names of `semantic_names` they show, and how strongly.
         """
         batch = _as_batch(pictures)
         out = torch.zeros(4, len(batch), len(self._late))
@@ -287,7 +287,7 @@ class Responder:
         drive: Float[np.ndarray, "n names"],
         progress: str = "signal",
     ) -> Float[Tensor, "4 n voxels"]:
-        """`parts` of any number of pictures."""
+        """`parts` for any number of pictures."""
         starts = range(0, len(pictures), _BATCH)
         batches = [
             self.parts(pictures[start : start + _BATCH], drive[start : start + _BATCH])
@@ -298,10 +298,10 @@ class Responder:
 
 @dataclass(frozen=True)
 class Standard:
-    """How the parts of a signal become a signal: standardised, mixed by the voxels' shares, standardised again.
+    """How parts become a signal: standardised, mixed by the voxels' shares, standardised again.
 
     Attributes:
-        parts, mixed: means and standard deviations, over the pictures that it was made of.
+        parts, mixed: means and standard deviations over the pictures that this was computed from.
         shares: (4, 1, voxels).
     """
 
@@ -333,7 +333,8 @@ class Scanner:
     """The measurement of one subject: scale, noise, drift between sessions, and voxels that do not work.
 
     Attributes:
-        mean, scale: percent signal change, per voxel. ncsnr: per voxel. kernel: of noise that adjacent voxels share.
+        mean, scale: percent signal change, per voxel. ncsnr: per voxel. kernel: smooths the noise that adjacent voxels
+            share.
         dead: always 0. constant: one value in every trial. silent: 0 in the one session given beside it, so that a
             z-score within that session is NaN.
     """
@@ -350,7 +351,7 @@ class Scanner:
     SHARED_NOISE = 0.25
 
     def measure(self, signal: Float[np.ndarray, "trials voxels"], session: int) -> Int16[np.ndarray, "trials voxels"]:
-        """Betas x 300 of the trials of one session (from 1), as NSD stores them."""
+        """Betas x 300 of the trials of one session (counted from 1), as NSD stores them."""
         rng = np.random.default_rng([*self.seed, session])
         white = rng.standard_normal((2, *signal.shape), dtype=np.float32)
         share = np.float32(self.SHARED_NOISE)
@@ -389,7 +390,7 @@ def make_scanner(
 def brain_of(
     sheet: VoxelSheet, subject: int, seed: int, sessions: int, reliability: float = 1.0
 ) -> tuple[Responder, Scanner]:
-    """One simulated subject: how the voxels answer and how they are measured, a function of (subject, seed)."""
+    """One simulated subject: how the voxels respond and how they are measured, a function of (subject, seed)."""
     rng = stream("brain", seed, subject)
     tuning = make_tuning(sheet, rng, reliability)
     scanner = make_scanner(sheet, tuning, sessions, rng, (seed, subject))

@@ -1,4 +1,4 @@
-"""Captions: five a picture in different words, as COCO has them; one web-like caption a corpus picture."""
+"""Captions: five per picture in different words, as in COCO; one web-like caption per corpus picture."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def captions_of(scene: Scene, scene_set: str, index: int, count: int = CAPTIONS_
 
 
 def web_caption(scene: Scene, scene_set: str, index: int) -> str:
-    """One caption as web pages have them: keywords, sometimes trailing words that say nothing."""
+    """One caption as found on web pages: keywords, sometimes trailing words that say nothing."""
     rng = stream(f"web/{scene_set}", index)
     if rng.random() < 0.55:
         return _caption(rng, scene)

@@ -2,8 +2,8 @@
 
 It knows more categories and places than the stimuli and shares no scene with them. `planted` puts near-duplicates of
 chosen stimuli in it, so that the audit has something to find. `foreign_share` makes a second, poorer corpus, which
-stands for LAION-400M beside 2B-en (Table 3); the other language is the means, not a claim: LAION-400M is described as
-English too. Written in the format that `retrieval.corpus` reads.
+plays the part of LAION-400M beside 2B-en (Table 3); the other language is a means, not a claim: LAION-400M is described
+as English too. Written in the format that `retrieval.corpus` reads.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def make_mini_corpus(
     shard_size: int = 1000,
     foreign_share: float = 0.0,
 ) -> dict[int, Stimulus]:
-    """Write `count` image-caption pairs to `folder`; gives the planted items {id: (scene set, index)}.
+    """Write `count` image-caption pairs to `folder`; returns the planted items {id: (scene set, index)}.
 
     `planted`: stimuli, e.g. ("shared", 7), of which the corpus gets one near-duplicate each (cropped, relit,
     recompressed). `foreign_share`: this share of the captions, planted ones among them, is in another language
@@ -88,15 +88,15 @@ def make_mini_corpus(
 
 
 def planted_places(count: int, planted: Sequence[Stimulus]) -> dict[int, Stimulus]:
-    """Where in a corpus of `count` items the near-duplicates stand, spread at random but always alike."""
+    """Positions of the near-duplicates in a corpus of `count` items, random but always the same."""
     positions = stream("corpus/planted").permutation(count)[: len(planted)]
     return {int(position): (name, int(index)) for position, (name, index) in zip(positions, planted, strict=True)}
 
 
 def foreign_items(count: int, share: float) -> set[int]:
-    """Which of `count` items have a caption in another language: round(share * count) of them, always alike.
+    """Which of `count` items have a caption in another language: round(share * count) of them, always the same.
 
-    A larger share has the items of a smaller one among its own.
+    The items of a larger share include those of a smaller one.
 
     Raises:
         ValueError: a share outside [0, 1].
@@ -136,7 +136,7 @@ def _item(index: int, planted: Stimulus | None, foreign: bool) -> CorpusItem:
 def _claim(layout: CorpusLayout, settings: dict) -> None:
     """Write the settings into an empty folder; a folder made with others is left as it is.
 
-    A folder that names no share is from before there was one: none of its captions is in another language.
+    A folder whose settings have no share predates that setting: none of its captions is in another language.
     """
     path = layout.folder / SETTINGS
     if path.exists() and (found := {"foreign_share": 0.0} | json.loads(path.read_text())) != settings:

@@ -2,8 +2,8 @@
 
 Nothing is read from an atlas. The early areas are strips along the calcarine sulcus, laid out on the spherical mesh as
 textbooks draw them: V1 around the sulcus, then V2, V3 and hV4 outwards, with eccentricity growing from the occipital
-pole forwards and the polar angle reversing at every border. The higher areas are patches around the places that the
-literature reports for them (MNI coordinates). Positions are plausible, not measured.
+pole forwards and the polar angle reversing at every border. The higher areas are patches around locations reported in
+the literature (MNI coordinates). Positions are plausible, not measured.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Hemisphere:
         name: 'lh' or 'rh'.
         pial, white: vertex positions in mm, MNI.
         labels: per ROI file of `ROI_LABELS`, the label of each vertex (0 = none).
-        extent: 0 in a named area, growing with the distance from them, 1 at the rim of nsdgeneral: a subject's
+        extent: 0 in the named areas, growing with distance from them, 1 at the rim of nsdgeneral: a subject's
             nsdgeneral takes the voxels of smallest extent.
         prf: x and y of the receptive field's centre (right and up positive) and its standard deviation, degrees.
     """
@@ -88,7 +88,7 @@ class Hemisphere:
     prf: Float[np.ndarray, "vertices 3"]
 
     def at_depth(self, depth: float) -> Float[np.ndarray, "vertices 3"]:
-        """Positions in mm at a share `depth` of the way from the pial surface (0) to the white one (1)."""
+        """Positions in mm at a share `depth` of the way from the pial surface (0) to the white surface (1)."""
         return self.pial * (1 - depth) + self.white * depth
 
 
@@ -222,7 +222,7 @@ class VoxelSheet:
         index: 0-based voxel coordinates, in C order of the volume (the order of a boolean mask).
         hemi: 0 left, 1 right. vertex: the vertex whose mid-depth point is nearest, in its hemisphere.
         position: mm of that vertex.
-        labels: as in `Hemisphere`, per voxel. prf: as in `Hemisphere`, per voxel.
+        labels, prf: as in `Hemisphere`, per voxel.
     """
 
     shape: tuple[int, int, int]
@@ -288,11 +288,11 @@ def voxel_sheet(subject: int, n_voxels: int) -> VoxelSheet:
     parts = [_candidates(name, affine) for name in ("lh", "rh")]
     hemi = np.repeat([0, 1], [len(part[0]) for part in parts])
     voxels, vertex, extent = (np.concatenate([part[k] for part in parts]) for k in range(3))
-    # Where both hemispheres touch one voxel of the midline, the left one has it.
+    # A midline voxel that both hemispheres touch goes to the left one.
     _, first = np.unique(voxels, axis=0, return_index=True)
     if n_voxels > len(first):
         raise ValueError(f"n_voxels must be at most {len(first)} for subject {subject}. {n_voxels} was asked for.")
-    # The jitter gives every subject somewhat different borders, as real brains have.
+    # The jitter gives every subject slightly different borders, as in real brains.
     jitter = np.random.default_rng([subject, 77]).normal(0, 0.04, len(first))
     chosen = first[np.argsort(extent[first] + jitter, kind="stable")[:n_voxels]]
     chosen = chosen[np.lexsort(voxels[chosen].T[::-1])]

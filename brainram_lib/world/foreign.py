@@ -1,9 +1,9 @@
 """Captions in another language: German, word by word, for the second corpus of Table 3.
 
-The lexicon was written by hand and holds every word that `captions.web_caption` can say. A word has one translation
-wherever it stands: order and endings stay as in English, so the result is no German sentence. It has what the corpus
-needs, words that an encoder of English captions was not trained on; words that both languages spell alike (in, Ball,
-Pizza) stay readable for it.
+The lexicon was written by hand and holds every word that `captions.web_caption` can say. A word has one translation in
+every context, and word order and endings stay as in English, so the result is not correct German. It has what the
+corpus needs: words that an encoder of English captions was not trained on; words that both languages spell alike (in,
+Ball, Pizza) stay readable for it.
 """
 
 from __future__ import annotations

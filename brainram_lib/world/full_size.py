@@ -1,5 +1,4 @@
-"""A synthetic subject at NSD's real size, to measure readers with: no simulated brain, only files as large and as laid
-out as the real ones.
+"""A synthetic subject at NSD's real size, to benchmark readers: no brain, only files of the real size and layout.
 
 Sizes are those of NSD's subject 1 in func1pt8mm: (X, Y, Z) = (81, 104, 83), 15,724 voxels in nsdgeneral, 750 trials a
 session. The values are noise with each voxel's own mean; what counts is the layout on disk: HDF5 (750, Z, Y, X), int16,

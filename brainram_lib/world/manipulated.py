@@ -1,4 +1,4 @@
-"""Ordinary scenes in styles that no stimulus has: turned over, as a line drawing, in two tones, at low contrast."""
+"""Ordinary scenes in styles that no stimulus has: upside down, as a line drawing, in two tones, at low contrast."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def at_contrast(picture: Picture, contrast: float) -> Picture:
 
 
 def answered(contrast: float) -> float:
-    """What a category drives at a contrast, of what it drives at 1: c / (c + HALF), scaled to 1 there."""
+    """A category's drive at a contrast, as a share of that at contrast 1: c / (c + HALF), scaled to 1 at c = 1."""
     return contrast / (contrast + HALF) * (1 + HALF)
 
 

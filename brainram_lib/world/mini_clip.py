@@ -1,6 +1,6 @@
 """The mini CLIP: open_clip's own architecture at a small size, shipped in `assets/mini_clip`.
 
-Remade by `python -m brainram_lib world train-clip` (`brainram_lib.recipes.clip`).
+Rebuilt by `python -m brainram_lib world train-clip` (`brainram_lib.recipes.clip`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Writes files as NSD has them: same names, axes, types, scales and counting from 1. Every file whole or not at all.
+"""Writes files as in NSD: same names, axes, types, scales and 1-based counts. Every file whole or not at all.
 
 The functions take arrays and know nothing of simulated brains; `world.py` says what goes in. Source of the formats:
 NSD's data manual (Allen et al., 2022) and nsdcode.
@@ -64,7 +64,7 @@ def write_expdesign(
     pattern: UInt8[np.ndarray, "sessions runs slots"],
 ) -> None:
     """nsd_expdesign.mat. `ordering` counts a subject's images from 0, `subject_images` and `shared` are 0-based
-    nsdIds; the file holds all of them from 1, as doubles, as MATLAB writes them."""
+    nsdIds; the file holds all of them 1-based, as doubles, as MATLAB writes them."""
     fields = {
         "masterordering": ordering[None] + 1.0,
         "subjectim": subject_images + 1.0,
@@ -85,7 +85,7 @@ def write_stim_info(
     """nsd_stim_info_merged.csv.
 
     Args:
-        coco_ids, coco_splits: per nsdId. n_shared: the first so many nsdIds are shared.
+        coco_ids, coco_splits: per nsdId. n_shared: how many nsdIds, the first ones, are shared.
         trials: subject -> the nsdId of each of its trials; other subjects' columns stay 0.
     """
     count = len(coco_ids)
@@ -122,7 +122,7 @@ def repetition_trials(nsd_ids: Int[np.ndarray, " trials"], count: int) -> Int[np
 
 
 def stimuli_written(path: Path) -> set[int]:
-    """First rows of the blocks that the stimulus file holds already."""
+    """The first row of each block that the stimulus file already holds."""
     if not path.exists():
         return set()
     with h5py.File(path) as file:
@@ -132,7 +132,7 @@ def stimuli_written(path: Path) -> set[int]:
 def write_stimuli(path: Path, count: int, blocks: Mapping[int, UInt8[np.ndarray, "n height width 3"]]) -> None:
     """Add blocks of pictures (first row -> pictures) to nsd_stimuli.hdf5, whose `imgBrick` has `count` rows.
 
-    One chunk is one picture, so rows that were never written take no room. Blocks that are there stay.
+    One chunk is one picture, so rows that were never written take no space. Blocks that are already there stay.
     """
     size = next(iter(blocks.values())).shape[1:]
     written = stimuli_written(path)
@@ -196,7 +196,7 @@ def write_betas_nifti(
 
 
 def zscored(betas: np.ndarray, session: Int[np.ndarray, " trials"]) -> Float[np.ndarray, "trials voxels"]:
-    """z-score per voxel within each session; NaN where a voxel is constant in a session."""
+    """Betas z-scored per voxel within each session; NaN where a voxel is constant in a session."""
     out = betas.astype(np.float32)
     for number in np.unique(session):
         rows = session == number

@@ -1,4 +1,4 @@
-"""Artificial pictures in the manner of NSD-synthetic, without a scene: noise, gratings, spirals, words, coloured noise.
+"""Artificial pictures in the style of NSD-synthetic, without a scene: noise, gratings, spirals, words, coloured noise.
 
 All are functions of an index and are drawn about a middle grey, `SCENE_SIZE` pixels square.
 """
@@ -19,7 +19,7 @@ Pattern = tuple[UInt8[np.ndarray, "size size 3"], str]
 SPECTRA = {"white": 0.0, "pink": 1.0, "brown": 2.0}
 BLOCK = 8
 ANGLES, CYCLES = (0, 30, 60, 90, 120, 150), (2, 4, 6, 10, 16)
-# Radial and angular frequency of a spiral, as shares of its own: rings, pinwheels and spirals of both hands.
+# Radial and angular frequency of a spiral, as shares of its own: rings, pinwheels and spirals of both handednesses.
 SPIRALS = {"annulus": (1.0, 0.0), "pinwheel": (0.0, 1.0), "forward spiral": (0.7, 0.7), "reverse spiral": (0.7, -0.7)}
 SPIRAL_FREQUENCIES = (4, 6, 9, 13, 18)
 # Of four and of six letters, as NSD-synthetic's; none is a word of the captions.
@@ -52,7 +52,7 @@ def coloured(rng: np.random.Generator, exponent: float) -> Float[np.ndarray, "si
 
 
 def grating(index: int) -> Pattern:
-    """A straight sinusoid of full contrast: its angle changes first, then its cycles a picture, then its phase."""
+    """A straight sinusoid of full contrast: its angle varies first, then its cycles per picture, then its phase."""
     angle = ANGLES[index % len(ANGLES)]
     cycles = CYCLES[index // len(ANGLES) % len(CYCLES)]
     x, y = _plane()
@@ -66,7 +66,7 @@ def spiral(index: int) -> Pattern:
     frequency = SPIRAL_FREQUENCIES[index // len(SPIRALS) % len(SPIRAL_FREQUENCIES)]
     x, y = _plane()
     radius, (radial, angular) = np.hypot(x, y), SPIRALS[name]
-    # only whole turns close upon themselves
+    # only whole numbers of turns join up without a seam
     turns = radial * frequency * np.log(radius) + round(angular * frequency) * np.arctan2(y, x)
     picture = _wave(turns / (2 * np.pi), "spiral", index)
     picture[radius < frequency / SCENE_SIZE] = GREY
@@ -86,7 +86,7 @@ def word(index: int) -> Pattern:
 
 
 def chromatic(index: int, subject: int, hues: int) -> Pattern:
-    """Pink noise of one hue about grey: four patterns in turn, each in `hues` hues; those of a subject are its own."""
+    """Pink noise of one hue about grey: four patterns in turn, each in `hues` hues; each subject has its own."""
     hue, pattern = index // 4 % hues, index % 4
     field = coloured(stream("nsdsynthetic/chromatic", subject, pattern), 1.0)
     colour = np.array(colorsys.hls_to_rgb(hue / hues, 0.5, 0.8)) * 255 - GREY

@@ -29,7 +29,7 @@ from brainram_lib.world.vocabulary import (
 SCENE_SIZE = 64
 # Objects are drawn smaller when there are more of them, so that each stays visible.
 OBJECT_SIZES = {1: (30, 46), 2: (24, 36), 3: (20, 28)}
-# Share of objects that stand where one expects them; the rest may stand anywhere, as photographs do.
+# Share of objects that stand where one expects them; the rest may stand anywhere, as in photographs.
 PLAUSIBLE = 0.9
 
 
@@ -81,14 +81,14 @@ def scene_of(scene_set: str, index: int) -> Scene:
     chosen = [first] + [_companion(rng, first, place, categories) for _ in range(count - 1)]
     horizon = rng.uniform(*place.horizon)
     objects = _arrange(rng, chosen, horizon)
-    # Rooms have lamps: night and sunset are for the open air.
+    # Rooms have lamps: night and sunset occur outdoors only.
     lights = ("day", "overcast") if place.kind == "h" else tuple(LIGHTS)
     light = lights[rng.choice(len(lights), p=[0.7, 0.3] if len(lights) == 2 else [0.42, 0.2, 0.18, 0.2])]
     return Scene(place, light, horizon, objects, int(rng.integers(2**31)))
 
 
 def _companion(rng: np.random.Generator, first: Category, place: Place, categories: tuple[Category, ...]) -> Category:
-    """Another object of the same scene: sometimes the same kind again, mostly one that is found there."""
+    """Another object of the same scene: sometimes the same kind again, mostly one that is found in that place."""
     if rng.random() < 0.2:
         return first
     fitting = [category for category in categories if place.kind in category.found]
@@ -306,7 +306,7 @@ DECORATIONS = {
     "tiles": _tiles,
     "window": _window,
     "shelf": _shelf,
-    # of places that nobody was trained on
+    # of places that no model was trained on
     "stars": _stars,
     "bubbles": _bubbles,
     "spikes": _spikes,
@@ -333,7 +333,7 @@ def _side(shown: SceneObject) -> int:
 
 
 def _paste(canvas: Float[np.ndarray, "size size 3"], shown: SceneObject) -> None:
-    """Lay one sprite and its shadow on the canvas, in place."""
+    """Paste one sprite and its shadow onto the canvas, in place."""
     colour, alpha, where = _placed(shown)
     if shown.colour is not None:
         colour = _tinted(colour, COLOURS[shown.colour])

@@ -2,8 +2,8 @@
 
 The first holds what stimuli and corpus show, the second what neither does (`world.unseen`).
 
-Sprites: OpenMoji (CC BY-SA 4.0, openmoji.org) and Noto Color Emoji (SIL Open Font License 1.1). The atlas is remade
-by `python -m brainram_lib world sprites --openmoji FONT --noto FONT`.
+Sprites: OpenMoji (CC BY-SA 4.0, openmoji.org) and Noto Color Emoji (SIL Open Font License 1.1). The atlas is rebuilt by
+`python -m brainram_lib world sprites --openmoji FONT --noto FONT`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NOTO_SIZE = 109
 
 
 def _draw(glyph: str, font: ImageFont.FreeTypeFont) -> Image.Image | None:
-    """One emoji, cropped to what is drawn and centred on a transparent square; None when the font lacks it."""
+    """One emoji, cropped to what is drawn and centred on a transparent square; None if the font lacks it."""
     canvas = Image.new("RGBA", (256, 256), (0, 0, 0, 0))
     ImageDraw.Draw(canvas).text((64, 64), glyph, font=font, embedded_color=True)
     box = canvas.getbbox()

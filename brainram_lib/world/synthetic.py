@@ -1,8 +1,8 @@
 """The embedded world's NSD-synthetic: which pictures its one session shows, of which class, and what they drive.
 
-Classes that NSD-synthetic has carry its names. Three are of scenes that hold what nobody was trained on: categories,
-places and, as 'Manipulated scenes', styles. 'Natural scenes' are ordinary ones that were never shown: what a decoder
-loses on them is the session's doing and not the stimuli's.
+Classes that NSD-synthetic has carry its names. Three show scenes with something that no model was trained on:
+categories, places and, as 'Manipulated scenes', styles. 'Natural scenes' are ordinary ones that were never shown: what
+a decoder loses on them is due to the session, not to the stimuli.
 """
 
 from __future__ import annotations
@@ -47,19 +47,19 @@ def natural(index: int) -> Stimulus:
 
 
 def new_categories(index: int) -> Stimulus:
-    """An ordinary place, and every object of a category that nobody was trained on."""
+    """An ordinary place, with all objects from categories that no model was trained on."""
     scene = unseen_objects(scene_of(SETS[1], index), stream("nsdsynthetic/unseen objects", index))
     return Stimulus(render(scene), " and ".join(scene.categories), drive_of(scene))
 
 
 def new_places(index: int) -> Stimulus:
-    """Ordinary objects in a place that nobody was trained on."""
+    """Ordinary objects in a place that no model was trained on."""
     scene = replace(scene_of(SETS[2], index), place=UNSEEN_PLACES[index % len(UNSEEN_PLACES)])
     return Stimulus(render(scene), scene.place.name, drive_of(scene))
 
 
 def manipulated(index: int) -> Stimulus:
-    """An ordinary scene, manipulated as NSD-synthetic's."""
+    """An ordinary scene, manipulated as in NSD-synthetic."""
     scene, name = scene_of(SETS[3], index), tuple(MANIPULATIONS)[index % len(MANIPULATIONS)]
     return Stimulus(MANIPULATIONS[name](render(scene)), name, drive_of(scene))
 
@@ -91,7 +91,7 @@ SHARED: dict[str, Callable[[int], Stimulus]] = {
 
 
 def shared_set(each: int) -> list[tuple[str, Stimulus]]:
-    """(class, stimulus), `each` of every class that all subjects see."""
+    """(class, stimulus) pairs: `each` of every class that all subjects see."""
     return [(kind, draw(index)) for kind, draw in SHARED.items() for index in range(each)]
 
 
@@ -102,7 +102,7 @@ def own_set(each: int, subject: int) -> list[tuple[str, Stimulus]]:
 
 
 def unseen_objects(scene: Scene, rng: np.random.Generator) -> Scene:
-    """The scene with other objects in the same places, of categories that nobody was trained on."""
+    """The scene with its objects replaced, in place, by others from categories that no model was trained on."""
     chosen = rng.permutation(len(UNSEEN_CATEGORIES))[: len(scene.objects)]
     objects: tuple[SceneObject, ...] = tuple(
         replace(shown, category=UNSEEN_CATEGORIES[k], sprite=0, colour=None)
@@ -112,10 +112,10 @@ def unseen_objects(scene: Scene, rng: np.random.Generator) -> Scene:
 
 
 def drive_of(scene: Scene) -> Float[np.ndarray, " names"]:
-    """`semantic_drive`, where an unseen category or place drives what its kin drive, in equal shares.
+    """`semantic_drive`, with the drive of an unseen category or place split equally among its kin.
 
-    Voxels have no tuning for what the subject never learned; they answer it as the mean member of its supercategory,
-    and a place as the mean place.
+    Voxels have no tuning for what the subject never learned; they respond as to the mean member of its supercategory,
+    or to the mean place.
     """
     row, names = semantic_drive([scene])[0], semantic_names()
     for shown in scene.objects:

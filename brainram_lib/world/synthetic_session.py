@@ -1,7 +1,7 @@
 """Writes the embedded world's NSD-synthetic into NSD's layout: design, table of images, both stimulus files, betas.
 
-The same simulated brain sees these pictures in one session more, measured with a drift and noise of its own, in the
-units of its core sessions. Nothing of the core sessions is written.
+The same simulated brain sees these pictures in one more session, measured with its own drift and noise, in the units of
+the core sessions. The core sessions' files are not touched.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ ASPECT, BORDER = 1360 / 714, 128
 
 
 def per_kind(settings: WorldSettings) -> int:
-    """Pictures of each class: a fifth as many as there are test images, two at least."""
+    """Pictures of each class: a fifth of the number of test images, but at least two."""
     return max(2, settings.shared // 5)
 
 
 def write_synthetic(root: Path, subject: int) -> NsdLayout:
-    """Write what is missing of the session of one subject into the world under `root`.
+    """Write whatever is missing from one subject's session into the world under `root`.
 
     Raises:
         WorldError: it holds a session of another recipe, or has no such subject.
@@ -79,7 +79,7 @@ def trial_order(images: int, seed: int) -> Int[np.ndarray, " trials"]:
 
 
 def stored(picture: UInt8[np.ndarray, "side side 3"]) -> UInt8[np.ndarray, "side width 3"]:
-    """A picture as NSD-synthetic's files hold it: squared for a screen of linear luminance, grey at both sides."""
+    """A picture as NSD-synthetic's files hold it: squared for a screen with linear luminance, grey at both sides."""
     side = len(picture)
     border = (round(side * ASPECT) - side) // 2
     wide = np.pad(picture, ((0, 0), (border, border), (0, 0)), constant_values=BORDER)
@@ -129,7 +129,7 @@ def _signal(
     pictures: UInt8[np.ndarray, "n side side 3"],
     drive: Float[np.ndarray, "n names"],
 ) -> Float[np.ndarray, "n voxels"]:
-    """What the voxels answer, in the units in which the pictures of the core sessions have mean 0 and spread 1."""
+    """The voxels' signal, in units in which the pictures of the core sessions have mean 0 and standard deviation 1."""
     responder, _ = brain_of(sheet, subject, settings.seed, settings.sessions, settings.reliability)
     ids = make_experiment(settings).subject_images[subject - 1]
     scenes = [scene_for_nsd_id(settings, int(row)) for row in ids]

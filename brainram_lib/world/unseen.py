@@ -1,7 +1,7 @@
-"""What no stimulus, no material of the mini models and no picture of the corpus shows: categories and places.
+"""Categories and places that no stimulus, no training material of the mini models and no corpus picture shows.
 
-`vocabulary` holds what they do show, and `scenes.scene_of` draws from it alone. Sprites of these categories lie in an
-atlas of their own (`sprites.UNSEEN`).
+`vocabulary` holds what they do show, and `scenes.scene_of` draws only from that. Sprites of these categories are in a
+separate atlas (`sprites.UNSEEN`).
 """
 
 from __future__ import annotations

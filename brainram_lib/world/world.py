@@ -35,7 +35,7 @@ from brainram_lib.world.vocabulary import category_matrix
 SETTINGS_FILE = "world.json"
 DEPTHS = dict(zip(LAYERS, (0.25, 0.5, 0.75), strict=True))
 REPETITIONS = 3
-# three voxels do not work (`brains.make_scanner`), and a subject of whom fewer than half work is refused
+# three voxels do not work (`brains.make_scanner`), and a subject with fewer than half of its voxels working is refused
 LEAST_VOXELS = 6
 
 
@@ -51,10 +51,10 @@ class WorldSettings:
         subjects, voxels: NSD's subject numbers, and the nsdgeneral voxels of each.
         sessions, trials_per_session: every picture is shown three times, so their product is 3 x images.
         images: pictures per subject, the first `shared` of them common to all subjects.
-        seed: of the design and the brains. The pictures are always the same.
+        seed: for the design and the brains. The pictures are always the same.
         reliability: multiplies every voxel's ncsnr.
         nifti: write betas as .nii.gz too.
-        recipe: number of the simulation itself, raised whenever it changes, so that an older world is not taken for a
+        recipe: version of the simulation itself, raised whenever it changes, so that an older world is not taken for a
             new one.
     """
 
@@ -85,7 +85,7 @@ class WorldSettings:
 
     @classmethod
     def with_sessions(cls, sessions: int) -> WorldSettings:
-        """The smallest world that has so many sessions: the default one, or a longer one in which subjects see more.
+        """The smallest world with this many sessions: the default one, or a longer one in which subjects see more.
 
         A longer world keeps the shared images, and its subjects' first images are those of the default one.
         """
@@ -105,7 +105,7 @@ class WorldSettings:
         return self.shared + self.own * len(self.subjects)
 
     def position(self, subject: int) -> int:
-        """Where a subject stands in `subjects`.
+        """The index of a subject in `subjects`.
 
         Raises:
             WorldError: the world has no such subject.
@@ -180,7 +180,7 @@ def _images_of(settings: WorldSettings, subject: int) -> Int[np.ndarray, " image
 
 
 def coco_numbers(settings: WorldSettings) -> tuple[Int[np.ndarray, " n"], list[str]]:
-    """A unique COCO id and a split per nsdId; no COCO picture is meant by them."""
+    """A unique COCO id and a split per nsdId; they refer to no real COCO picture."""
     rng = stream("coco", settings.n_stimuli)
     ids = rng.permutation(10 * settings.n_stimuli)[: settings.n_stimuli] + 1
     splits = np.where(rng.random(settings.n_stimuli) < 0.95, *CAPTION_SPLITS)
@@ -188,9 +188,9 @@ def coco_numbers(settings: WorldSettings) -> tuple[Int[np.ndarray, " n"], list[s
 
 
 def make_world(root: Path, settings: WorldSettings, subjects: Sequence[int]) -> NsdLayout:
-    """Write what is missing of the world for `subjects` under `root`, and say where things are.
+    """Write what is missing from the world for `subjects` under `root`, and return its layout.
 
-    A second call continues where the first was stopped; files that are there stay.
+    A second call continues where the first one stopped; existing files stay.
 
     Raises:
         WorldError: `root` holds a world with other settings, or the world has no such subject.
@@ -221,7 +221,7 @@ def read_settings(root: Path) -> WorldSettings:
 
 
 def _claim(root: Path, settings: WorldSettings) -> None:
-    """Note the settings in `root`, or hold them against those noted."""
+    """Write the settings into `root`, or compare them with those already there."""
     path = root / SETTINGS_FILE
     wanted = json.loads(json.dumps(asdict(settings)))
     if not path.exists():
@@ -251,7 +251,7 @@ def _write_experiment(layout: NsdLayout, settings: WorldSettings, experiment: Ex
 
 
 class SubjectWriter:
-    """Writes everything of one subject that is not there yet."""
+    """Writes all files of one subject that are not there yet."""
 
     def __init__(self, layout: NsdLayout, settings: WorldSettings, experiment: Experiment, subject: int) -> None:
         self.layout, self.settings, self.experiment, self.subject = layout, settings, experiment, subject
@@ -302,7 +302,7 @@ class SubjectWriter:
         writer.write_volume(layout.brainmask(subject), brain.astype(np.uint8), sheet.affine)
 
     def _cortex_mask(self, side: int, hemi: str) -> Bool[np.ndarray, "x y z"]:
-        """The cortex of one hemisphere: what its grey matter passes through, less the other's nsdgeneral voxels."""
+        """The cortex of one hemisphere: voxels in its grey matter, without the other's nsdgeneral voxels."""
         mask = np.zeros(self.sheet.shape, bool)
         mask[tuple(cortex_voxels(hemi, self.sheet).T)] = True
         mask[tuple(self.sheet.index.T)] = self.sheet.hemi == side
