@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from brainram_lib.workbench import Workbench
 
 INTERRUPTED = 130
+EXECUTED = "runs/notebooks at the top of the checkout"
 FAILED = 1
 Arguments = argparse.Namespace
 # How the shipped models were trained: scenes, minutes on one CPU core (the decoder and the generator's last two
@@ -238,8 +239,15 @@ def notebook_run(chosen: Arguments) -> None:
 
     parsed = [parse_parameters(chosen.parameters, parameters_of(path), path.name) for path in chosen.notebooks]
     for path, parameters in zip(chosen.notebooks, parsed, strict=True):
-        run_notebook(path, chosen.out / path.name, parameters)
-    print(f"Executed: {', '.join(str(chosen.out / path.name) for path in chosen.notebooks)}")
+        run_notebook(path, _executed(chosen.out) / path.name, parameters)
+    print(f"Executed: {', '.join(str(_executed(chosen.out) / path.name) for path in chosen.notebooks)}")
+
+
+def _executed(folder: Path | None) -> Path:
+    """The folder of executed notebooks: by default at the top of the checkout, wherever the command is typed."""
+    from brainram_lib.core.store import default_runs
+
+    return folder or default_runs() / "notebooks"
 
 
 def notebook_times(chosen: Arguments) -> None:
@@ -247,14 +255,14 @@ def notebook_times(chosen: Arguments) -> None:
     from brainram_lib.setup.times import FILE, write_times
 
     out = chosen.out or FILE
-    print("\n".join([*write_times(chosen.folder, out), f"Written: {out}"]))
+    print("\n".join([*write_times(_executed(chosen.folder), out), f"Written: {out}"]))
 
 
 def site(chosen: Arguments) -> None:
     """Build the documentation site from README, docs, notebooks and docstrings; `make docs` sets up what it needs."""
     from brainram_lib.setup.site.build import build
 
-    print(f"Open {build(chosen.out, chosen.executed) / 'index.html'}")
+    print(f"Open {build(chosen.out, _executed(chosen.executed)) / 'index.html'}")
 
 
 def rehearsal(chosen: Arguments) -> None:
@@ -346,13 +354,12 @@ def _parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     notebook = commands.add_parser("notebook", help="notebooks without a browser").add_subparsers(required=True)
     _add_notebook_run(_command(notebook, "run", notebook_run))
     timed = _command(notebook, "times", notebook_times)
-    timed.add_argument("folder", type=Path, nargs="?", default=Path("runs/notebooks"), help="default: runs/notebooks")
+    timed.add_argument("folder", type=Path, nargs="?", help=f"default: {EXECUTED}")
     timed.add_argument("--out", type=Path, metavar="FILE", help="default: results/times.json")
     built = _command(commands, "site", site)
     built.add_argument("--out", type=Path, default=Path("site"), metavar="FOLDER", help="default: site")
     built.add_argument(
-        "--executed", type=Path, default=Path("runs/notebooks"), metavar="FOLDER",
-        help="executed copies of notebooks; default: runs/notebooks",
+        "--executed", type=Path, metavar="FOLDER", help=f"executed copies of notebooks; default: {EXECUTED}"
     )  # fmt: skip
     if next((word for word in arguments if not word.startswith("-")), None) not in commands.choices:
         _add_late(commands)
@@ -440,7 +447,7 @@ def _add_training(parser: argparse.ArgumentParser, model: str) -> None:
 
 def _add_notebook_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("notebooks", type=Path, nargs="+", metavar="NOTEBOOK")
-    parser.add_argument("--out", type=Path, default=Path("runs/notebooks"), help="folder of the executed copies")
+    parser.add_argument("--out", type=Path, help=f"folder of the executed copies; default: {EXECUTED}")
     parser.add_argument(
         "-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a parameter"
     )

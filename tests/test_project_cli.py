@@ -16,6 +16,7 @@ from brainram_lib.__main__ import _parser, main
 from brainram_lib.evaluation.records import Record
 from brainram_lib.systems import systems
 
+ROOT = Path(__file__).parent.parent
 COMMANDS = [
     ["world", "make"], ["world", "sprites"], ["world", "train-clip"], ["world", "train-autoencoder"],
     ["world", "train-decoder"], ["world", "train-generator"], ["nsd", "check"],
@@ -135,3 +136,14 @@ def test_the_systems_that_can_be_reconstructed_are_the_registered_ones(tmp_path,
 def test_notebook_parameters_are_checked_before_any_notebook_runs(tmp_path, capsys):
     assert main(["notebook", "run", str(tmp_path / "gone.ipynb")]) == 1
     assert "There is no notebook" in capsys.readouterr().err
+
+
+def test_executed_notebooks_are_at_the_top_of_the_checkout_wherever_the_command_is_typed(tmp_path, monkeypatch):
+    """README's command is typed in notebooks/: copies below it would be taken for notebooks of the project."""
+    written = []
+    monkeypatch.setattr("brainram_lib.setup.notebooks.run_notebook", lambda path, out, parameters: written.append(out))
+    monkeypatch.setattr("brainram_lib.core.store.default_runs", lambda: tmp_path / "runs")
+    monkeypatch.chdir(ROOT / "notebooks")
+    assert main(["notebook", "run", "04_browse_retrieval.ipynb"]) == 0
+    assert main(["notebook", "run", "04_browse_retrieval.ipynb", "--out", str(tmp_path / "own")]) == 0
+    assert written == [tmp_path / folder / "04_browse_retrieval.ipynb" for folder in ("runs/notebooks", "own")]

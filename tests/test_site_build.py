@@ -74,3 +74,10 @@ def test_the_site_builds(tmp_path):
     assert "<math" in text and "MathJax" not in text
     assert "batch sources tokens width" in re.sub("<[^>]+>", "", (site / "api" / "stage2.html").read_text())
     assert 'id="token-0-global-token"' in (site / "docs" / "glossary.html").read_text()
+
+
+def test_copies_below_the_notebooks_are_no_pages(tmp_path):
+    for name in ("01_one.ipynb", "out.ipynb", "runs/notebooks/01_one.ipynb", ".ipynb_checkpoints/01_one.ipynb"):
+        (tmp_path / "notebooks" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "notebooks" / name).write_text("{}")
+    assert [path.as_posix() for path in notebooks(tmp_path)] == ["notebooks/01_one.ipynb"]

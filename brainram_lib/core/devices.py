@@ -18,7 +18,7 @@ def accelerator() -> torch.device:
 
 
 def in_bfloat16(device: torch.device) -> torch.autocast:
-    """Matrix products and convolutions in bfloat16 inside the block, where there are units for it."""
+    """Matrix products and convolutions in bfloat16 inside the block, also on a CPU."""
     return torch.autocast(device.type, torch.bfloat16)
 
 

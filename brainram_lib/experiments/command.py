@@ -63,11 +63,10 @@ def _asked(chosen: Arguments) -> list[Asked]:
 
     paths = [files.find(name) for name in chosen.experiments]
     found = [files.load(path) for path in paths]
-    rows = None if chosen.rows is None else files.parted(found, chosen.rows)
-    wanted = [None] * len(found) if rows is None else rows
+    rows = [None] * len(found) if chosen.rows is None else files.parted(found, chosen.rows)
     return [
         Asked(one.of(chosen.subjects, chosen.seeds, own, chosen.profile), path)
-        for one, path, own in zip(found, paths, wanted, strict=True)
+        for one, path, own in zip(found, paths, rows, strict=True)
     ]
 
 

@@ -80,11 +80,11 @@ class Wanted(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Of its messages."""
+        """As its file of messages is called."""
         return f"{self.asked.experiment.name}-{self.job.row.name}-subj{self.job.subject:02d}-seed{self.job.seed}"
 
     def command(self, places: Places) -> list[str]:
-        """What does it."""
+        """The command line that does it."""
         words = [sys.executable, "-m", "brainram_lib", "experiment", "job", str(self.asked.path.absolute())]
         words += ["--row", self.job.row.name, "--subject", str(self.job.subject), "--seed", str(self.job.seed)]
         return [*words, "--profile", self.asked.experiment.profile, *places.arguments()]

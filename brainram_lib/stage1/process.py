@@ -91,7 +91,7 @@ class Cosine(Process):
 
     @property
     def ladder(self) -> tuple[float, ...]:
-        """From the first time to the last but one, in steps that double."""
+        """From the first time to the last but one, in steps that about double."""
         last = self.times - 2
         return tuple(float(t) for t in (0, 1, 2, 4, 8, 16, 32, 64, 90) if t < last) + (float(last),)
 

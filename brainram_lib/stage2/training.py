@@ -170,7 +170,7 @@ class FusionTask:
         self.model, self.settings, self.tokens_of = fusion, settings, tokens_of
         self.training, self.validation = training, validation
         self.steps = -(-len(training) // settings.batch)
-        # random neighbours are taken from other stimuli
+        # random neighbours are of any training stimulus, now and then of the same one
         self._pool = torch.unique(training.neighbours)
 
     def batches(self, random: torch.Generator) -> list[tuple[Tensor, Tensor]]:

@@ -3,7 +3,7 @@
 signal = e * early + m * middle + l * late + c * categories, each part standardised over reference scenes; the shares
 (e, m, l, c) follow the voxel's area. The measured beta of trial t in session s is, in percent signal change,
 
-    beta = mean + scale * gain_s * (signal * k / sqrt(1 + k^2) + noise / sqrt(1 + k^2)) + offset_s
+    beta = mean + scale * (gain_s * (signal * k / sqrt(1 + k^2) + noise / sqrt(1 + k^2)) + offset_s)
 
 with k the voxel's true ncsnr, that is the signal's standard deviation over the noise's.
 """

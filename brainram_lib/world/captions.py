@@ -36,7 +36,7 @@ def _phrase(rng: np.random.Generator, shown: SceneObject, *, colour: bool, side:
 
 
 def _caption(rng: np.random.Generator, scene: Scene) -> str:
-    """One sentence. Every object and the place are named; colour, side, size and light are each named mostly."""
+    """One sentence. Objects and the place are named; colour, side and light mostly, size half the time."""
     order = rng.permutation(len(scene.objects))
     with_sides = rng.random() < 0.7
     parts = [

@@ -46,11 +46,11 @@ def pages(root: Path = ROOT) -> list[Path]:
 
 def notebooks(root: Path = ROOT) -> list[Path]:
     """The committed notebooks, relative to the checkout."""
-    return [path.relative_to(root) for path in sorted((root / "notebooks").rglob("[!.]*.ipynb")) if _kept(path)]
+    return [path.relative_to(root) for path in sorted((root / "notebooks").glob("[!.]*.ipynb")) if _kept(path)]
 
 
 def _kept(path: Path) -> bool:
-    return not path.name.startswith("out") and ".ipynb_checkpoints" not in path.parts
+    return not path.name.startswith("out")
 
 
 def write_sources(folder: Path, executed: Path, root: Path = ROOT) -> list[str]:
