@@ -1,3 +1,5 @@
+import gc
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -26,6 +28,20 @@ def test_every_metric_names_a_layer_that_a_network_has():
     for metric in (*MINI, *PAPER):
         if metric.backbone not in (None, "clip"):
             assert metric.layer in NETWORKS[metric.backbone].layers
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_networks_memory_is_free_once_its_features_are_made(name):
+    """Scoring collects no cycles between networks: each goes with the last name for it."""
+    gc.disable()
+    try:
+        network = random_network(name, side=96)
+        network(pictures(1))
+        weights = [weakref.ref(one) for one in network.module.parameters()]
+        del network
+        assert weights and all(one() is None for one in weights)
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(

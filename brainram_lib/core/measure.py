@@ -6,7 +6,6 @@ Also hands back memory that is no longer needed.
 from __future__ import annotations
 
 import ctypes
-import gc
 import json
 import mmap
 import re
@@ -60,7 +59,6 @@ def peak_memory() -> Iterator[Peak]:
 
 def hand_back_memory() -> None:
     """Return freed memory to the system; glibc otherwise keeps large blocks for the process."""
-    gc.collect()
     # another C library keeps none, or has no such call
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -115,14 +115,18 @@ def _from_files(files: list[Path]) -> _Read:
     ids = [_id_of(path) for path in files]
     first = _opened(files[0])
     images = np.empty((len(files), *first.shape), np.uint8)
+
+    def read(row: int) -> None:
+        image = _opened(files[row])
+        if image.shape != first.shape:
+            sizes = sorted({first.shape[:2], image.shape[:2]})
+            raise SubmissionError(f"'{files[row].parent}' holds images of several sizes, {sizes}. Make them equal.")
+        images[row] = image
+
     # decoding releases the GIL
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        opened = pool.map(_opened, files)
-        for row, image in enumerate(tqdm(opened, total=len(files), desc="read images", unit="image")):
-            if image.shape != first.shape:
-                sizes = sorted({first.shape[:2], image.shape[:2]})
-                raise SubmissionError(f"'{files[row].parent}' holds images of several sizes, {sizes}. Make them equal.")
-            images[row] = image
+        for _ in tqdm(pool.map(read, range(len(files))), total=len(files), desc="read images", unit="image"):
+            pass
     return _Read(np.array(ids, np.int64), images, np.array([path.name for path in files]))
 
 
