@@ -182,18 +182,21 @@ class PriorTraining(Stage):
 
 @dataclass(frozen=True)
 class Estimates(Stage):
-    """S samples p of a prior for every stimulus of both splits, (n, S, T, D), kept as float16; or their mean, S = 1."""
+    """S samples p of a prior for every stimulus of `splits`, (n, S, T, D), kept as float16; or their mean, S = 1."""
 
     prior: PriorTraining
     sampling: SamplingSettings
     seed: int
     VERSION: ClassVar[int] = 2
-    # splits that have estimates; subclasses that nothing is trained on have those of the test stimuli alone
-    splits: ClassVar[tuple[str, ...]] = SPLITS
 
     @property
     def name(self) -> str:
         return f"estimates-{self.prior.targets.modality}"
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Those that have estimates: the test stimuli alone where nothing is trained on them."""
+        return SPLITS if self.sampling.training else SPLITS[1:]
 
     def make(self, folder: Path, store: Store) -> None:
         """One sample for each seed, SAMPLE_CHUNK stimuli at a time; interrupted, it goes on from the last chunk."""

@@ -65,8 +65,15 @@ class Retrieved(Stage):
         """See `Stage`.
 
         Raises:
-            ValueError: the corpus has fewer items than are asked for; raised here, before Stage I is trained.
+            ValueError: the corpus has fewer items than are asked for, or a split has no estimates that could ask;
+                raised here, before Stage I is trained.
         """
+        if any(set(self.splits) - set(one.splits) for one in (self.image, self.text) if one is not None):
+            raise ValueError(
+                "'sampling.training' must be true where neighbours are searched for: Stage II trains on those of the "
+                "training images. False was provided. Set sampling__training = true in the profile file, or choose a "
+                "system that ends with Stage I."
+            )
         for name in ("neighbours", "candidates"):
             asked, there = getattr(self.settings, name), self.corpus.size
             if asked is not None and there is not None and asked > there:

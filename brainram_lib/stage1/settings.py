@@ -104,8 +104,11 @@ class SamplingSettings(Settings):
         steps: number of steps of one draw; not given in the paper: all diffusion times.
         kind: 'draw', as printed, or the 'mean' of all draws, which one evaluation gives. A draw's squared error is
             larger by the posterior's whole variance.
+        training: whether training images are sampled too, on which Stage II trains; a system that ends with Stage I
+            needs only the test images'.
     """
 
     samples: int = number(4, low=1)  # 4.2
     steps: int = number(100, low=1)  # not given: all diffusion times
     kind: str = number(DRAW, one_of=(DRAW, MEAN))
+    training: bool = number(True, neutral=True)

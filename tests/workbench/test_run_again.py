@@ -45,6 +45,14 @@ def test_other_sampling_trains_no_prior(finished, runs, setting, value):
     assert len({run.prior("text").key for run in stages}) == 1 and len({run.refined("text").key for run in stages}) == 2
 
 
+def test_samples_of_test_images_alone_are_the_same(finished, runs):
+    other = again(runs, sampling__training=False)
+    np.testing.assert_array_equal(other.estimates("text", "test"), finished.estimates("text", "test"))
+    assert other.store.made == ["estimates-text"]
+    folder = other.store.result(other.run.estimates("text")).folder
+    assert (folder / "test.npy").is_file() and not (folder / "train.npy").exists()
+
+
 def test_more_images_at_a_time_make_nothing_again(finished, runs):
     other = again(runs, generation__batch=3)
     assert make_all(other) == []

@@ -40,6 +40,14 @@ def test_more_neighbours_than_the_corpus_has_are_named_before_anything_is_made(t
     assert workbench.store.made == [] and list(tmp_path.rglob("*")) == []
 
 
+def test_neighbours_of_training_images_without_samples_are_refused_before_anything_is_made(tmp_path):
+    workbench = Workbench(changed(TINY, sampling__training=False), subject=1, runs=tmp_path, world=WORLD)
+    for asked in (workbench.refined, lambda modality: workbench.neighbours(modality, "test")):
+        with pytest.raises(ValueError, match="'sampling.training' must be true where neighbours are searched for"):
+            asked("image")
+    assert workbench.store.made == [] and list(tmp_path.rglob("*")) == []
+
+
 def test_a_corpus_of_ones_own_that_is_too_small_is_named_where_it_is_searched(tmp_path):
     write_corpus(tmp_path / "corpus", items(7), FakeEncoder(), SIZE)
     small = {**PLAIN_SEARCH, "retrieval__neighbours": 7, "stage1__free_share": 0.0}
