@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,6 +100,20 @@ class Networks:
         return made
 
 
+class Timed:
+    """A function that adds up the seconds of its calls."""
+
+    def __init__(self, function: Callable) -> None:
+        self.function, self.seconds = function, 0.0
+
+    def __call__(self, *given: object) -> object:
+        start = time.perf_counter()
+        try:
+            return self.function(*given)
+        finally:
+            self.seconds += time.perf_counter() - start
+
+
 def write_clip(path: Path) -> Path:
     """A file of CLIP's image tower with untrained weights, which is read as the published one is."""
     drawn = torch.Generator().manual_seed(0)
@@ -122,6 +137,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as runs:
         networks = Networks(given.sample, write_clip(Path(runs) / "clip.safetensors"))
         submitted.Features._network = lambda stage: networks.of(stage)
+        reading = submitted.read_submission = Timed(submitted.read_submission)
+        saving = submitted.write_array = Timed(submitted.write_array)
         store, seen = Store(Path(runs)), Seen(given.images)
         store.result(seen)
         # what was drawn here lies on the disk where a subject is read
@@ -137,9 +154,12 @@ def main() -> None:
         whole = time.perf_counter() - start
     for name, seconds in networks.seconds.items():
         print(f"features, {name:20s}{seconds:9.1f} s")
+    rest = whole - networks.spent
+    compared = rest - reading.seconds - saving.seconds
     print(
-        f"features {sum(networks.seconds.values()):.0f} s, all else {whole - networks.spent:.1f} s; "
-        f"peak {peak.memory:.2f} GiB; {torch.get_num_threads()} threads"
+        f"features {sum(networks.seconds.values()):.0f} s, all else {rest:.1f} s: reading images {reading.seconds:.1f}, "
+        f"saving features {saving.seconds:.1f}, comparing and table {compared:.1f}; peak {peak.memory:.2f} GiB; "
+        f"{torch.get_num_threads()} threads"
     )
 
 
