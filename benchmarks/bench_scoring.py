@@ -157,9 +157,9 @@ def main() -> None:
     rest = whole - networks.spent
     compared = rest - reading.seconds - saving.seconds
     print(
-        f"features {sum(networks.seconds.values()):.0f} s, all else {rest:.1f} s: reading images {reading.seconds:.1f}, "
-        f"saving features {saving.seconds:.1f}, comparing and table {compared:.1f}; peak {peak.memory:.2f} GiB; "
-        f"{torch.get_num_threads()} threads"
+        f"features {sum(networks.seconds.values()):.0f} s, all else {rest:.1f} s (reading images "
+        f"{reading.seconds:.1f}, saving features {saving.seconds:.1f}, comparing and table {compared:.1f}); "
+        f"peak {peak.memory:.2f} GiB; {torch.get_num_threads()} threads"
     )
 
 
