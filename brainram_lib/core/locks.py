@@ -20,6 +20,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from brainram_lib.core.files import disk_full_named
+
 BEAT = 5.0
 STALE = 120.0
 POLL = 0.2
@@ -81,9 +83,15 @@ class Holder:
 
 @contextmanager
 def held(path: Path, what: str) -> Iterator[Lock]:
-    """Hold the lock file `path` inside the block, after waiting for its holder; `what` is shown to whoever waits."""
+    """Hold the lock file `path` inside the block, after waiting for its holder; `what` is shown to whoever waits.
+
+    Raises:
+        NotWritableError: its folder cannot be written.
+        StoreError: the disk is full.
+    """
     lock = Lock(path, what)
-    lock.acquire()
+    with disk_full_named(f"the lock '{path}'"):
+        lock.acquire()
     try:
         yield lock
     finally:
