@@ -12,7 +12,12 @@ from PIL import Image
 
 from brainram_lib.nsd.errors import DamagedFileError, MissingFileError, ShapeError
 from brainram_lib.nsd.prepare import prepare_subject
-from brainram_lib.nsd.webdataset import prepare_webdataset, read_webdataset, read_webdataset_images
+from brainram_lib.nsd.webdataset import (
+    WebdatasetSplit,
+    prepare_webdataset,
+    read_webdataset,
+    read_webdataset_images,
+)
 
 
 def npy(value):
@@ -70,6 +75,12 @@ def test_tars_and_files_agree(mirror, tmp_path, normalisation):
         np.testing.assert_array_equal(from_tars.ids(split), from_files.ids(split))
         np.testing.assert_array_equal(from_tars.n_averaged(split), from_files.n_averaged(split))
         np.testing.assert_allclose(from_tars.betas(split), from_files.betas(split), rtol=1e-4, atol=1e-5)
+
+
+def test_a_repeat_is_not_averaged_twice_though_a_voxel_is_nan():
+    shown = np.array([[[1.0, np.nan], [3.0, np.nan], [3.0, np.nan]]], np.float32)
+    rows = WebdatasetSplit(np.array([5]), shown, ()).rows()
+    assert rows.count.tolist() == [2] and rows.total[0, 0] == 4
 
 
 def test_images_and_ids_are_in_one_order(mirror):

@@ -51,7 +51,8 @@ class WebdatasetSplit:
             distinct = [
                 trial
                 for place, trial in enumerate(presentations)
-                if not any(np.array_equal(trial, earlier) for earlier in presentations[:place])
+                # a dead voxel may be NaN
+                if not any(np.array_equal(trial, earlier, equal_nan=True) for earlier in presentations[:place])
             ]
             rows.add(np.full(len(distinct), image), np.stack(distinct))
         return rows
