@@ -257,7 +257,7 @@ def committed_times(profile: str) -> dict[str, float]:
 
 
 def where(experiment: str, profile: str, runs: Path, folder: Path | None = None) -> Path:
-    """The file of records: in `folder`, else the newest of the user's own and the committed ones.
+    """The file of records: in `folder`; without one, the user's own, else the committed one.
 
     Raises:
         ExperimentError: none is there.
