@@ -151,6 +151,14 @@ def test_code_in_a_footnote_is_code():
     assert "By `score <a> b` & more." in made.markdown()
 
 
+def test_latex_prints_the_signs_that_mean_something_else_there():
+    table = score_table(
+        scores(**{"a^b~{c}": (0.5, 0.7)}), COLUMNS, "Table", embedded=False, notes=[r"p < .05, 5 $ or 3 % of C:\x|y_z"]
+    )
+    assert r"a\textasciicircum{}b\textasciitilde{}\{c\} & " in table.latex()
+    assert r"p \textless{} .05, 5 \$ or 3 \% of C:\textbackslash{}x\textbar{}y\_z" in table.latex()
+
+
 def test_html_escapes_names():
     records = [Record("<script>", "pixcorr", 0.1, 0.0, 0.2, 30, 1, 0)]
     assert "<script>" not in score_table(records, COLUMNS, "a & b", embedded=False).html()
