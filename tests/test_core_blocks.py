@@ -54,6 +54,16 @@ def test_an_interrupted_array_goes_on_from_the_first_missing_block(tmp_path, sto
     assert gone_on(tmp_path) == stop
 
 
+def test_an_empty_first_block_leaves_no_second_header(tmp_path):
+    def empty(_first):
+        yield ARRAY[:0]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        keep_blocks(tmp_path / "x.npy", 7, empty)
+    assert gone_on(tmp_path) == 0
+
+
 def test_what_is_whole_is_not_made_again(tmp_path):
     gone_on(tmp_path)
     keep_blocks(tmp_path / "x.npy", 7, lambda first: pytest.fail("made again"))

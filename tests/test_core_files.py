@@ -1,6 +1,7 @@
 """Files are written whole or not at all."""
 
 import errno
+import os
 
 import numpy as np
 import pytest
@@ -26,6 +27,12 @@ def test_a_full_disk_is_named_whatever_library_found_it(tmp_path):
     with pytest.raises(RuntimeError, match="another"), write_whole(tmp_path / "weights"):
         raise RuntimeError("another")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_quota_that_is_used_up_is_named_as_a_full_disk_is(tmp_path):
+    for said in (OSError(errno.EDQUOT, "quota"), RuntimeError(f"I/O error: {os.strerror(errno.EDQUOT)}")):
+        with pytest.raises(StoreError, match="no room on the disk"), write_whole(tmp_path / "weights"):
+            raise said
 
 
 def test_an_array_of_blocks_is_the_array_written_at_once(tmp_path):

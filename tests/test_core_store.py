@@ -184,6 +184,15 @@ def test_a_folder_without_a_record_is_made_again(tmp_path):
     assert store.result(Source()).array("x").shape == (5,) and not (left / "rest").exists()
 
 
+def test_a_folder_that_was_deleted_as_the_message_says_is_made_again_by_the_same_store(tmp_path):
+    store = Store(tmp_path)
+    (store.result(Source()).folder / "x.npy").write_text("damaged")
+    with pytest.raises(StoreError, match=f"Delete the folder '{re.escape(str(store.folder(Source())))}' and run"):
+        store.result(Source()).array("x")
+    shutil.rmtree(store.folder(Source()))
+    assert store.result(Source()).array("x").shape == (5,)
+
+
 def test_a_damaged_record_is_named(tmp_path):
     folder = Store(tmp_path).result(Source()).folder
     (folder / RECORD).write_text('{"stage": ')

@@ -43,7 +43,14 @@ def test_the_correlation_is_spearmans_of_each_query(errors):
 
 
 def test_even_weights_have_no_order(errors):
-    assert choosing(np.full((N, S, K + 1, T), 1 / (K + 1)), errors).correlation == 0
+    found = choosing(np.full((N, S, K + 1, T), 1 / (K + 1)), errors)
+    assert found.correlation == 0 and found.first == found.closest == pytest.approx(1 / K)
+
+
+def test_an_item_that_was_found_twice_is_the_closest_in_both_places(errors):
+    errors[..., 3] = errors[..., 1] = 0
+    shares = np.broadcast_to(np.array([1.0, 2, 3, 4]), (N, S, K))
+    assert choosing(weights_of(shares), errors).closest == 1
 
 
 def test_other_counts_are_named(errors):

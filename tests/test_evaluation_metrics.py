@@ -74,6 +74,15 @@ def test_two_way_compares_over_the_reals_unless_told_otherwise():
     np.testing.assert_allclose(over_reals, two_way_identification_reference(real, made))
 
 
+@pytest.mark.parametrize("side", [0, 1])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_two_way_refuses_features_that_are_not_finite(side, value):
+    features = np.random.default_rng(0).normal(size=(2, 5, 7)).astype(np.float32)
+    features[side, 3, 2] = value
+    with pytest.raises(ValueError, match="features must be finite. 5 of 25 correlations"):
+        two_way_identification(*features)
+
+
 def test_two_way_ties_fail_and_unrelated_features_are_at_chance():
     same = np.tile(np.arange(6, dtype=np.float32), (5, 1))
     np.testing.assert_array_equal(two_way_identification(same, same), 0)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import permutation_test, rankdata, ttest_1samp, wilcoxon
 
+from brainram_lib.evaluation.differences import p_text
 from brainram_lib.evaluation.permutation import DRAWS, draws_for, holm, sign_flip_p, sign_flip_p_reference
 
 RNG = np.random.default_rng(0)
@@ -79,6 +80,12 @@ def test_p_is_never_zero_and_comparisons_do_not_depend_on_what_stands_beside_the
     assert sign_flip_p(both)[1] == sign_flip_p(both[1:])[0]
     # Holm's correction of a family of 600 can still leave something below .05
     assert 600 / (1 + draws_for(600)) < 0.05 and draws_for(3) == DRAWS
+
+
+def test_no_p_is_printed_as_zero():
+    """With more than 200 comparisons there are more than 20,000 draws."""
+    smallest = [sign_flip_p(np.ones((1, 70)), draws_for(comparisons))[0] for comparisons in (100, 201)]
+    assert [p_text(p) for p in smallest] == [".0001", "5e-05"]
 
 
 def test_false_alarms_are_as_rare_as_they_should_be():

@@ -1,19 +1,10 @@
-import json
-
 import numpy as np
 import pytest
 
 from brainram_lib.evaluation.catalogue import IDENTIFICATION, MINI, metric
 from brainram_lib.evaluation.differences import lead_table
 from brainram_lib.evaluation.labels import Labels
-from brainram_lib.evaluation.records import (
-    Record,
-    known,
-    leads,
-    read_records,
-    records_of,
-    write_records,
-)
+from brainram_lib.evaluation.records import Record, known, leads, records_of
 from brainram_lib.evaluation.reported import (
     BY_AUTHORS,
     IN_BRAINRAM,
@@ -77,29 +68,6 @@ def test_leads_are_differences_image_by_image():
     assert one.p < 0.001 and "not tested" not in table.text()
     untested = Record(*(getattr(one, name) for name in Record.__dataclass_fields__))
     assert "| 2.0\u00a0[" in lead_table([untested], COLUMNS[1:], "Lead", embedded=True, labels=LABELS).markdown()
-
-
-@pytest.mark.parametrize("name", ["scores.json", "scores.parquet"])
-def test_records_are_written_and_read(tmp_path, name):
-    write_records(tmp_path / name, MEASURED)
-    assert read_records(tmp_path / name) == MEASURED
-    assert [path.name for path in tmp_path.iterdir()] == [name]
-
-
-def test_json_is_a_list_of_plain_records(tmp_path):
-    write_records(tmp_path / "scores.json", MEASURED)
-    rows = json.loads((tmp_path / "scores.json").read_text())
-    assert set(rows[0]) == {"system", "metric", "value", "low", "high", "n", "subject", "seed"}
-
-
-def test_record_files_are_checked(tmp_path):
-    with pytest.raises(ValueError, match="must end in .json or .parquet. 'scores.csv'"):
-        write_records(tmp_path / "scores.csv", MEASURED)
-    with pytest.raises(FileNotFoundError, match="No scores are at"):
-        read_records(tmp_path / "scores.json")
-    (tmp_path / "scores.json").write_text('[{"system": "ridge"}')
-    with pytest.raises(ValueError, match="does not hold score records"):
-        read_records(tmp_path / "scores.json")
 
 
 def test_measured_rows_are_ordered_and_show_their_interval():
@@ -181,6 +149,14 @@ def test_code_in_a_footnote_is_code():
     made = score_table(MEASURED, COLUMNS, "Table 1", embedded=False, notes=("By `score <a> b` & more.",))
     assert "By <code>score &lt;a&gt; b</code> &amp; more.</small>" in made.html()
     assert "By `score <a> b` & more." in made.markdown()
+
+
+def test_latex_prints_the_signs_that_mean_something_else_there():
+    table = score_table(
+        scores(**{"a^b~{c}": (0.5, 0.7)}), COLUMNS, "Table", embedded=False, notes=[r"p < .05, 5 $ or 3 % of C:\x|y_z"]
+    )
+    assert r"a\textasciicircum{}b\textasciitilde{}\{c\} & " in table.latex()
+    assert r"p \textless{} .05, 5 \$ or 3 \% of C:\textbackslash{}x\textbar{}y\_z" in table.latex()
 
 
 def test_html_escapes_names():

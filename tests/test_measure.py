@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -61,6 +62,14 @@ def test_a_system_without_marks_still_gives_a_number(monkeypatch, tmp_path):
     with peak_memory() as peak:
         pass
     assert peak.memory > 0
+
+
+@pytest.mark.parametrize(("system", "counted"), [("darwin", 3 * 2**30), ("linux", 3 * 2**20)])
+def test_macos_counts_memory_in_bytes(monkeypatch, tmp_path, system, counted):
+    monkeypatch.setattr(measure, "_PROCESSES", tmp_path)
+    monkeypatch.setattr(measure.sys, "platform", system)
+    monkeypatch.setattr(measure.resource, "getrusage", lambda _: SimpleNamespace(ru_maxrss=counted))
+    assert measure.high_water() == 3
 
 
 def test_saved_results_carry_it(tmp_path):

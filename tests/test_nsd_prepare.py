@@ -31,7 +31,7 @@ from brainram_lib.nsd.errors import (
     RoiError,
     ShapeError,
 )
-from brainram_lib.nsd.normalise import NORMALISATIONS
+from brainram_lib.nsd.normalise import NORMALISATIONS, RowNormalisation
 from brainram_lib.nsd.prepare import prepare_subject
 from brainram_lib.nsd.prepared import PreparedSubject
 
@@ -233,6 +233,11 @@ def test_options_that_do_not_exist(tree, tmp_path):
     prepared = prepare_subject(tree.layout, 1, tmp_path / "out", sessions=1)
     with pytest.raises(NsdError, match="split must be one of"):
         prepared.betas("val")
+
+
+def test_a_single_training_row_has_no_standard_deviation():
+    with pytest.raises(NsdError, match="'brain-diffuser' needs 2 training rows at least; there is 1"):
+        RowNormalisation.of("brain-diffuser", np.ones((1, 5), np.float32))
 
 
 def test_an_unfinished_or_cut_preparation_is_not_loaded(tree, tmp_path, monkeypatch):

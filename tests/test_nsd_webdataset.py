@@ -12,7 +12,12 @@ from PIL import Image
 
 from brainram_lib.nsd.errors import DamagedFileError, MissingFileError, ShapeError
 from brainram_lib.nsd.prepare import prepare_subject
-from brainram_lib.nsd.webdataset import prepare_webdataset, read_webdataset, read_webdataset_images
+from brainram_lib.nsd.webdataset import (
+    WebdatasetSplit,
+    prepare_webdataset,
+    read_webdataset,
+    read_webdataset_images,
+)
 
 
 def npy(value):
@@ -70,6 +75,26 @@ def test_tars_and_files_agree(mirror, tmp_path, normalisation):
         np.testing.assert_array_equal(from_tars.ids(split), from_files.ids(split))
         np.testing.assert_array_equal(from_tars.n_averaged(split), from_files.n_averaged(split))
         np.testing.assert_allclose(from_tars.betas(split), from_files.betas(split), rtol=1e-4, atol=1e-5)
+
+
+def test_voxels_without_a_signal_are_left_out(tmp_path):
+    """Voxel 1 is constant, but not its sums, as images have 2 or 3 presentations; voxel 3 is NaN in one test image."""
+    rng = np.random.default_rng(0)
+    for split, ids in (("train", range(6)), ("test", range(6, 9))):
+        betas = rng.normal(size=(len(ids), 3, 5))
+        betas[:, :, 1] = 0.3
+        betas[0, 0, 3] = np.nan if split == "test" else 1
+        samples = [(i, sample(i, shown[: 2 + i % 2])) for i, shown in zip(ids, betas, strict=True)]
+        write_tar(tmp_path / f"{split}/{split}_subj01_0.tar", samples)
+    prepared = prepare_webdataset(tmp_path, 1, tmp_path / "out", normalisation="brain-diffuser")
+    assert prepared.voxel_index.tolist() == [0, 2, 4] and prepared.excluded["constant or not finite"].tolist() == [1, 3]
+    assert np.isfinite(prepared.betas("train")).all() and np.isfinite(prepared.betas("test")).all()
+
+
+def test_a_repeat_is_not_averaged_twice_though_a_voxel_is_nan():
+    shown = np.array([[[1.0, np.nan], [3.0, np.nan], [3.0, np.nan]]], np.float32)
+    rows = WebdatasetSplit(np.array([5]), shown, ()).rows()
+    assert rows.count.tolist() == [2] and rows.total[0, 0] == 4
 
 
 def test_images_and_ids_are_in_one_order(mirror):

@@ -54,7 +54,8 @@ def _found(stream: BinaryIO, note: Path, count: int) -> tuple[int, Kind | None]:
         np.lib.format.read_magic(stream)
         shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
         end = stream.tell() + rows * dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64))
-        whole = shape[0] == count and 0 <= rows <= count and os.fstat(stream.fileno()).st_size >= end
+        # without rows, the header is written again
+        whole = shape[0] == count and 0 < rows <= count and os.fstat(stream.fileno()).st_size >= end
     except (OSError, ValueError, KeyError, TypeError):
         whole = False
     if not whole:

@@ -17,6 +17,8 @@ from brainram_lib.core.marks import plain
 
 # In the names of files that are being written.
 PARTIAL = ".partial"
+# A disk that is full, and a share of it that is used up, as clusters give each user.
+FULL = (errno.ENOSPC, errno.EDQUOT)
 # Of an array's rows: their dtype, and the shape of one row.
 Kind = tuple[np.dtype, tuple[int, ...]]
 
@@ -132,16 +134,16 @@ def append_blocks(
 
 @contextlib.contextmanager
 def disk_full_named(what: str) -> Iterator[None]:
-    """Say in one sentence that the disk is full, whatever library found it.
+    """Say in one sentence that the disk or the user's quota is full, whatever library found it.
 
     Raises:
-        StoreError: the disk is full.
+        StoreError: one of them is.
     """
     try:
         yield
     except Exception as problem:
         # safetensors and HDF5 raise errors of their own, which quote the system's message
-        if getattr(problem, "errno", None) == errno.ENOSPC or os.strerror(errno.ENOSPC) in str(problem):
+        if getattr(problem, "errno", None) in FULL or any(os.strerror(code) in str(problem) for code in FULL):
             raise StoreError(
                 f"no room on the disk for {what}. Free some space and run the same command again; earlier results are "
                 "intact."

@@ -20,6 +20,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from brainram_lib.core.files import disk_full_named
+
 BEAT = 5.0
 STALE = 120.0
 POLL = 0.2
@@ -81,9 +83,15 @@ class Holder:
 
 @contextmanager
 def held(path: Path, what: str) -> Iterator[Lock]:
-    """Hold the lock file `path` inside the block, after waiting for its holder; `what` is shown to whoever waits."""
+    """Hold the lock file `path` inside the block, after waiting for its holder; `what` is shown to whoever waits.
+
+    Raises:
+        NotWritableError: its folder cannot be written.
+        StoreError: the disk is full.
+    """
     lock = Lock(path, what)
-    lock.acquire()
+    with disk_full_named(f"the lock '{path}'"):
+        lock.acquire()
     try:
         yield lock
     finally:
@@ -155,20 +163,25 @@ class Lock:
 
     def _taken(self) -> bool:
         partial = self.path.with_name(f"{self.path.name}.{self.own.token}")
-        partial.write_text(json.dumps(asdict(self.own)))
         try:
-            os.link(partial, self.path)
+            partial.write_text(json.dumps(asdict(self.own)))
+            return self._named(partial)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def _named(self, file: Path) -> bool:
+        """Give a file that names a holder the lock's name, unless another has it; returns whether it got it."""
+        try:
+            os.link(file, self.path)
         except FileExistsError:
             return False
         except OSError:
             # a file system without hard links
             with suppress(FileExistsError):
                 os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-                partial.replace(self.path)
+                file.replace(self.path)
                 return True
             return False
-        finally:
-            partial.unlink(missing_ok=True)
         return True
 
     def _break(self, dead: Holder | None) -> None:
@@ -177,8 +190,7 @@ class Lock:
         with suppress(FileNotFoundError):
             self.path.rename(aside)
             if read_holder(aside) != dead:
-                with suppress(FileExistsError):
-                    os.link(aside, self.path)
+                self._named(aside)
             aside.unlink(missing_ok=True)
 
     def _beat(self) -> None:

@@ -63,8 +63,8 @@ class Plan:
         weight_decay: AdamW's.
         schedule: 'constant', or 'one-cycle' (4.2).
         clip: gradients are scaled down to this norm; None: never.
-        accumulate: batches whose gradients are averaged before each step. A contrastive loss still compares within one
-            batch only.
+        accumulate: batches before each step; each counts 1 / accumulate, also in an epoch's last step, which may have
+            fewer. A contrastive loss still compares within one batch only.
         precision: 'float32', or 'bf16' for the loss on a GPU.
     """
 

@@ -120,7 +120,9 @@ def high_water(process: int | str = "self") -> float:
     try:
         return int(re.search(r"VmHWM:\s*(\d+) kB", (_PROCESSES / str(process) / "status").read_text())[1]) * 1024 / GIB
     except (OSError, TypeError):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB if process == "self" else 0.0
+        # macOS counts bytes, other systems kilobytes
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GIB if process == "self" else 0.0
 
 
 def _gpu_high_water() -> float | None:

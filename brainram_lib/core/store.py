@@ -172,6 +172,9 @@ class Store:
             StoreError: the disk is full, or the result is damaged.
             LockLost: another process took over, because this one stalled for too long.
         """
+        if stage.key in self._opened and parallel.count() == 1 and not self._opened[stage.key].folder.is_dir():
+            # deleted since, as the messages about damaged files advise; processes that work together must act alike
+            del self._opened[stage.key]
         if stage.key not in self._opened:
             # what is there must be seen alike by processes that work together
             there = self.find(stage) is not None if self._alone else parallel.agreed(self.find(stage) is not None)

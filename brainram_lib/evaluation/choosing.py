@@ -14,8 +14,8 @@ class Choosing:
     """What a fusion's weights follow. A query is one sample of one test stimulus.
 
     Attributes:
-        first: share of queries whose largest weight lies on the first neighbour.
-        closest: share whose largest weight lies on the neighbour that is really closest to the target.
+        first: share of queries whose largest weight lies on the first neighbour; of m equal ones, each counts 1 / m.
+        closest: share whose largest weight lies on the neighbour that is really closest to the target; the same.
         correlation: mean over queries of the rank correlation (Spearman) of weight and closeness.
         by_rank: the same correlation for weights that fall with the neighbour's rank: what rank alone gives.
         over_images: standard deviation of a source's weight over images, averaged over sources and tokens.
@@ -62,10 +62,11 @@ def choosing(
     values = np.asarray(weights, np.float64)
     given = values[:, :, 1:].mean(-1).reshape(-1, errors.shape[2])
     wrong = np.asarray(errors, np.float64).reshape(given.shape)
-    largest = given.argmax(1)
+    largest = given == given.max(1, keepdims=True)
+    share = largest / largest.sum(1, keepdims=True)
     return Choosing(
-        first=float((largest == 0).mean()),
-        closest=float((largest == wrong.argmin(1)).mean()),
+        first=float(share[:, 0].mean()),
+        closest=float(share[wrong == wrong.min(1, keepdims=True)].sum() / len(share)),
         correlation=_rank_correlation(given, -wrong),
         by_rank=_rank_correlation(np.broadcast_to(-np.arange(given.shape[1], dtype=float), given.shape), -wrong),
         over_images=float(values.mean(1).std(0).mean()),

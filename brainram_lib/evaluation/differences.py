@@ -70,7 +70,9 @@ def p_table(
 
 
 def p_text(p: float) -> str:
-    """A p as tables print it: '.0123', '1'."""
+    """A p as tables print it: '.0123', '1'; '5e-05' where four decimals would say 0, which no p of this test is."""
+    if p < 0.00005:
+        return f"{p:.0e}"
     return "1" if p >= 0.99995 else f"{p:.4f}".removeprefix("0")
 
 

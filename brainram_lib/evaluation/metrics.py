@@ -185,7 +185,7 @@ def two_way_identification(
     and Nishimoto do.
 
     Raises:
-        ValueError: the two differ in shape, or hold fewer than two images.
+        ValueError: the two differ in shape, hold fewer than two images, or are not finite.
     """
     if real.shape != made.shape or len(real) < 2:
         raise ValueError(
@@ -193,6 +193,12 @@ def two_way_identification(
             "layer, and at least two images are needed to compare."
         )
     correlation = _correlations(real, made)
+    # a comparison with NaN is lost without a word
+    if bad := int((~np.isfinite(correlation)).sum()):
+        raise ValueError(
+            f"features must be finite. {bad} of {correlation.size} correlations of 'real' and 'made' are not: check "
+            "the network's weights and what it was given."
+        )
     own = correlation.diagonal()
     won = correlation < own[None, :] if among == "reals" else correlation < own[:, None]
     return won.sum(0 if among == "reals" else 1).astype(np.float32) / (len(real) - 1)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import pandas
 from jaxtyping import Float
 
-from brainram_lib.core.files import write_json, write_whole
 from brainram_lib.evaluation.intervals import bootstrap_interval, paired_difference
 from brainram_lib.evaluation.permutation import ALPHA, holm, sign_flip_p
 
@@ -99,37 +95,3 @@ def _lead(name: str, metric: str, first: np.ndarray, second: np.ndarray, of: tup
 def known(system: str, metric: str, value: float, *, n: int, subject: int, seed: int) -> Record:
     """The record of a number that is known and not measured, such as chance: its interval is a point."""
     return Record(system, metric, value, value, value, n, subject, seed)
-
-
-def write_records(path: Path, records: Iterable[Record]) -> None:
-    """Write records as JSON or parquet, by the file's ending, whole or not at all.
-
-    Raises:
-        ValueError: another ending.
-    """
-    rows = [asdict(one) for one in records]
-    if path.suffix == ".json":
-        write_json(path, rows)
-    elif path.suffix == ".parquet":
-        with write_whole(path) as partial:
-            pandas.DataFrame(rows, columns=[field.name for field in fields(Record)]).to_parquet(partial, index=False)
-    else:
-        raise ValueError(f"'path' must end in .json or .parquet. '{path.name}' was provided.")
-
-
-def read_records(path: Path) -> list[Record]:
-    """Read what `write_records` wrote.
-
-    Raises:
-        FileNotFoundError: nothing is there.
-        ValueError: another ending, or the file does not hold records.
-    """
-    if not path.exists():
-        raise FileNotFoundError(f"No scores are at '{path}'. Run the scores stage first.")
-    if path.suffix not in (".json", ".parquet"):
-        raise ValueError(f"'path' must end in .json or .parquet. '{path.name}' was provided.")
-    try:
-        rows = json.loads(path.read_text()) if path.suffix == ".json" else pandas.read_parquet(path).to_dict("records")
-        return [Record(**row) for row in rows]
-    except (TypeError, ValueError, OSError) as problem:
-        raise ValueError(f"'{path}' does not hold score records ({problem}). Delete it and score again.") from problem

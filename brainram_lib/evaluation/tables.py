@@ -31,6 +31,13 @@ BEST = (
 NO_LABELS = Labels()
 # A value and its interval stay on one line.
 NO_BREAK, ONE_LINE = "\u00a0", 'style="white-space: nowrap"'
+# The last three are other signs in LaTeX's own font encoding.
+_SIGNS = {"\\": "backslash", "~": "asciitilde", "^": "asciicircum", "<": "less", ">": "greater", "|": "bar"}
+_TEX = str.maketrans(
+    {sign: f"\\{sign}" for sign in "%&_#${}"}
+    | {sign: f"\\text{name}{{}}" for sign, name in _SIGNS.items()}
+    | {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "–": "--", "†": r"\dag{}"}
+)
 
 
 @dataclass(frozen=True)
@@ -233,9 +240,7 @@ def interval_note(records: Sequence[Record], over: str = OVER_IMAGES) -> str:
 
 def _tex(text: str) -> str:
     """Text as LaTeX sets it."""
-    for plain, set_so in (("\\", r"\textbackslash "), ("%", r"\%"), ("&", r"\&"), ("_", r"\_"), ("#", r"\#")):
-        text = text.replace(plain, set_so)
-    return text.replace("↑", r"$\uparrow$").replace("↓", r"$\downarrow$").replace("–", "--").replace("†", r"\dag{}")
+    return text.translate(_TEX)
 
 
 def _numbered(notes: Iterable[str], join: str) -> str:

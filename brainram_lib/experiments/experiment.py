@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from brainram_lib.evaluation import catalogue
+from brainram_lib.evaluation.reported import TABLES, reported
 from brainram_lib.experiments.entries import ExperimentError, numbers, one_of, only, some_of, typed
 
 FOLDER = Path(__file__).resolve().parents[2] / "experiments"
@@ -180,6 +181,7 @@ def load(path: Path) -> Experiment:
     reference = said.get("reference")
     if reference is not None and reference not in names:
         raise ExperimentError(f"'{path}': 'reference' must be one of {names}. '{reference}' was provided.")
+    paper_table = _paper_table(said, made, path)
     claims = tuple(_claim(one, made, path) for one in typed(said, "claim", list, path, []))
     return Experiment(
         typed(said, "name", str, path, path.stem),
@@ -188,7 +190,7 @@ def load(path: Path) -> Experiment:
         numbers(said, "subjects", path, (1,)),
         numbers(said, "seeds", path, (0,)),
         made,
-        said.get("paper_table"),
+        paper_table,
         reference,
         tuple(typed(said, "notes", list, path, [])),
         common,
@@ -222,7 +224,22 @@ def _row(said: Mapping[str, Any], common: Mapping[str, Any], path: Path) -> Row:
     changes = {**common, **typed(said, "changes", dict, where, {})}
     title, what = typed(said, "title", str, where, name), typed(said, "what", str, where, "")
     bound, without = typed(said, "bound", bool, where, False), tuple(typed(said, "without", list, where, []))
-    return Row(name, title, system, changes, said.get("reported"), what, bound, said.get("method"), without)
+    printed, method = (typed(said, key, str, where, "") or None for key in ("reported", "method"))
+    return Row(name, title, system, changes, printed, what, bound, method, without)
+
+
+def _paper_table(said: Mapping[str, Any], rows: Sequence[Row], path: Path) -> str | None:
+    """The paper's table, whose rows are what `reported` may name."""
+    if not typed(said, "paper_table", str, f"'{path}'", ""):
+        return None
+    table = one_of(said, "paper_table", path, TABLES)
+    known = list(dict.fromkeys(reported(table).system))
+    if wrong := [row for row in rows if row.reported not in (None, *known)]:
+        raise ExperimentError(
+            f"row '{wrong[0].name}' of '{path}': 'reported' must be a row of the paper's table {table}, one of "
+            f"{known}. '{wrong[0].reported}' was provided."
+        )
+    return table
 
 
 def _claim(said: Mapping[str, Any], rows: Sequence[Row], path: Path) -> Claimed:

@@ -55,6 +55,11 @@ class RowRecord:
         """'row/subject/seed', under which `Results.keys` has its key."""
         return place_of(self.row, self.subject, self.seed)
 
+    @property
+    def other(self) -> str:
+        """Of a difference, the place of the row that it is over."""
+        return place_of(self.system.rpartition(" over ")[2], self.subject, self.seed)
+
 
 @dataclass(frozen=True)
 class Results:
@@ -140,15 +145,22 @@ class Results:
         write_json(path, plain(said | {"images_mark": mark}))
 
     def joined(self, earlier: Results, places: Collection[str]) -> Results:
-        """With the earlier records of these places, 'row/subject/seed', except those that were made again now."""
+        """With the earlier records of these places, 'row/subject/seed', except those that were made again now.
+
+        A difference from scores that are no longer in the file, or were made in another way now, is left out.
+        """
         kept = {place: key for place, key in earlier.keys.items() if place in places and place not in self.keys}
         keep = [one for one in earlier.records if one.place in kept]
-        differ = [one for one in earlier.differences if one.place in kept]
+        there = {**kept, **self.keys}
+        differ = [
+            one
+            for one in earlier.differences
+            if one.place in kept and one.other in there and there[one.other] == earlier.keys.get(one.other)
+        ]
         images = PerImage.of([one.lines for one in (self.images, earlier.images.of_places(kept)) if one])
         parts = {"records": (*self.records, *keep), "differences": (*self.differences, *differ), "images": images}
         said = tuple(dict.fromkeys((*self.said, *(earlier.said if kept else ()))))
-        parts |= {"keys": {**kept, **self.keys}, "said": said, "took": joined(earlier.took, self.took)}
-        there = parts["keys"]
+        parts |= {"keys": there, "said": said, "took": joined(earlier.took, self.took)}
         failed = {place: why for place, why in {**earlier.failed, **self.failed}.items() if place not in there}
         parts |= {"before": tuple(_makers(earlier, kept)), "failed": failed}
         return replace(self, **parts)
@@ -245,7 +257,7 @@ def committed_times(profile: str) -> dict[str, float]:
 
 
 def where(experiment: str, profile: str, runs: Path, folder: Path | None = None) -> Path:
-    """The file of records: in `folder`, else the newest of the user's own and the committed ones.
+    """The file of records: in `folder`; without one, the user's own, else the committed one.
 
     Raises:
         ExperimentError: none is there.

@@ -56,9 +56,15 @@ class RowNormalisation:
 
     @classmethod
     def of(cls, name: str, training: Float32[np.ndarray, "rows voxels"]) -> RowNormalisation:
-        """The normalisation `name`, with the statistics of the averaged training rows where it has any."""
+        """The normalisation `name`, with the statistics of the averaged training rows where it has any.
+
+        Raises:
+            NsdError: there is no such normalisation, or 'brain-diffuser' has fewer than two training rows.
+        """
         require_normalisation(name)
         if name == "brain-diffuser":
+            if len(training) < 2:
+                raise NsdError(f"'{name}' needs 2 training rows at least; there is {len(training)}. Add images.")
             return cls(*_mean_and_sd(training))
         return cls(per_row=name == "brainram-released")
 

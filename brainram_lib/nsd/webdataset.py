@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Int, UInt8
+from jaxtyping import Bool, Float32, Int, UInt8
 from PIL import Image
 from tqdm.auto import tqdm
 
@@ -44,6 +44,16 @@ class WebdatasetSplit:
     betas: Float32[np.ndarray, "images repetitions voxels"]
     shards: tuple[Path, ...]
 
+    @property
+    def finite(self) -> Bool[np.ndarray, " voxels"]:
+        """Voxels that are finite in every presentation."""
+        return np.isfinite(self.betas).all(axis=(0, 1))
+
+    @property
+    def constant(self) -> Bool[np.ndarray, " voxels"]:
+        """Voxels that are the same in every presentation."""
+        return (self.betas == self.betas[0, 0]).all(axis=(0, 1))
+
     def rows(self) -> Rows:
         """Sums and counts over the distinct presentations of each image."""
         rows = Rows.empty(self.nsd_ids, self.betas.shape[2])
@@ -51,7 +61,8 @@ class WebdatasetSplit:
             distinct = [
                 trial
                 for place, trial in enumerate(presentations)
-                if not any(np.array_equal(trial, earlier) for earlier in presentations[:place])
+                # a dead voxel may be NaN
+                if not any(np.array_equal(trial, earlier, equal_nan=True) for earlier in presentations[:place])
             ]
             rows.add(np.full(len(distinct), image), np.stack(distinct))
         return rows
@@ -150,17 +161,18 @@ def prepare_webdataset(folder: Path, subject: int, out: Path, *, normalisation: 
     require_normalisation(normalisation)
     if normalisation == "session-z":
         raise ShapeError("'session-z' needs sessions, which the tars do not name. Use another normalisation.")
-    splits = {split: read_webdataset(folder, subject, split).rows() for split in _FOLDERS}
-    voxels = splits["train"].total.shape[1]
-    if splits["test"].total.shape[1] != voxels:
-        raise ShapeError(f"training betas have {voxels} voxels, test betas {splits['test'].total.shape[1]}.")
-    values = splits["train"].total
-    constant = ~np.isfinite(values).all(axis=0) | (values == values[:1]).all(axis=0)
-    places = np.flatnonzero(constant).tolist()
+    found = read_webdataset(folder, subject, "train")
+    # of single presentations: the sums of a constant voxel differ where images have different numbers of them
+    keep, splits, voxels = found.finite & ~found.constant, {"train": found.rows()}, found.betas.shape[2]
+    found = read_webdataset(folder, subject, "test")
+    if found.betas.shape[2] != voxels:
+        raise ShapeError(f"training betas have {voxels} voxels, test betas {found.betas.shape[2]}.")
+    keep, splits["test"] = keep & found.finite, found.rows()
+    places = np.flatnonzero(~keep).tolist()
     arrays = {
-        "voxel_index": np.flatnonzero(~constant),
-        "ncsnr": np.full((~constant).sum(), np.nan, np.float32),
-        "rois": np.empty((0, int((~constant).sum())), bool),
+        "voxel_index": np.flatnonzero(keep),
+        "ncsnr": np.full(keep.sum(), np.nan, np.float32),
+        "rois": np.empty((0, int(keep.sum())), bool),
     }
     record = {
         **{"subject": subject, "sessions": [], "version": "webdataset", "space": "nsdgeneral", "roi": "nsdgeneral"},
@@ -169,7 +181,7 @@ def prepare_webdataset(folder: Path, subject: int, out: Path, *, normalisation: 
         "excluded": {"constant or not finite": places} if places else {},
         "n_excluded": {"constant or not finite": len(places)} if places else {},
     }
-    return write_prepared(Path(out), splits, ~constant, normalisation, arrays, record)
+    return write_prepared(Path(out), splits, keep, normalisation, arrays, record)
 
 
 def _samples(path: Path) -> Iterator[dict[str, bytes]]:

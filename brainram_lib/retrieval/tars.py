@@ -63,7 +63,9 @@ class Tars:
             return {}
 
     def _list(self, _changed: int) -> dict[str, Path]:
-        return {path.stem: path for path in sorted(self.folder.glob("*.tar")) if not path.is_dir()}
+        # hidden: '._00000.tar', which macOS leaves beside each file, and what a killed writer left
+        shown = (path for path in sorted(self.folder.glob("*.tar")) if not path.name.startswith("."))
+        return {path.stem: path for path in shown if not path.is_dir()}
 
     def _in(self, tars: list[Path], key: str) -> list[Place]:
         return [(tar, *place) for tar in dict.fromkeys(tars) for place in members(tar).get(key, ())]

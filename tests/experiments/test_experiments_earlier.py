@@ -17,7 +17,7 @@ from brainram_lib.experiments.experiment import parted
 from brainram_lib.experiments.jobs import Asked, Places
 from brainram_lib.experiments.per_image import lines_of
 from brainram_lib.experiments.processes import Processes
-from brainram_lib.experiments.results import Results, images_file, said_together
+from brainram_lib.experiments.results import Results, RowRecord, images_file, said_together
 
 OTHER = ((2, 0),)
 
@@ -78,6 +78,20 @@ def test_records_of_other_settings_or_code_are_left_out_and_named(table, file, k
     assert {one.row for one in both.records if one.subject == 1} == {"cross", "twin"}
     said = capsys.readouterr().err
     assert "average/1/0, ram/1/0" in said and "the code have changed" in said
+
+
+@pytest.mark.parametrize(("reference", "left"), [("key", {"cross", "twin"}), ("other", set()), (None, set())])
+def test_differences_from_a_reference_that_changed_are_left_out(table, reference, left):
+    """'average' is made again, and so is 'ram', with the same key, with another, or its earlier scores have gone."""
+    over = RowRecord("table4", "", "", "pixcorr", 0.1, 0.0, 0.2, IMAGES, 1, 0)
+    rows = ("average", "cross", "twin")
+    before = replace(
+        results_of(table), differences=tuple(replace(over, row=row, system=f"{row} over ram") for row in rows)
+    )
+    keys = {"average/1/0": "new"} | ({} if reference is None else {"ram/1/0": reference})
+    now = replace(results_of(table), keys=keys, images=before.images.of_places(keys))
+    both = now.joined(before, before.keys.keys() - {"ram/1/0"})
+    assert {one.row for one in both.differences} == left
 
 
 @pytest.mark.parametrize("problem", [ValueError("'subject' must be one of 2"), FileNotFoundError("no corpus")])

@@ -59,6 +59,15 @@ def test_a_key_that_two_tars_hold_is_refused(tmp_path, second):
         Corpus(tmp_path, SIDE).image(1)
 
 
+def test_hidden_tars_are_no_tars_of_the_corpus(tmp_path):
+    """'._x.tar', which macOS leaves beside x.tar, and the whole file of a writer that was killed before it named it."""
+    write(tmp_path)
+    tar(tmp_path / "images/x.tar", [(f"{key}.png", png()) for key in keys_of(3)])
+    (tmp_path / "images/._x.tar").write_bytes(b"\0\5\x16\7" + bytes(4000))
+    shutil.copy(tmp_path / "images/x.tar", tmp_path / "images/.x.12-ab.partial.tar")
+    assert Corpus(tmp_path, SIDE).image(1)[0, 0].tolist() == RED
+
+
 @pytest.mark.parametrize("damage", [b"", b"no tar at all" * 99, None])
 def test_a_damaged_tar_is_named(tmp_path, damage):
     tar_of(write(tmp_path))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import pytest
 from lock_holders import Slow, write
 
+from brainram_lib.core import locks
 from brainram_lib.core.locks import Holder, Lock, LockLost, held, read_holder
 from brainram_lib.core.store import Store
 
@@ -37,7 +38,13 @@ def test_a_result_whose_lock_was_stolen_replaces_nothing(tmp_path):
     assert not lock.exists()
 
 
-def test_a_live_holder_that_came_between_gets_its_lock_back(path):
+@pytest.mark.parametrize("hard_links", [True, False])
+def test_a_live_holder_that_came_between_gets_its_lock_back(path, monkeypatch, hard_links):
+    def refused(*_):
+        raise OSError(95, "Operation not supported")
+
+    if not hard_links:
+        monkeypatch.setattr(locks.os, "link", refused)
     dead, live = replace(Holder.own(), token="dead"), replace(Holder.own(), token="live")
     write(path, live)
     Lock(path, "test")._break(dead)

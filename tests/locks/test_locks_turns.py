@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -10,6 +11,7 @@ import pytest
 from lock_holders import living, started, taken_within, wait_for, write
 
 from brainram_lib.core import locks
+from brainram_lib.core.files import StoreError
 from brainram_lib.core.locks import Lock, NotWritableError, held, read_holder
 
 
@@ -95,3 +97,15 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     with pytest.raises(NotWritableError, match="the prior is not there yet.*cannot be written.*--runs"):
         with held(tmp_path / "x.lock", "the prior"):
             pytest.fail("not held")
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_no_lock(path, monkeypatch):
+    def full(file, _text):
+        file.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_text", full)
+    with pytest.raises(StoreError, match="no room on the disk for the lock '.*run the same command again"):
+        with held(path, "test"):
+            pytest.fail("not held")
+    assert list(path.parent.iterdir()) == []
