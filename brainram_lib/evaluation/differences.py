@@ -70,9 +70,9 @@ def p_table(
 
 
 def p_text(p: float) -> str:
-    """A p as tables print it: '.0123', '1'; '5e-05' where four decimals would say 0, which no p of this test is."""
+    """A p as tables print it: '.0123', '1'; '<.0001' where four decimals would say 0, which no p of this test is."""
     if p < 0.00005:
-        return f"{p:.0e}"
+        return "<.0001"
     return "1" if p >= 0.99995 else f"{p:.4f}".removeprefix("0")
 
 
