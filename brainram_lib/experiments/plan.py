@@ -78,7 +78,8 @@ def whole_said(planned: Iterable[Planned]) -> str:
     count, known = sum(len(one.stages) for one in planned), sum(one.known for one in planned)
     if not count:
         return "Nothing is to be made: all scores are saved."
-    line = f"To make: {count} stages, at least {in_words(known)} of CPU time. What several rows need counts once."
+    line = f"To make: {count} stages; their like took {in_words(known)} of CPU time at the longest. "
+    line += "What several rows need counts once."
     pairs = [pair for one in planned for pair in zip(one.stages, one.seconds, strict=True)]
     unknown = sorted({stage.name for stage, took in pairs if took is None})
     if not unknown:

@@ -36,7 +36,8 @@ def neighbours_figure(data: BrowserData, stimulus: int, modality: str, sample: i
     if rows == 2:
         drawn = _draw_maps(list(axes[1]), page)
         figure.colorbar(drawn, ax=axes, label="weight of the token", shrink=0.6, extend="max")
-    figure.suptitle(f"{modality} neighbours of prior sample {sample}", fontsize=12, fontweight="bold")
+    of = "the estimate" if data.shape(modality)[0] == 1 else f"sample {sample}"
+    figure.suptitle(f"{modality.capitalize()} neighbours of {of}", fontsize=12, fontweight="bold")
     return figure
 
 
@@ -54,9 +55,9 @@ def neighbours_said(data: BrowserData, stimulus: int, modality: str, sample: int
     most, least = int(page.shares.argmax()), int(page.shares.argmin())
     led = (page.weights.argmax(0) == most).mean()
     return (
-        f"{said}. {names[most]} has the largest weight, {page.shares[most]:.0%} averaged over the tokens, and "
-        f"leads in {led:.0%} of them; {names[least]} has the smallest, {page.shares[least]:.0%}; an even split would "
-        f"be {1 / len(page.weights):.0%}."
+        f"{said}. The largest weight is that of {names[most]}, {page.shares[most]:.0%} averaged over the tokens; it "
+        f"leads in {led:.0%} of them. The smallest is that of {names[least]}, {page.shares[least]:.0%}. An even split "
+        f"would be {1 / len(page.weights):.0%}."
     )
 
 
