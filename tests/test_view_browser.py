@@ -125,8 +125,8 @@ def test_the_sentence_names_whom_the_ram_listened_to():
     weights = np.full((N, S, 5, 10), 0.1)
     weights[:, :, 2] = 0.6
     said = neighbours_said(data(weights={"image": weights}), 1, "image")
-    assert "The largest weight is that of neighbour 2, 60% averaged over the tokens; it leads in 100% of them." in said
-    assert said.endswith("an even split would be 20%.")
+    assert "The largest weight is on neighbour 2, 60% averaged over the tokens; it leads in 100% of them." in said
+    assert said.endswith("An even split would be 20%.")
     assert neighbours_said(data(weights={}), 1, "text").endswith("no RAM has weighed these neighbours.")
 
 

@@ -48,15 +48,15 @@ def neighbours_said(data: BrowserData, stimulus: int, modality: str, sample: int
         ValueError: a choice that the data do not have.
     """
     page = data.page(stimulus, modality, sample, data.shape(modality)[1])
-    names = [OWN, *(f"neighbour {rank + 1}" for rank in range(len(page.ids)))]
+    names = [f"the {OWN}", *(f"neighbour {rank + 1}" for rank in range(len(page.ids)))]
     said = f"Stimulus {stimulus}, {modality}: similarities {', '.join(f'{one:.2f}' for one in page.similarity)}"
     if page.weights is None:
         return f"{said}; no RAM has weighed these neighbours."
     most, least = int(page.shares.argmax()), int(page.shares.argmin())
     led = (page.weights.argmax(0) == most).mean()
     return (
-        f"{said}. The largest weight is that of {names[most]}, {page.shares[most]:.0%} averaged over the tokens; it "
-        f"leads in {led:.0%} of them. The smallest is that of {names[least]}, {page.shares[least]:.0%}. An even split "
+        f"{said}. The largest weight is on {names[most]}, {page.shares[most]:.0%} averaged over the tokens; it "
+        f"leads in {led:.0%} of them. The smallest is on {names[least]}, {page.shares[least]:.0%}. An even split "
         f"would be {1 / len(page.weights):.0%}."
     )
 

@@ -82,7 +82,8 @@ def test_what_rows_share_stands_at_the_first(planned):
     assert [stage.name for stage in first.stages] == ["tokens", "prior-image", "image-scores"]
     assert [stage.name for stage in second.stages] == ["image-scores"]
     said = plans.said([first, second])
-    assert "To make: 4 stages; their like took 0 s of CPU time at the longest. What several rows need counts once." in said
+    whole = "To make: 4 stages; their like took 0 s of CPU time at the longest. What several rows need counts once."
+    assert whole in said
     assert "no result of their like is saved: image-scores, prior-image, tokens." in said
 
 
