@@ -13,7 +13,6 @@ from brainram_lib.retrieval.neighbours import (
     combined_search_reference,
     find_by_parts,
     find_neighbours,
-    found_items,
     image_query,
     pooled_over_samples,
     text_query,
@@ -150,7 +149,6 @@ def test_queries_and_samples():
     found = find_neighbours(index, queries, 4)
     assert found.ids.shape == found.similarity.shape == (3, 2, 4)
     np.testing.assert_array_equal(found.ids[1, 0], index.search(queries[1, :1], 4).ids[0])
-    np.testing.assert_array_equal(found_items(found), np.unique(found.ids))
 
 
 def test_exclusion_for_each_stimulus():

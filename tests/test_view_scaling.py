@@ -6,7 +6,7 @@ import pytest
 
 from brainram_lib.evaluation.catalogue import metrics
 from brainram_lib.evaluation.records import Record
-from brainram_lib.view.scaling import scaling_figure, scaling_said
+from brainram_lib.view.scaling import scaling_figure
 
 METRICS = metrics(["image_mse", "image_retrieval"])
 
@@ -38,9 +38,3 @@ def test_what_is_missing_is_named():
         scaling_figure({"ridge": {5: {}}}, METRICS, "Sizes")
     with pytest.raises(ValueError, match="Got 0 and 2"):
         scaling_figure({}, METRICS, "Sizes")
-
-
-def test_the_sentence_says_what_more_images_bring():
-    said = scaling_said(POINTS, METRICS)
-    assert "Image retrieval ↑ %: ridge from 40.0 at 1,600 images to 70.0 at 8,859" in said
-    assert "Image tokens MSE ↓: ridge from 0.00300 at 1,600 images to 0.00100 at 8,859" in said

@@ -28,11 +28,9 @@ from brainram_lib.world import nsd_writer
 from brainram_lib.world import world as world_module
 from brainram_lib.world.captions import captions_of
 from brainram_lib.world.scenes import render, scene_of
-from brainram_lib.world.vocabulary import category_names
 from brainram_lib.world.world import (
     WorldError,
     WorldSettings,
-    category_labels,
     make_experiment,
     make_world,
     read_settings,
@@ -218,14 +216,6 @@ def test_unfit_settings_and_unknown_subjects_are_refused(tmp_path):
         scene_for_nsd_id(TINY, 53)
     with pytest.raises(FileNotFoundError, match="holds no embedded world"):
         read_settings(tmp_path)
-
-
-def test_labels_are_those_of_the_scenes():
-    labels = category_labels(TINY, [0, 8, 40])
-    assert labels.shape == (3, len(category_names()))
-    for row, nsd_id in zip(labels, (0, 8, 40), strict=True):
-        shown = {name for name, present in zip(category_names(), row, strict=True) if present}
-        assert shown == set(scene_for_nsd_id(TINY, nsd_id).categories)
 
 
 def test_a_longer_world_shows_more_images_and_keeps_those_of_the_standard_one():

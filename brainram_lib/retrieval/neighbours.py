@@ -273,8 +273,3 @@ def _for_each_sample(exclude: Excluded, samples: int) -> Excluded:
     if exclude is None or (isinstance(exclude, np.ndarray) and exclude.ndim == 1 and exclude.dtype.kind in "iu"):
         return exclude
     return [ids for ids in exclude for _ in range(samples)]
-
-
-def found_items(*neighbours: Neighbours) -> Int[np.ndarray, " m"]:
-    """The distinct items among neighbours, sorted: what has to be fetched and encoded."""
-    return np.unique(np.concatenate([found.ids.ravel() for found in neighbours]))

@@ -61,21 +61,3 @@ def _draw(axes: Axes, points: Points, metric: Metric) -> None:
     axes.set_xlabel("training images (logarithmic axis)", fontsize=9)
     axes.set_title(metric.heading, fontsize=10)
     axes.tick_params(labelsize=8)
-
-
-def scaling_said(points: Points, metrics: Sequence[Metric]) -> str:
-    """For each metric what every system gains between its fewest and its most images."""
-    _check(points, metrics)
-    lines = []
-    for metric in metrics:
-        parts = []
-        for name, of in points.items():
-            few, many = min(of), max(of)
-            ends = [_shown(of[count][metric.name].value, metric) for count in (few, many)]
-            parts.append(f"{name} from {ends[0]} at {few:,} images to {ends[1]} at {many:,}")
-        lines.append(f"{metric.heading}: {', '.join(parts)}.")
-    return "\n".join(lines)
-
-
-def _shown(value: float, metric: Metric) -> str:
-    return f"{100 * value:.1f}" if metric.percent else f"{value:.{metric.decimals}f}"

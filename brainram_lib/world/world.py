@@ -6,7 +6,7 @@ Numbering: nsdIds 0 to shared - 1 are the shared pictures (the test set), then e
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +30,6 @@ from brainram_lib.world.cortex import (
     voxel_sheet,
 )
 from brainram_lib.world.scenes import Scene, render, scene_of, stream
-from brainram_lib.world.vocabulary import category_matrix
 
 SETTINGS_FILE = "world.json"
 DEPTHS = dict(zip(LAYERS, (0.25, 0.5, 0.75), strict=True))
@@ -135,11 +134,6 @@ class WorldSettings:
 def scene_for_nsd_id(settings: WorldSettings, nsd_id: int) -> Scene:
     """What the picture `nsd_id` shows."""
     return scene_of(*settings.source(nsd_id))
-
-
-def category_labels(settings: WorldSettings, nsd_ids: Iterable[int]) -> Bool[np.ndarray, "n categories"]:
-    """Which categories (in the order of `vocabulary.category_names`) each picture shows."""
-    return category_matrix(scene_for_nsd_id(settings, int(nsd_id)).categories for nsd_id in nsd_ids)
 
 
 @dataclass(frozen=True)
