@@ -270,9 +270,9 @@ def test_the_mark_of_one_file_of_betas_is_as_it_always_was(folder):
 
 
 def test_betas_beside_a_linked_folder_change_the_mark(folder, tmp_path):
-    (tmp_path / "disk/home").mkdir(parents=True)
+    (tmp_path / "disk/deep").mkdir(parents=True)
     linked = tmp_path / "linked"
-    linked.symlink_to(folder.rename(tmp_path / "disk/home/mine"))
+    linked.symlink_to(folder.rename(tmp_path / "disk/deep/mine"))
     outside = (linked / "betas.npy").rename(tmp_path / "betas.npy")
     name_betas(linked, f'"{outside}"')
     before = marks(linked)["betas"]

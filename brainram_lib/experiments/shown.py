@@ -64,7 +64,7 @@ def tables(experiment: Experiment, results: Results, population: bool = False) -
             paper_table=experiment.paper_table if results.reported else None,
             rows=[row.name for row in experiment.rows],
             notes=(
-                *_notes(results),
+                *_notes(experiment, results),
                 *said_together(results.said, {subject for subject, _ in _runs(results)}),
                 *experiment.notes,
             ),
@@ -186,11 +186,11 @@ def over_what(results: Results, population: bool) -> str:
     return f"interval over images and seeds, {whose}" + (", who are fixed" if subjects > 1 else "")
 
 
-def _notes(results: Results) -> list[str]:
+def _notes(experiment: Experiment, results: Results) -> list[str]:
     runs, notes = _runs(results), []
     if len(runs) > 1:
         notes.append(f"Mean over {len(runs)} runs (subjects and seeds).")
-        notes += _fewer(results, len(runs))
+        notes += _fewer(experiment, results, len(runs))
     notes += [f"No scores of {in_words([place])}, which failed: {why}" for place, why in results.failed.items()]
     if silent := _without_images(results):
         notes.append(f"{IMAGES.capitalize()} are missing, and so are these rows: {', '.join(silent)}. Run them again.")
@@ -217,10 +217,10 @@ def _without_images(results: Results) -> list[str]:
     return [f"'{row}'" for row in dict.fromkeys(one.row for one in results.records) if row not in there]
 
 
-def _fewer(results: Results, runs: int) -> list[str]:
+def _fewer(experiment: Experiment, results: Results, runs: int) -> list[str]:
     """The rows that have fewer runs than the table, so that their means are over other runs."""
     places: dict[str, set[tuple[int, int]]] = {}
     for one in results.records:
         places.setdefault(one.row, set()).add((one.subject, one.seed))
-    few = [f"'{row}' {len(found)}" for row, found in places.items() if len(found) < runs]
-    return [f"Rows with fewer runs, compared over those alone: {', '.join(few)}."] if few else []
+    few = [f"{experiment.row(row).title} ({len(found)})" for row, found in places.items() if len(found) < runs]
+    return [f"Rows of fewer runs; their differences are over those alone: {'; '.join(few)}."] if few else []
