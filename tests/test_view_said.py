@@ -85,6 +85,7 @@ def test_weights_are_marked_on_one_scale_and_said():
     said = weights_said({"ram, image": given})
     assert said.startswith("ram, image: p has 0.10 of the weight on average, the neighbours from 0.30 (neighbour 2)")
     assert "to 0.60 (neighbour 1)" in said and said.endswith("standard deviation over images is 0.000.")
+    assert "each neighbour 0.20, an even split being 0.20" in weights_said({"average": np.full((4, 2, 5, 3), 0.2)})
     figure = weight_plot({f"{name}, {m}": given for name in "ab" for m in ("image", "text")}, "title")
     panels = [axes for axes in figure.axes if axes.images]
     assert len(panels) == 4 and len({axes.images[0].norm.vmax for axes in panels}) == 1

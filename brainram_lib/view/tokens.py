@@ -74,10 +74,12 @@ def weights_said(weights: Mapping[str, Float[np.ndarray, "n samples sources toke
         each = np.asarray(values, np.float64).mean(1)
         sources = each.mean((0, 2))
         neighbours = sources[1:]
+        ends = [f"{neighbours[one]:.2f} (neighbour {one + 1})" for one in (neighbours.argmin(), neighbours.argmax())]
+        theirs = f"the neighbours from {ends[0]} to {ends[1]}"
+        if np.ptp(neighbours) < 1e-6:
+            theirs = f"each neighbour {neighbours[0]:.2f}"
         lines.append(
-            f"{name}: p has {sources[0]:.2f} of the weight on average, the neighbours from {neighbours.min():.2f} "
-            f"(neighbour {neighbours.argmin() + 1}) to {neighbours.max():.2f} (neighbour {neighbours.argmax() + 1}), "
-            f"an even split being {1 / len(sources):.2f}; a weight's standard deviation over images is "
-            f"{each.std(0).mean():.3f}."
+            f"{name}: p has {sources[0]:.2f} of the weight on average, {theirs}, an even split being "
+            f"{1 / len(sources):.2f}; a weight's standard deviation over images is {each.std(0).mean():.3f}."
         )
     return "\n".join(lines)
