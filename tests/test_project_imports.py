@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "brainram_lib"
 # From the top down. Packages on one line do not import each other.
 LAYERS = (
     ("__main__",),
+    ("commands",),
     ("figures",),
     ("setup", "experiments"),
     ("recipes",),

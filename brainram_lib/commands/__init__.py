@@ -1,0 +1,1 @@
+"""The command line, a file for each group of commands; `brainram_lib.__main__` puts them together."""
